@@ -1,0 +1,73 @@
+/* The table of resources. Built-in kinds and CRDs are rows of the same table and run through the
+ * same code; adding a kind is adding a row. Loop thread only. */
+#pragma once
+#include "base/vec.h"
+#include "data/schema.h"
+#include "kube/object.h"
+
+typedef struct sp_resource sp_resource;
+
+/* How one column of `kubectl get` is made: a path, or a function for computed cells. */
+typedef struct sp_column {
+    const char *name;        /* "READY" prints as "Ready" in the Table definition: give "Ready" */
+    const char *type;        /* "string", "integer", "date" … */
+    const char *format;      /* "name" for the name column, else "" */
+    const char *doc;
+    int priority;            /* 0 = always, 1 = with -o wide */
+    const char *json_path;   /* ".spec.replicas"; or NULL with: */
+    sp_json *(*cell)(sp_arena *a, const sp_json *obj, int64_t now_wall_ms);
+} sp_column;
+
+enum {
+    SP_SUB_STATUS = 1,
+    SP_SUB_SCALE = 2,
+    SP_SUB_LOG = 4,
+    SP_SUB_BINDING = 8,
+    SP_SUB_EVICTION = 16
+};
+
+/* What the hooks of a kind may see and change before an object is stored. */
+typedef struct sp_admit {
+    sp_arena *arena;
+    const sp_resource *resource;
+    const sp_json *old;   /* NULL on create */
+    sp_json *obj;         /* may be changed */
+    sp_str subresource;   /* "" or "status" … */
+    sp_str user;
+    bool dry_run;
+    sp_causes *causes;    /* add to refuse with 422 */
+    sp_strs *warnings;    /* Warning: 299 headers */
+    void *lookup_ctx;     /* read other objects as they are stored now: */
+    const sp_json *(*lookup)(void *ctx, sp_arena *a, const char *group, const char *plural,
+                             sp_str ns, sp_str name);
+    void (*lookup_each)(void *ctx, sp_arena *a, const char *group, const char *plural, sp_str ns,
+                        bool (*fn)(void *fn_ctx, const sp_json *obj), void *fn_ctx);
+} sp_admit;
+
+struct sp_resource {
+    const char *group, *version, *plural, *singular, *kind;
+    const char *const *short_names; /* NULL-ended, may be NULL */
+    const char *const *categories;  /* "all" …, may be NULL */
+    bool namespaced;
+    unsigned subresources;          /* SP_SUB_… */
+    const sp_schema *schema;        /* of the whole object */
+    const sp_column *columns;       /* besides Name and Age, which are added; NULL = none */
+    size_t column_count;
+    /* The row that stores: this one serves the same objects under another group or version
+     * (extensions/v1beta1 deployments → apps/v1). NULL = stores itself. */
+    const sp_resource *storage;
+    bool is_crd;
+    bool status_is_subresource;     /* a plain update leaves status alone, and the reverse */
+    bool counts_generation;         /* metadata.generation rises when spec changes */
+    /* In this order, each may be NULL. Errors are returned, field errors go to admit->causes. */
+    bool (*prepare)(sp_admit *a, sp_err *err);  /* defaulting beyond the schema, allocation */
+    bool (*validate)(sp_admit *a, sp_err *err);
+    const char *const *selectable_fields; /* besides metadata.name and .namespace */
+    const char *const *merge_only;  /* reserved for rows that need it; NULL */
+    const struct sp_scale_paths {   /* SP_SUB_SCALE: JSON paths, ".spec.replicas" … */
+        const char *spec_replicas, *status_replicas, *selector;
+    } *scale;
+};
+
+/* All built-in rows (src/apiserver/types). */
+const sp_resource *const *sp_builtin_resources(size_t *ret_count);

@@ -1,0 +1,58 @@
+/* The one error convention: a function that can fail returns bool and fills a caller-owned sp_err.
+ * There is nothing to free. Context is added where it is known (sp_err_wrap). On failure the
+ * function's outputs are untouched. A NULL err is allowed and means "do not tell me".
+ *
+ * Codes are the reasons of the Kubernetes Status object; one table maps them to HTTP. */
+#pragma once
+#include "base/util.h"
+
+/* X(code, reason, http) */
+#define SP_CODES(X)                                                                                \
+    X(BAD_REQUEST, "BadRequest", 400)                                                              \
+    X(UNAUTHORIZED, "Unauthorized", 401)                                                           \
+    X(FORBIDDEN, "Forbidden", 403)                                                                 \
+    X(NOT_FOUND, "NotFound", 404)                                                                  \
+    X(METHOD_NOT_ALLOWED, "MethodNotAllowed", 405)                                                 \
+    X(NOT_ACCEPTABLE, "NotAcceptable", 406)                                                        \
+    X(ALREADY_EXISTS, "AlreadyExists", 409)                                                        \
+    X(CONFLICT, "Conflict", 409)                                                                   \
+    X(GONE, "Gone", 410)                                                                           \
+    X(EXPIRED, "Expired", 410)                                                                     \
+    X(TOO_LARGE, "RequestEntityTooLarge", 413)                                                     \
+    X(UNSUPPORTED_MEDIA, "UnsupportedMediaType", 415)                                              \
+    X(INVALID, "Invalid", 422)                                                                     \
+    X(TOO_MANY, "TooManyRequests", 429)                                                            \
+    X(INTERNAL, "InternalError", 500)                                                              \
+    X(UNAVAILABLE, "ServiceUnavailable", 503)                                                      \
+    X(TIMEOUT, "Timeout", 504)                                                                     \
+    X(SYSTEM, "InternalError", 500)     /* errnum says which system error */                       \
+    X(CONNECTION, "ServiceUnavailable", 503) /* the other side could not be reached or hung up */  \
+    X(CANCELLED, "Timeout", 504)        /* we gave up ourselves */
+
+typedef enum sp_code {
+    SP_OK = 0,
+#define X(code, reason, http) SP_##code,
+    SP_CODES(X)
+#undef X
+        SP_CODE_MAX
+} sp_code;
+
+typedef struct sp_err {
+    sp_code code;
+    int errnum;      /* errno where a system call failed, else 0 */
+    char field[160]; /* JSON path of the offending field, "" if none */
+    char text[600];  /* one line for a person; never empty when code != SP_OK */
+} sp_err;
+
+/* All return false so that a caller can write: return sp_fail(err, SP_NOT_FOUND, "…"); */
+bool sp_fail(sp_err *err, sp_code code, const char *fmt, ...) SP_PRINTF(3, 4);
+bool sp_fail_errno(sp_err *err, int errnum, const char *fmt, ...) SP_PRINTF(3, 4);
+bool sp_fail_field(sp_err *err, sp_code code, const char *field, const char *fmt, ...)
+    SP_PRINTF(4, 5);
+/* Puts "<context>: " before the text. */
+bool sp_err_wrap(sp_err *err, const char *fmt, ...) SP_PRINTF(2, 3);
+
+const char *sp_code_reason(sp_code code);
+int sp_code_http(sp_code code);
+/* The code for a Status reason, else for its HTTP status, else SP_INTERNAL. reason may be NULL. */
+sp_code sp_code_from(const char *reason, int http);

@@ -1,0 +1,107 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool read_fd(int fd, const char *path, size_t max_bytes, sp_buf *out, sp_err *err) {
+    for (size_t start = out->n;;) {
+        sp_buf_reserve(out, 16384);
+        ssize_t n = read(fd, out->p + out->n, 16384);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return sp_fail_errno(err, errno, "read %s", path);
+        out->n += (size_t)n;
+        out->p[out->n] = 0;
+        if (n == 0) return true;
+        if (out->n - start > max_bytes)
+            return sp_fail(err, SP_TOO_LARGE, "%s is larger than %zu bytes", path, max_bytes);
+    }
+}
+
+bool sp_file_read(const char *path, size_t max_bytes, sp_buf *out, sp_err *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return sp_fail_errno(err, errno, "open %s", path);
+    size_t before = out->n;
+    bool ok = read_fd(fd, path, max_bytes, out, err);
+    close(fd);
+    if (!ok && out->p) {
+        out->n = before;
+        out->p[before] = 0;
+    }
+    return ok;
+}
+
+static bool write_fd(int fd, sp_str bytes) {
+    while (bytes.n) {
+        ssize_t n = write(fd, bytes.p, bytes.n);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        bytes = sp_str_from(bytes, (size_t)n);
+    }
+    return true;
+}
+
+static void sync_parent(const char *path) {
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash) slash[slash == dir] = 0;
+    int fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+
+bool sp_file_write(const char *path, sp_str bytes, unsigned mode, sp_err *err) {
+    char tmp[PATH_MAX];
+    if (snprintf(tmp, sizeof tmp, "%s.XXXXXX", path) >= (int)sizeof tmp)
+        return sp_fail_errno(err, ENAMETOOLONG, "write %s", path);
+    int fd = mkostemp(tmp, O_CLOEXEC);
+    if (fd < 0) return sp_fail_errno(err, errno, "create a temporary file for %s", path);
+    bool ok = fchmod(fd, mode) == 0 && write_fd(fd, bytes) && fsync(fd) == 0;
+    int saved = errno;
+    if (close(fd) != 0 && ok) ok = false, saved = errno;
+    if (ok && rename(tmp, path) != 0) ok = false, saved = errno;
+    if (!ok) {
+        unlink(tmp);
+        return sp_fail_errno(err, saved, "write %s", path);
+    }
+    sync_parent(path);
+    return true;
+}
+
+bool sp_mkdir_all(const char *path, unsigned mode, sp_err *err) {
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+    if (n >= sizeof part) return sp_fail_errno(err, ENAMETOOLONG, "mkdir %s", path);
+    memcpy(part, path, n + 1);
+    for (size_t i = 1; i <= n; i++) {
+        if (part[i] != '/' && part[i] != 0) continue;
+        char c = part[i];
+        part[i] = 0;
+        if (mkdir(part, mode) != 0 && errno != EEXIST)
+            return sp_fail_errno(err, errno, "mkdir %s", part);
+        part[i] = c;
+    }
+    struct stat st;
+    if (stat(path, &st) != 0) return sp_fail_errno(err, errno, "mkdir %s", path);
+    if (!S_ISDIR(st.st_mode)) return sp_fail_errno(err, ENOTDIR, "mkdir %s", path);
+    return true;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+bool sp_remove_all(const char *path, sp_err *err) {
+    if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0 || errno == ENOENT)
+        return true;
+    return sp_fail_errno(err, errno, "remove %s", path);
+}
+
+bool sp_file_exists(const char *path) { return access(path, F_OK) == 0; }

@@ -1,0 +1,82 @@
+/* One description of a type, used for built-in kinds (static tables) and for CRDs (built from their
+ * structural schema): validate, default, prune, find unknown fields, strategic merge, protobuf
+ * field numbers, OpenAPI and `kubectl explain`. Immutable once built; any thread may read. */
+#pragma once
+#include "base/vec.h"
+#include "data/cause.h"
+#include "data/json.h"
+
+typedef struct sp_schema sp_schema;
+
+typedef enum sp_schema_type {
+    SP_SCHEMA_ANY, /* no type given: anything goes */
+    SP_SCHEMA_STRING,
+    SP_SCHEMA_INTEGER,
+    SP_SCHEMA_NUMBER,
+    SP_SCHEMA_BOOLEAN,
+    SP_SCHEMA_ARRAY,
+    SP_SCHEMA_OBJECT
+} sp_schema_type;
+
+typedef enum sp_schema_format { /* formats with a wire form or check of their own */
+    SP_FORMAT_NONE,
+    SP_FORMAT_INT32,
+    SP_FORMAT_INT64,
+    SP_FORMAT_DOUBLE,
+    SP_FORMAT_BYTE,          /* base64 string; protobuf bytes */
+    SP_FORMAT_DATE_TIME,     /* metav1.Time; protobuf message {seconds 1, nanos 2} */
+    SP_FORMAT_MICRO_TIME,
+    SP_FORMAT_QUANTITY,      /* string (number accepted); protobuf message {string 1} */
+    SP_FORMAT_INT_OR_STRING, /* protobuf message {type 1, intVal 2, strVal 3} */
+    SP_FORMAT_DURATION,      /* metav1.Duration; protobuf message {int64 nanoseconds 1} */
+    SP_FORMAT_RAW            /* embedded object; protobuf RawExtension {bytes 1} */
+} sp_schema_format;
+
+typedef struct sp_field {
+    const char *name;
+    uint32_t number;         /* protobuf field number, 0 = none */
+    const sp_schema *schema;
+    const char *doc;         /* one or two sentences for `kubectl explain`, may be NULL */
+    bool required;
+    const char *merge_key;   /* strategic merge of lists by this key; NULL = replace the list */
+    bool merge_primitives;   /* strategic merge of a list of scalars as a set */
+} sp_field;
+
+struct sp_schema {
+    sp_schema_type type;
+    sp_schema_format format;
+    const char *name;            /* of a named type ("PodSpec"), NULL for anonymous ones */
+    const char *doc;
+    const sp_field *fields;      /* OBJECT: known fields */
+    size_t field_count;
+    const sp_schema *items;      /* ARRAY; also the values of a map when type is OBJECT */
+    const sp_json *enum_values;  /* ARRAY node or NULL */
+    const sp_json *default_value;
+    const char *pattern;         /* PCRE2, matched under limits */
+    bool nullable;
+    bool preserve_unknown;       /* x-kubernetes-preserve-unknown-fields */
+    bool embedded_resource;
+    bool has_minimum, has_maximum, exclusive_minimum, exclusive_maximum;
+    double minimum, maximum;
+    int64_t min_length, max_length; /* strings, items or properties by type; max 0 = none */
+    bool unique_items;
+    const struct sp_schema_logic *logic; /* allOf, anyOf, oneOf, not; NULL = none */
+};
+
+const sp_field *sp_schema_field(const sp_schema *s, sp_str name); /* NULL if unknown */
+
+/* Builds from the OpenAPI v3 schema of a CRD version. Refuses what is not structural, naming path
+ * and rule. Everything lives in the arena. */
+SP_MUST_USE bool sp_schema_from_json(sp_arena *a, const sp_json *openapi, const sp_schema **ret,
+                                     sp_err *err);
+/* The reverse, for /openapi/v3: appends the OpenAPI v3 form. Named types become $ref when ref_prefix
+ * is not NULL (the caller lists them). */
+void sp_schema_to_openapi(sp_buf *b, const sp_schema *s, const char *ref_prefix);
+
+/* Appends one cause for each thing wrong; true when none was added. `at` is the path so far. */
+bool sp_schema_validate(const sp_schema *s, const sp_json *j, sp_str at, sp_causes *causes);
+/* Fills in defaults, top down. */
+void sp_schema_default(sp_arena *a, const sp_schema *s, sp_json *j);
+/* Removes fields the schema does not know; when unknown is not NULL it gets one cause each
+ * (reason "FieldValueInvalid", message: unknown field "…"). */
+void sp_schema_prune(const sp_schema *s, sp_json *j, sp_str at, sp_causes *unknown);

@@ -1,0 +1,41 @@
+/* The API client every role and the CLI use: a kubeconfig in, documents out. Loop thread only. */
+#pragma once
+#include "kube/object.h"
+#include "net/client.h"
+
+typedef struct sp_kube sp_kube;
+
+typedef struct sp_kube_config {
+    const char *kubeconfig; /* path; NULL = $KUBECONFIG, then ~/.kube/config */
+    const char *context;    /* NULL = current-context */
+    const char *user_agent; /* NULL = "sampan" */
+} sp_kube_config;
+
+SP_MUST_USE bool sp_kube_open(uv_loop_t *loop, const sp_kube_config *c, sp_kube **ret, sp_err *err);
+sp_kube *sp_kube_free(sp_kube *k);
+const char *sp_kube_namespace(const sp_kube *k); /* of the context, "default" if none */
+const char *sp_kube_server(const sp_kube *k);    /* https://127.0.0.1:6443 */
+uv_loop_t *sp_kube_loop(const sp_kube *k);
+
+/* obj: the answer, lent, with an arena that dies after the callback. On a failure answer err holds
+ * the Status (reason, text) and obj the Status document if there was one. */
+typedef void sp_kube_done(void *ctx, int http, const sp_json *obj, const sp_err *err);
+
+typedef struct sp_kube_request {
+    const char *method;       /* GET POST PUT PATCH DELETE */
+    sp_str target;            /* path?query */
+    const char *content_type; /* NULL = application/json */
+    const char *accept;       /* NULL = application/json */
+    const sp_json *body;      /* NULL = none; rendered before the call returns */
+    uint32_t timeout_ms;      /* 0 = 30 s */
+} sp_kube_request;
+sp_http_call *sp_kube_call(sp_kube *k, const sp_kube_request *r, sp_kube_done *done, void *ctx);
+
+/* The same, blocking: runs the loop until the answer is there (CLI and tests only). The answer
+ * belongs to the arena. */
+SP_MUST_USE bool sp_kube_call_sync(sp_kube *k, sp_arena *a, const sp_kube_request *r, int *ret_http,
+                                   sp_json **ret, sp_err *err);
+
+/* A raw stream (pod logs): bytes as they come. */
+sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, void (*data)(void *ctx, sp_str bytes),
+                             void (*done)(void *ctx, const sp_err *err), void *ctx);

@@ -1,0 +1,53 @@
+/* HTTP client on a libuv loop for one origin: HTTP/2 where TLS negotiates it (all calls share one
+ * connection), else HTTP/1.1 with a small keep-alive pool. Reconnects by itself; a call that never
+ * reached the server is tried again once on a new connection. Loop thread only. */
+#pragma once
+#include "base/err.h"
+#include "net/http.h"
+#include "net/tls.h"
+
+#include <uv.h>
+
+typedef struct sp_http_client sp_http_client;
+typedef struct sp_http_call sp_http_call;
+
+typedef struct sp_http_client_config {
+    const char *host;       /* name or address; copied */
+    uint16_t port;
+    sp_tls_ctx *tls;        /* referenced; NULL = plain */
+    const char *server_name; /* for SNI and verification; NULL = host */
+    uint32_t connect_timeout_ms; /* 0 = 5 s */
+} sp_http_client_config;
+
+sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config *c);
+/* Cancels what runs (their done is called with SP_CANCELLED) and closes; returns NULL. The memory
+ * goes once libuv has closed the sockets, so keep running the loop. */
+sp_http_client *sp_http_client_free(sp_http_client *c);
+
+typedef struct sp_http_call_params {
+    const char *method;  /* "GET" */
+    sp_str target;       /* "/api/v1/pods?watch=true" */
+    const sp_header *headers;
+    size_t header_count;
+    sp_str body;         /* copied */
+    uint32_t timeout_ms; /* for the whole call; 0 = none (watches, logs) */
+    /* All optional but done. Headers and bytes are lent for the call. */
+    void (*head)(void *ctx, int status, const sp_header *h, size_t n);
+    void (*data)(void *ctx, sp_str bytes);
+    void (*done)(void *ctx, const sp_err *err); /* exactly once, last; NULL = complete answer */
+    void *ctx;
+} sp_http_call_params;
+
+sp_http_call *sp_http_call_start(sp_http_client *c, const sp_http_call_params *p);
+void sp_http_call_cancel(sp_http_call *call); /* done is not called any more */
+
+/* The whole answer at once (up to max_bytes, 0 = 64 MiB). reply is lent; NULL when err is set. */
+typedef struct sp_http_reply_msg {
+    int status;
+    const sp_header *headers;
+    size_t header_count;
+    sp_str body;
+} sp_http_reply_msg;
+typedef void sp_http_fetch_done(void *ctx, const sp_http_reply_msg *reply, const sp_err *err);
+sp_http_call *sp_http_fetch(sp_http_client *c, const sp_http_call_params *p, size_t max_bytes,
+                            sp_http_fetch_done *done, void *ctx); /* p's callbacks are ignored */

@@ -1,0 +1,20 @@
+/* What HTTP servers and clients share. Header names are lower-case everywhere inside Sampan. */
+#pragma once
+#include "base/arena.h"
+#include "base/vec.h"
+
+typedef struct sp_header {
+    sp_str name, value;
+} sp_header;
+
+typedef SP_VEC(sp_header) sp_headers;
+
+/* First value, {0} if missing. name in lower case. */
+sp_str sp_headers_get(const sp_header *h, size_t n, const char *name);
+const char *sp_http_status_text(int status);
+/* One value of a query string, percent-decoded into the arena; false if the key is missing.
+ * "a=1&b" has b = "". */
+bool sp_query_get(sp_arena *a, sp_str query, const char *key, sp_str *ret);
+/* Percent-decoding; false on a broken escape. */
+SP_MUST_USE bool sp_url_decode(sp_arena *a, sp_str s, bool plus_is_space, sp_str *ret);
+void sp_url_encode(sp_buf *b, sp_str s); /* everything but unreserved characters */

@@ -1,0 +1,45 @@
+/* TLS by OpenSSL 3, and the certificates of our own CA. Loop thread unless said. */
+#pragma once
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/vec.h"
+
+typedef struct sp_tls_ctx sp_tls_ctx; /* reference counted, immutable once built */
+
+typedef struct sp_tls_config {
+    sp_str cert_pem;      /* chain, leaf first; empty = none (clients) */
+    sp_str key_pem;
+    sp_str ca_pem;        /* client: whom to trust; server: whose client certificates count */
+    bool server;
+    bool insecure;        /* client: do not verify the server */
+    bool require_client;  /* server: refuse connections without a valid client certificate */
+    const char *alpn;     /* "h2,http/1.1"; NULL = none */
+} sp_tls_config;
+
+SP_MUST_USE bool sp_tls_ctx_new(const sp_tls_config *c, sp_tls_ctx **ret, sp_err *err);
+sp_tls_ctx *sp_tls_ctx_ref(sp_tls_ctx *c);
+sp_tls_ctx *sp_tls_ctx_unref(sp_tls_ctx *c); /* takes NULL, returns NULL */
+
+/* Who the other side proved to be by certificate. */
+typedef struct sp_tls_peer {
+    sp_str common_name;
+    sp_strs organizations;
+} sp_tls_peer;
+
+/* --- certificates (blocking; any thread) --- */
+typedef struct sp_cert_request {
+    const char *common_name;
+    const char *organization;     /* NULL = none */
+    const char *const *dns_names; /* NULL-ended, may be NULL */
+    const char *const *ips;
+    bool server, client;          /* extended key usages */
+    int days;
+} sp_cert_request;
+
+/* EC P-256 key and self-signed CA certificate, PEM, appended. */
+SP_MUST_USE bool sp_cert_make_ca(const char *common_name, int days, sp_buf *cert_pem,
+                                 sp_buf *key_pem, sp_err *err);
+SP_MUST_USE bool sp_cert_issue(sp_str ca_cert_pem, sp_str ca_key_pem, const sp_cert_request *r,
+                               sp_buf *cert_pem, sp_buf *key_pem, sp_err *err);
+/* Whole days until the first certificate of the PEM ends; negative when past. */
+SP_MUST_USE bool sp_cert_days_left(sp_str cert_pem, int *ret, sp_err *err);

@@ -1,0 +1,116 @@
+/* The store: a revisioned key-value map with watch. This is the contract; SQLite fulfils it on one
+ * machine (store/sqlite.c), etcd beyond one.
+ *
+ * Revisions are one rising integer for the whole store. A write is decided on the loop thread
+ * against the newest state (committed or on its way), gets its revision there, is committed in a
+ * group by the writer thread, and only then becomes visible to get, range and watch, and only then
+ * its done callback runs: acknowledged means durable. If a commit fails the store stops taking
+ * writes and says so (SP_UNAVAILABLE); nothing half-written is ever visible.
+ *
+ * Values are the bytes clients read. They carry their own revision: the writer leaves it out and
+ * says where it belongs (rev_at), the store puts the decimal digits there. So the same bytes can be
+ * kept in etcd without it.
+ *
+ * All functions: loop thread. All callbacks: loop thread, never from inside the call. */
+#pragma once
+#include "base/arena.h"
+#include "base/blob.h"
+#include "base/err.h"
+
+#include <uv.h>
+
+typedef struct sp_store sp_store;
+
+typedef struct sp_store_config {
+    const char *path;        /* SQLite file; NULL = memory only (tests) */
+    size_t history_events;   /* how many changes stay watchable; 0 = 10,000 */
+    size_t max_value_bytes;  /* 0 = 1.5 MiB; more is SP_TOO_LARGE */
+} sp_store_config;
+
+SP_MUST_USE bool sp_store_open(uv_loop_t *loop, const sp_store_config *c, sp_store **ret,
+                               sp_err *err);
+/* Commits what is on its way, then closes and calls done. */
+void sp_store_close(sp_store *s, void (*done)(void *ctx), void *ctx);
+
+/* One version of one key; immutable, referenced. */
+typedef struct sp_store_value {
+    uint32_t refs;
+    uint64_t rev;        /* of this version */
+    uint64_t create_rev; /* of the first version since the key last appeared */
+    uint32_t rev_at, rev_len; /* the digits of rev inside bytes */
+    sp_blob *bytes;
+    void *user;          /* what the layer above computed from the bytes (labels …); may be NULL */
+    void (*user_free)(void *user);
+} sp_store_value;
+sp_store_value *sp_store_value_ref(sp_store_value *v);
+sp_store_value *sp_store_value_unref(sp_store_value *v); /* takes NULL, returns NULL */
+/* The bytes with another revision in place of their own (a DELETED event carries the revision of
+ * the deletion). New reference. */
+sp_blob *sp_store_value_bytes_at(const sp_store_value *v, uint64_t rev);
+
+uint64_t sp_store_revision(const sp_store *s);       /* the newest visible */
+uint64_t sp_store_compacted(const sp_store *s);      /* history starts after this one */
+
+/* The newest committed version, lent until control returns to the loop; NULL if missing. */
+sp_store_value *sp_store_get(sp_store *s, sp_str key);
+/* The newest version including writes that are on their way: what the next write must build on. */
+sp_store_value *sp_store_get_latest(sp_store *s, sp_str key);
+
+/* Ordered walk over keys starting with prefix, after start_after (exclusive, may be empty), as the
+ * store was at rev (0 = now). fn returns false to stop. SP_EXPIRED when rev is compacted,
+ * SP_TIMEOUT when it lies in the future. */
+typedef bool sp_store_range_fn(void *ctx, sp_str key, sp_store_value *v);
+SP_MUST_USE bool sp_store_range(sp_store *s, sp_str prefix, sp_str start_after, uint64_t rev,
+                                sp_store_range_fn *fn, void *ctx, sp_err *err);
+size_t sp_store_count(sp_store *s, sp_str prefix);
+
+/* --- writing --- */
+#define SP_STORE_ANY UINT64_MAX /* expect: whatever is there */
+#define SP_STORE_ABSENT 0       /* expect: the key does not exist */
+
+typedef struct sp_store_write {
+    sp_str key;
+    bool remove;      /* else put */
+    sp_str value;     /* put: bytes without the revision; copied */
+    uint32_t rev_at;  /* put: offset in value where the digits go */
+    uint64_t expect;  /* revision of the latest version, or one of the above */
+    bool relaxed;     /* may be lost by a crash within the next seconds: heartbeats only. Visible and
+                         acknowledged at once, written with the next durable group or after 60 s */
+} sp_store_write;
+
+/* value: the new version (put) or the removed one (remove), lent; rev: of this change. err is
+ * SP_CONFLICT (expect does not hold; value = what is there, may be NULL), SP_ALREADY_EXISTS,
+ * SP_NOT_FOUND, SP_TOO_LARGE, SP_UNAVAILABLE. */
+typedef void sp_store_done(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err);
+void sp_store_submit(sp_store *s, const sp_store_write *w, sp_store_done *done, void *ctx);
+
+/* --- watching --- */
+typedef enum sp_store_event_type { SP_STORE_CREATED, SP_STORE_UPDATED, SP_STORE_REMOVED }
+    sp_store_event_type;
+typedef struct sp_store_event {
+    uint32_t refs;
+    sp_store_event_type type;
+    uint64_t rev;
+    sp_str key;
+    sp_store_value *value; /* NULL when removed */
+    sp_store_value *prev;  /* NULL when created */
+    void *user;            /* for the layer above: the encoded frame, shared by all watchers */
+    void (*user_free)(void *user);
+} sp_store_event;
+sp_store_event *sp_store_event_ref(sp_store_event *e);
+sp_store_event *sp_store_event_unref(sp_store_event *e);
+
+typedef struct sp_store_watch sp_store_watch;
+/* Events with rev > after under prefix, in order, first those of the history, then live ones.
+ * SP_GONE when `after` is older than the history. */
+typedef void sp_store_watch_fn(void *ctx, sp_store_event *e);
+SP_MUST_USE bool sp_store_watch_start(sp_store *s, sp_str prefix, uint64_t after,
+                                      sp_store_watch_fn *fn, void *ctx, sp_store_watch **ret,
+                                      sp_err *err);
+/* No callback after this. Safe inside the callback. Returns NULL. */
+sp_store_watch *sp_store_watch_stop(sp_store_watch *w);
+
+typedef struct sp_store_stats {
+    uint64_t revision, commits, commit_us_total, writes, keys, history, db_bytes;
+} sp_store_stats;
+sp_store_stats sp_store_get_stats(const sp_store *s);
