@@ -66,7 +66,9 @@ static void *take(sp_arena *a, size_t size) {
     return p;
 }
 
-void *sp_arena_alloc(sp_arena *a, size_t size) { return memset(take(a, size), 0, size); }
+void *sp_arena_alloc(sp_arena *a, size_t size) {
+    return memset(take(a, size), 0, size);
+}
 
 char *sp_arena_strz(sp_arena *a, sp_str s) {
     char *p = take(a, s.n + 1);
@@ -75,7 +77,9 @@ char *sp_arena_strz(sp_arena *a, sp_str s) {
     return p;
 }
 
-sp_str sp_arena_str(sp_arena *a, sp_str s) { return (sp_str){sp_arena_strz(a, s), s.n}; }
+sp_str sp_arena_str(sp_arena *a, sp_str s) {
+    return (sp_str){sp_arena_strz(a, s), s.n};
+}
 
 sp_str sp_arena_printf(sp_arena *a, const char *fmt, ...) {
     va_list ap;

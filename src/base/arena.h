@@ -5,8 +5,8 @@
 typedef struct sp_arena sp_arena;
 
 sp_arena *sp_arena_new(void);
-sp_arena *sp_arena_free(sp_arena *a); /* takes NULL, returns NULL */
-void sp_arena_reset(sp_arena *a);     /* everything handed out is gone; one block is kept */
+sp_arena *sp_arena_free(sp_arena *a);     /* takes NULL, returns NULL */
+void sp_arena_reset(sp_arena *a);         /* everything handed out is gone; one block is kept */
 size_t sp_arena_bytes(const sp_arena *a); /* held from the system */
 SP_DEFINE_CLEANUP_PTR(sp_arena, sp_arena_free)
 

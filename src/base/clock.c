@@ -17,7 +17,9 @@ int64_t sp_clock_mono_us(void) {
     return virtual_time.on ? virtual_time.mono_us : read_us(CLOCK_MONOTONIC);
 }
 
-int64_t sp_clock_mono_ms(void) { return sp_clock_mono_us() / 1000; }
+int64_t sp_clock_mono_ms(void) {
+    return sp_clock_mono_us() / 1000;
+}
 
 int64_t sp_clock_wall_ms(void) {
     return virtual_time.on ? virtual_time.wall_ms : read_us(CLOCK_REALTIME) / 1000;
@@ -34,4 +36,6 @@ void sp_clock_advance(int64_t ms) {
     virtual_time.wall_ms += ms;
 }
 
-void sp_clock_real(void) { virtual_time.on = false; }
+void sp_clock_real(void) {
+    virtual_time.on = false;
+}

@@ -7,10 +7,9 @@
 static const struct {
     const char *reason;
     int http;
-} codes[SP_CODE_MAX] = {
-    [SP_OK] = {"", 200},
+} codes[SP_CODE_MAX] = {[SP_OK] = {"", 200},
 #define X(code, reason, http) [SP_##code] = {reason, http},
-    SP_CODES(X)
+                        SP_CODES(X)
 #undef X
 };
 
@@ -75,7 +74,9 @@ const char *sp_code_reason(sp_code code) {
     return code < SP_CODE_MAX ? codes[code].reason : "Unknown";
 }
 
-int sp_code_http(sp_code code) { return code < SP_CODE_MAX ? codes[code].http : 500; }
+int sp_code_http(sp_code code) {
+    return code < SP_CODE_MAX ? codes[code].http : 500;
+}
 
 sp_code sp_code_from(const char *reason, int http) {
     for (sp_code c = SP_OK + 1; reason && *reason && c < SP_CODE_MAX; c++)

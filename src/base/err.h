@@ -7,27 +7,27 @@
 #include "base/util.h"
 
 /* X(code, reason, http) */
-#define SP_CODES(X)                                                                                \
-    X(BAD_REQUEST, "BadRequest", 400)                                                              \
-    X(UNAUTHORIZED, "Unauthorized", 401)                                                           \
-    X(FORBIDDEN, "Forbidden", 403)                                                                 \
-    X(NOT_FOUND, "NotFound", 404)                                                                  \
-    X(METHOD_NOT_ALLOWED, "MethodNotAllowed", 405)                                                 \
-    X(NOT_ACCEPTABLE, "NotAcceptable", 406)                                                        \
-    X(ALREADY_EXISTS, "AlreadyExists", 409)                                                        \
-    X(CONFLICT, "Conflict", 409)                                                                   \
-    X(GONE, "Gone", 410)                                                                           \
-    X(EXPIRED, "Expired", 410)                                                                     \
-    X(TOO_LARGE, "RequestEntityTooLarge", 413)                                                     \
-    X(UNSUPPORTED_MEDIA, "UnsupportedMediaType", 415)                                              \
-    X(INVALID, "Invalid", 422)                                                                     \
-    X(TOO_MANY, "TooManyRequests", 429)                                                            \
-    X(INTERNAL, "InternalError", 500)                                                              \
-    X(UNAVAILABLE, "ServiceUnavailable", 503)                                                      \
-    X(TIMEOUT, "Timeout", 504)                                                                     \
-    X(SYSTEM, "InternalError", 500)     /* errnum says which system error */                       \
-    X(CONNECTION, "ServiceUnavailable", 503) /* the other side could not be reached or hung up */  \
-    X(CANCELLED, "Timeout", 504)        /* we gave up ourselves */
+#define SP_CODES(X)                                                                               \
+    X(BAD_REQUEST, "BadRequest", 400)                                                             \
+    X(UNAUTHORIZED, "Unauthorized", 401)                                                          \
+    X(FORBIDDEN, "Forbidden", 403)                                                                \
+    X(NOT_FOUND, "NotFound", 404)                                                                 \
+    X(METHOD_NOT_ALLOWED, "MethodNotAllowed", 405)                                                \
+    X(NOT_ACCEPTABLE, "NotAcceptable", 406)                                                       \
+    X(ALREADY_EXISTS, "AlreadyExists", 409)                                                       \
+    X(CONFLICT, "Conflict", 409)                                                                  \
+    X(GONE, "Gone", 410)                                                                          \
+    X(EXPIRED, "Expired", 410)                                                                    \
+    X(TOO_LARGE, "RequestEntityTooLarge", 413)                                                    \
+    X(UNSUPPORTED_MEDIA, "UnsupportedMediaType", 415)                                             \
+    X(INVALID, "Invalid", 422)                                                                    \
+    X(TOO_MANY, "TooManyRequests", 429)                                                           \
+    X(INTERNAL, "InternalError", 500)                                                             \
+    X(UNAVAILABLE, "ServiceUnavailable", 503)                                                     \
+    X(TIMEOUT, "Timeout", 504)                                                                    \
+    X(SYSTEM, "InternalError", 500)          /* errnum says which system error */                 \
+    X(CONNECTION, "ServiceUnavailable", 503) /* the other side could not be reached or hung up */ \
+    X(CANCELLED, "Timeout", 504)             /* we gave up ourselves */
 
 typedef enum sp_code {
     SP_OK = 0,

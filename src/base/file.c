@@ -104,4 +104,6 @@ bool sp_remove_all(const char *path, sp_err *err) {
     return sp_fail_errno(err, errno, "remove %s", path);
 }
 
-bool sp_file_exists(const char *path) { return access(path, F_OK) == 0; }
+bool sp_file_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}

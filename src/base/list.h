@@ -7,8 +7,12 @@ typedef struct sp_list {
     struct sp_list *prev, *next;
 } sp_list;
 
-static inline void sp_list_init(sp_list *l) { l->prev = l->next = l; }
-static inline bool sp_list_empty(const sp_list *l) { return l->next == l; }
+static inline void sp_list_init(sp_list *l) {
+    l->prev = l->next = l;
+}
+static inline bool sp_list_empty(const sp_list *l) {
+    return l->next == l;
+}
 static inline void sp_list_append(sp_list *head, sp_list *item) {
     item->prev = head->prev;
     item->next = head;
@@ -21,6 +25,6 @@ static inline void sp_list_remove(sp_list *item) {
     sp_list_init(item);
 }
 /* Safe when the body removes `it`. */
-#define sp_list_each(head, it)                                                                     \
-    for (sp_list *it = (head)->next, *next_##it = it->next; it != (head);                          \
+#define sp_list_each(head, it)                                            \
+    for (sp_list *it = (head)->next, *next_##it = it->next; it != (head); \
          it = next_##it, next_##it = it->next)

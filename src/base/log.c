@@ -11,8 +11,12 @@ static const char *const names[] = {"debug", "info", "warn", "error"};
 static sp_log_level threshold = SP_LOG_INFO;
 static const char *role = "";
 
-void sp_log_set_level(sp_log_level level) { threshold = level; }
-void sp_log_set_role(const char *r) { role = r; }
+void sp_log_set_level(sp_log_level level) {
+    threshold = level;
+}
+void sp_log_set_role(const char *r) {
+    role = r;
+}
 
 bool sp_log_level_parse(sp_str s, sp_log_level *ret) {
     for (size_t i = 0; i < SP_COUNT(names); i++)
@@ -46,10 +50,14 @@ static void add_quoted(sp_buf *b, sp_str s) {
     sp_buf_addc(b, '"');
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c == '"' || c == '\\') sp_buf_printf(b, "\\%c", c);
-        else if (c == '\n') sp_buf_addz(b, "\\n");
-        else if (c < 0x20 || c == 0x7f) sp_buf_printf(b, "\\u%04x", c);
-        else sp_buf_addc(b, (char)c);
+        if (c == '"' || c == '\\')
+            sp_buf_printf(b, "\\%c", c);
+        else if (c == '\n')
+            sp_buf_addz(b, "\\n");
+        else if (c < 0x20 || c == 0x7f)
+            sp_buf_printf(b, "\\u%04x", c);
+        else
+            sp_buf_addc(b, (char)c);
     }
     sp_buf_addc(b, '"');
 }
@@ -65,8 +73,10 @@ static void add_value(sp_buf *b, const sp_kv *f, bool quote) {
     bool plain = !quote && f->str.n;
     for (size_t i = 0; plain && i < f->str.n; i++)
         plain = f->str.p[i] > ' ' && f->str.p[i] < 0x7f && f->str.p[i] != '"';
-    if (plain) sp_buf_add(b, f->str);
-    else add_quoted(b, f->str);
+    if (plain)
+        sp_buf_add(b, f->str);
+    else
+        add_quoted(b, f->str);
 }
 
 static void human_line(sp_buf *b, sp_log_level level, const char *msg, const sp_kv *fields) {

@@ -16,15 +16,27 @@ typedef struct sp_kv {
     double f;
 } sp_kv;
 
-static inline sp_kv sp_kv_str(const char *k, sp_str v) { return (sp_kv){k, SP_KV_STR, .str = v}; }
-static inline sp_kv sp_kv_z(const char *k, const char *v) { return sp_kv_str(k, sp_str_z(v)); }
-static inline sp_kv sp_kv_int(const char *k, int64_t v) { return (sp_kv){k, SP_KV_INT, .i = v}; }
-static inline sp_kv sp_kv_uint(const char *k, uint64_t v) { return (sp_kv){k, SP_KV_UINT, .u = v}; }
-static inline sp_kv sp_kv_float(const char *k, double v) { return (sp_kv){k, SP_KV_FLOAT, .f = v}; }
-static inline sp_kv sp_kv_bool(const char *k, bool v) { return (sp_kv){k, SP_KV_BOOL, .i = v}; }
+static inline sp_kv sp_kv_str(const char *k, sp_str v) {
+    return (sp_kv){k, SP_KV_STR, .str = v};
+}
+static inline sp_kv sp_kv_z(const char *k, const char *v) {
+    return sp_kv_str(k, sp_str_z(v));
+}
+static inline sp_kv sp_kv_int(const char *k, int64_t v) {
+    return (sp_kv){k, SP_KV_INT, .i = v};
+}
+static inline sp_kv sp_kv_uint(const char *k, uint64_t v) {
+    return (sp_kv){k, SP_KV_UINT, .u = v};
+}
+static inline sp_kv sp_kv_float(const char *k, double v) {
+    return (sp_kv){k, SP_KV_FLOAT, .f = v};
+}
+static inline sp_kv sp_kv_bool(const char *k, bool v) {
+    return (sp_kv){k, SP_KV_BOOL, .i = v};
+}
 
 /* A secret has no row here on purpose: it does not compile into a log line. */
-#define SP_KV(key, value)                                                                          \
+#define SP_KV(key, value) \
     _Generic((value),                                                                              \
         sp_str: sp_kv_str, char *: sp_kv_z, const char *: sp_kv_z, bool: sp_kv_bool,               \
         int: sp_kv_int, long: sp_kv_int, long long: sp_kv_int, unsigned: sp_kv_uint,               \

@@ -44,7 +44,9 @@ void *sp_map_get(const sp_map *m, sp_str key) {
     return s ? s->value : NULL;
 }
 
-bool sp_map_has(const sp_map *m, sp_str key) { return find(m, key, sp_str_hash(key)) != NULL; }
+bool sp_map_has(const sp_map *m, sp_str key) {
+    return find(m, key, sp_str_hash(key)) != NULL;
+}
 
 void *sp_map_put(sp_map *m, sp_str key, void *value) {
     sp_assert(value);

@@ -15,6 +15,8 @@ bool sp_map_has(const sp_map *m, sp_str key);
 void *sp_map_put(sp_map *m, sp_str key, void *value);
 void *sp_map_del(sp_map *m, sp_str key); /* the value that was there, or NULL */
 void sp_map_free(sp_map *m);             /* the map, not the values */
-static inline void sp_map_cleanup(sp_map *m) { sp_map_free(m); }
+static inline void sp_map_cleanup(sp_map *m) {
+    sp_map_free(m);
+}
 /* for (size_t at = 0; sp_map_next(&m, &at, &key, &value);) … ; key and value may be NULL. */
 bool sp_map_next(const sp_map *m, size_t *at, sp_str *ret_key, void **ret_value);

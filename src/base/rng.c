@@ -25,7 +25,9 @@ uint64_t sp_rng_below(uint64_t bound) {
     return v % bound;
 }
 
-double sp_rng_unit(void) { return (double)(sp_rng_u64() >> 11) * 0x1.0p-53; }
+double sp_rng_unit(void) {
+    return (double)(sp_rng_u64() >> 11) * 0x1.0p-53;
+}
 
 void sp_rng_suffix(char *p, size_t n) {
     static const char alphabet[] = "bcdfghjklmnpqrstvwxz2456789"; /* no vowels, no lookalikes */

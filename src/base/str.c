@@ -142,8 +142,12 @@ void sp_buf_add(sp_buf *b, sp_str s) {
     b->p[b->n] = 0;
 }
 
-void sp_buf_addz(sp_buf *b, const char *z) { sp_buf_add(b, sp_str_z(z)); }
-void sp_buf_addc(sp_buf *b, char c) { sp_buf_add(b, (sp_str){&c, 1}); }
+void sp_buf_addz(sp_buf *b, const char *z) {
+    sp_buf_add(b, sp_str_z(z));
+}
+void sp_buf_addc(sp_buf *b, char c) {
+    sp_buf_add(b, (sp_str){&c, 1});
+}
 
 void sp_buf_printf(sp_buf *b, const char *fmt, ...) {
     va_list ap;

@@ -9,15 +9,20 @@ typedef struct sp_str {
 } sp_str;
 
 #define SP_STR(literal) ((sp_str){"" literal, sizeof(literal) - 1})
-#define SP_STR_INIT(literal) {"" literal, sizeof(literal) - 1} /* for static tables */
+#define SP_STR_INIT(literal) \
+    { "" literal, sizeof(literal) - 1 } /* for static tables */
 /* printf("%.*s", SP_ARG(s)) */
 #define SP_ARG(s) (int)(s).n, ((s).p ? (s).p : "")
 
-static inline sp_str sp_str_z(const char *z) { return (sp_str){z, z ? strlen(z) : 0}; }
+static inline sp_str sp_str_z(const char *z) {
+    return (sp_str){z, z ? strlen(z) : 0};
+}
 static inline bool sp_str_eq(sp_str a, sp_str b) {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
-static inline bool sp_str_eqz(sp_str a, const char *z) { return sp_str_eq(a, sp_str_z(z)); }
+static inline bool sp_str_eqz(sp_str a, const char *z) {
+    return sp_str_eq(a, sp_str_z(z));
+}
 bool sp_str_ieq(sp_str a, sp_str b); /* ASCII case-insensitive */
 int sp_str_cmp(sp_str a, sp_str b);  /* bytewise, shorter first */
 bool sp_str_starts(sp_str s, sp_str prefix);
@@ -26,11 +31,11 @@ bool sp_str_ends(sp_str s, sp_str suffix);
 ptrdiff_t sp_str_chr(sp_str s, char c);
 ptrdiff_t sp_str_rchr(sp_str s, char c);
 ptrdiff_t sp_str_find(sp_str s, sp_str needle);
-sp_str sp_str_from(sp_str s, size_t start);             /* clamped */
-sp_str sp_str_sub(sp_str s, size_t start, size_t n);    /* clamped */
-sp_str sp_str_trim(sp_str s);                           /* ASCII white space, both ends */
+sp_str sp_str_from(sp_str s, size_t start);          /* clamped */
+sp_str sp_str_sub(sp_str s, size_t start, size_t n); /* clamped */
+sp_str sp_str_trim(sp_str s);                        /* ASCII white space, both ends */
 /* Takes the part before c off *rest (all of it when c is missing). False when *rest is used up:
- *   for (sp_str part, rest = s; sp_str_cut(&rest, ',', &part);) … 
+ *   for (sp_str part, rest = s; sp_str_cut(&rest, ',', &part);) …
  * "a," gives "a" and ""; "" gives one empty part; {0} gives none. */
 bool sp_str_cut(sp_str *rest, char c, sp_str *ret_part);
 /* Whole of s as a number without sign games; false if it is anything else or out of range. */
@@ -52,6 +57,12 @@ void sp_buf_u64(sp_buf *b, uint64_t v);
 void sp_buf_drop(sp_buf *b, size_t n); /* the first n bytes */
 void sp_buf_clear(sp_buf *b);          /* keeps the memory */
 void sp_buf_free(sp_buf *b);           /* and zeroes the struct */
-static inline void sp_buf_cleanup(sp_buf *b) { sp_buf_free(b); }
-static inline sp_str sp_buf_str(const sp_buf *b) { return (sp_str){b->p, b->n}; }
-static inline const char *sp_buf_z(const sp_buf *b) { return b->p ? b->p : ""; }
+static inline void sp_buf_cleanup(sp_buf *b) {
+    sp_buf_free(b);
+}
+static inline sp_str sp_buf_str(const sp_buf *b) {
+    return (sp_str){b->p, b->n};
+}
+static inline const char *sp_buf_z(const sp_buf *b) {
+    return b->p ? b->p : "";
+}

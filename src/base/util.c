@@ -15,7 +15,15 @@ static void *or_abort(void *p, size_t size) {
     return p;
 }
 
-void *sp_malloc(size_t size) { return or_abort(malloc(size), size); }
-void *sp_zalloc(size_t count, size_t size) { return or_abort(calloc(count, size), count * size); }
-void *sp_realloc(void *p, size_t size) { return or_abort(realloc(p, size), size); }
-char *sp_strdup(const char *s) { return or_abort(strdup(s), 1); }
+void *sp_malloc(size_t size) {
+    return or_abort(malloc(size), size);
+}
+void *sp_zalloc(size_t count, size_t size) {
+    return or_abort(calloc(count, size), count * size);
+}
+void *sp_realloc(void *p, size_t size) {
+    return or_abort(realloc(p, size), size);
+}
+char *sp_strdup(const char *s) {
+    return or_abort(strdup(s), 1);
+}

@@ -11,7 +11,7 @@
 #define SP_MUST_USE __attribute__((warn_unused_result))
 #define SP_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define SP_COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define SP_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define SP_CONTAINER(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 #define SP_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define SP_MAX(a, b) ((a) > (b) ? (a) : (b))
 
@@ -19,17 +19,17 @@
 #define sp_auto(type) __attribute__((cleanup(type##_cleanup))) type
 /* The same for pointers to opaque things: sp_auto_ptr(sp_arena) a = sp_arena_new(); */
 #define sp_auto_ptr(type) __attribute__((cleanup(type##_cleanup_ptr))) type *
-#define SP_DEFINE_CLEANUP_PTR(type, free_fn)                                                       \
-    static inline void type##_cleanup_ptr(type **p) {                                              \
-        if (*p) free_fn(*p);                                                                       \
+#define SP_DEFINE_CLEANUP_PTR(type, free_fn)          \
+    static inline void type##_cleanup_ptr(type **p) { \
+        if (*p) free_fn(*p);                          \
     }
 /* Ownership leaves a scope only this way. */
-#define sp_steal(ptr)                                                                              \
-    __extension__({                                                                                \
-        __typeof__(ptr) *steal_from_ = &(ptr);                                                     \
-        __typeof__(ptr) stolen_ = *steal_from_;                                                    \
-        *steal_from_ = NULL;                                                                       \
-        stolen_;                                                                                   \
+#define sp_steal(ptr)                           \
+    __extension__({                             \
+        __typeof__(ptr) *steal_from_ = &(ptr);  \
+        __typeof__(ptr) stolen_ = *steal_from_; \
+        *steal_from_ = NULL;                    \
+        stolen_;                                \
     })
 
 /* An invariant of ours, checked in release builds too. */

@@ -29,18 +29,20 @@ static bool fail(parser *ps, const char *what) {
 }
 
 static void skip_space(parser *ps) {
-    while (ps->p < ps->end &&
-           (*ps->p == ' ' || *ps->p == '\n' || *ps->p == '\r' || *ps->p == '\t'))
+    while (ps->p < ps->end && (*ps->p == ' ' || *ps->p == '\n' || *ps->p == '\r' || *ps->p == '\t'))
         ps->p++;
 }
 
-static bool is_digit(const parser *ps) { return ps->p < ps->end && *ps->p >= '0' && *ps->p <= '9'; }
+static bool is_digit(const parser *ps) {
+    return ps->p < ps->end && *ps->p >= '0' && *ps->p <= '9';
+}
 
 static bool parse_number(parser *ps, sp_json *j) {
     const char *from = ps->p;
     if (*ps->p == '-') ps->p++;
     if (!is_digit(ps)) return fail(ps, "a digit is expected here");
-    if (*ps->p == '0') ps->p++;
+    if (*ps->p == '0')
+        ps->p++;
     else
         while (is_digit(ps)) ps->p++;
     if (is_digit(ps)) return fail(ps, "a number must not start with 0");
@@ -65,10 +67,14 @@ static bool parse_hex4(parser *ps, uint32_t *ret) {
     for (int i = 0; i < 4; i++, ps->p++) {
         char c = ps->p < ps->end ? *ps->p : 0;
         uint32_t d;
-        if (c >= '0' && c <= '9') d = (uint32_t)(c - '0');
-        else if (c >= 'a' && c <= 'f') d = (uint32_t)(c - 'a') + 10;
-        else if (c >= 'A' && c <= 'F') d = (uint32_t)(c - 'A') + 10;
-        else return fail(ps, "four hexadecimal digits are expected after \\u");
+        if (c >= '0' && c <= '9')
+            d = (uint32_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            d = (uint32_t)(c - 'a') + 10;
+        else if (c >= 'A' && c <= 'F')
+            d = (uint32_t)(c - 'A') + 10;
+        else
+            return fail(ps, "four hexadecimal digits are expected after \\u");
         v = v << 4 | d;
     }
     *ret = v;
@@ -128,8 +134,10 @@ static bool parse_escape(parser *ps, char **out) {
 /* Bytes of the valid UTF-8 sequence at p, 0 if there is none (RFC 3629: no overlong forms, no
  * surrogates, nothing past U+10FFFF). */
 static size_t utf8_length(const unsigned char *p, size_t n) {
-    size_t len = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3
-                 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+    size_t len = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
+                 : (p[0] & 0xf0) == 0xe0        ? 3
+                 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+                                                : 0;
     if (!len || n < len) return 0;
     for (size_t i = 1; i < len; i++)
         if ((p[i] & 0xc0) != 0x80) return 0;
@@ -186,8 +194,10 @@ static bool parse_value(parser *ps, sp_json *j);
 
 static void append(sp_json *parent, sp_json *child) {
     child->next = NULL;
-    if (parent->last) parent->last->next = child;
-    else parent->first = child;
+    if (parent->last)
+        parent->last->next = child;
+    else
+        parent->first = child;
     parent->last = child;
     parent->count++;
 }
@@ -288,7 +298,8 @@ static bool parse_value(parser *ps, sp_json *j) {
     case 'n': return parse_word(ps, "null", j, SP_JSON_NULL, false);
     case '-':
     case '0' ... '9': return parse_number(ps, j);
-    default: return fail(ps, ps->p < ps->end ? "a value is expected here" : "the text ends too early");
+    default:
+        return fail(ps, ps->p < ps->end ? "a value is expected here" : "the text ends too early");
     }
 }
 
@@ -359,8 +370,12 @@ static void write_node(sp_buf *b, const sp_json *j, int indent) {
     sp_buf_addc(b, object ? '}' : ']');
 }
 
-void sp_json_write(sp_buf *b, const sp_json *j) { write_node(b, j, -1); }
-void sp_json_write_pretty(sp_buf *b, const sp_json *j) { write_node(b, j, 0); }
+void sp_json_write(sp_buf *b, const sp_json *j) {
+    write_node(b, j, -1);
+}
+void sp_json_write_pretty(sp_buf *b, const sp_json *j) {
+    write_node(b, j, 0);
+}
 
 /* ---------- reading ---------- */
 
@@ -395,7 +410,9 @@ sp_str sp_json_str(const sp_json *j) {
     return sp_json_is(j, SP_JSON_STRING) ? j->text : SP_STR("");
 }
 
-const char *sp_json_z(const sp_json *j) { return sp_json_str(j).p; }
+const char *sp_json_z(const sp_json *j) {
+    return sp_json_str(j).p;
+}
 
 bool sp_json_bool(const sp_json *j, bool fallback) {
     return sp_json_is(j, SP_JSON_BOOL) ? j->boolean : fallback;
@@ -456,9 +473,15 @@ static sp_json *new_node(sp_arena *a, sp_json_type type) {
     return j;
 }
 
-sp_json *sp_json_object(sp_arena *a) { return new_node(a, SP_JSON_OBJECT); }
-sp_json *sp_json_array(sp_arena *a) { return new_node(a, SP_JSON_ARRAY); }
-sp_json *sp_json_null(sp_arena *a) { return new_node(a, SP_JSON_NULL); }
+sp_json *sp_json_object(sp_arena *a) {
+    return new_node(a, SP_JSON_OBJECT);
+}
+sp_json *sp_json_array(sp_arena *a) {
+    return new_node(a, SP_JSON_ARRAY);
+}
+sp_json *sp_json_null(sp_arena *a) {
+    return new_node(a, SP_JSON_NULL);
+}
 
 sp_json *sp_json_new_bool(sp_arena *a, bool v) {
     sp_json *j = new_node(a, SP_JSON_BOOL);
@@ -491,7 +514,9 @@ sp_json *sp_json_new_str(sp_arena *a, sp_str s) {
     return j;
 }
 
-sp_json *sp_json_new_z(sp_arena *a, const char *s) { return sp_json_new_str(a, sp_str_z(s)); }
+sp_json *sp_json_new_z(sp_arena *a, const char *s) {
+    return sp_json_new_str(a, sp_str_z(s));
+}
 
 sp_json *sp_json_printf(sp_arena *a, const char *fmt, ...) {
     va_list ap;
@@ -565,8 +590,10 @@ sp_json *sp_json_ensure_array(sp_arena *a, sp_json *obj, const char *key) {
 }
 
 static void unlink_child(sp_json *parent, sp_json *prev, sp_json *child) {
-    if (prev) prev->next = child->next;
-    else parent->first = child->next;
+    if (prev)
+        prev->next = child->next;
+    else
+        parent->first = child->next;
     if (parent->last == child) parent->last = prev;
     child->next = NULL;
     parent->count--;
@@ -582,7 +609,9 @@ bool sp_json_remove_str(sp_json *obj, sp_str key) {
     return false;
 }
 
-bool sp_json_remove(sp_json *obj, const char *key) { return sp_json_remove_str(obj, sp_str_z(key)); }
+bool sp_json_remove(sp_json *obj, const char *key) {
+    return sp_json_remove_str(obj, sp_str_z(key));
+}
 
 sp_json *sp_json_push(sp_json *arr, sp_json *value) {
     sp_assert(sp_json_is(arr, SP_JSON_ARRAY));

@@ -20,12 +20,12 @@ typedef enum sp_json_type {
 typedef struct sp_json {
     sp_json_type type;
     bool boolean;
-    sp_str text;            /* STRING: decoded, NUL behind it; NUMBER: as written */
-    struct sp_json *first;  /* ARRAY, OBJECT: children in order */
+    sp_str text;           /* STRING: decoded, NUL behind it; NUMBER: as written */
+    struct sp_json *first; /* ARRAY, OBJECT: children in order */
     struct sp_json *last;
     size_t count;
-    sp_str key;             /* inside an OBJECT: decoded, NUL behind it */
-    struct sp_json *next;   /* sibling */
+    sp_str key;           /* inside an OBJECT: decoded, NUL behind it */
+    struct sp_json *next; /* sibling */
 } sp_json;
 
 enum { SP_JSON_MAX_DEPTH = 100, SP_JSON_MAX_BYTES = 16 * 1024 * 1024 };
@@ -37,22 +37,25 @@ void sp_json_write_pretty(sp_buf *b, const sp_json *j); /* two spaces, as kubect
 void sp_json_write_string(sp_buf *b, sp_str s);         /* quoted and escaped */
 
 /* --- reading: NULL in, NULL (or the fallback) out, so that calls chain --- */
-#define sp_json_each(parent, it)                                                                   \
+#define sp_json_each(parent, it) \
     for (sp_json *it = (parent) ? (parent)->first : NULL; it; it = it->next)
-static inline bool sp_json_is(const sp_json *j, sp_json_type t) { return j && j->type == t; }
+static inline bool sp_json_is(const sp_json *j, sp_json_type t) {
+    return j && j->type == t;
+}
 sp_json *sp_json_get(const sp_json *obj, const char *key);
 sp_json *sp_json_get_str(const sp_json *obj, sp_str key);
 sp_json *sp_json_at(const sp_json *arr, size_t index);
 /* sp_json_dig(pod, "spec", "containers", NULL): objects only. */
 sp_json *sp_json_dig(const sp_json *j, ...) __attribute__((sentinel));
-sp_str sp_json_str(const sp_json *j);                      /* "" unless a STRING */
-const char *sp_json_z(const sp_json *j);                   /* the same, NUL-terminated */
+sp_str sp_json_str(const sp_json *j);    /* "" unless a STRING */
+const char *sp_json_z(const sp_json *j); /* the same, NUL-terminated */
 bool sp_json_bool(const sp_json *j, bool fallback);
-int64_t sp_json_int(const sp_json *j, int64_t fallback);   /* whole numbers in range only */
+int64_t sp_json_int(const sp_json *j, int64_t fallback); /* whole numbers in range only */
 double sp_json_double(const sp_json *j, double fallback);
-bool sp_json_is_int(const sp_json *j);                     /* a NUMBER without fraction or exponent */
-bool sp_json_equal(const sp_json *a, const sp_json *b);    /* key order does not count; 1 == 1.0 does not hold */
-const char *sp_json_type_name(const sp_json *j);           /* "object", "integer", "number", … */
+bool sp_json_is_int(const sp_json *j); /* a NUMBER without fraction or exponent */
+bool sp_json_equal(const sp_json *a,
+                   const sp_json *b); /* key order does not count; 1 == 1.0 does not hold */
+const char *sp_json_type_name(const sp_json *j); /* "object", "integer", "number", … */
 /* Field of the object by keys in one call: sp_json_get_z(pod, "kind") == "" when missing. */
 static inline const char *sp_json_get_z(const sp_json *obj, const char *key) {
     return sp_json_z(sp_json_get(obj, key));
@@ -64,11 +67,11 @@ sp_json *sp_json_array(sp_arena *a);
 sp_json *sp_json_null(sp_arena *a);
 sp_json *sp_json_new_bool(sp_arena *a, bool v);
 sp_json *sp_json_new_int(sp_arena *a, int64_t v);
-sp_json *sp_json_new_double(sp_arena *a, double v);        /* shortest text that reads back */
-sp_json *sp_json_new_str(sp_arena *a, sp_str s);           /* copies */
+sp_json *sp_json_new_double(sp_arena *a, double v); /* shortest text that reads back */
+sp_json *sp_json_new_str(sp_arena *a, sp_str s);    /* copies */
 sp_json *sp_json_new_z(sp_arena *a, const char *s);
 sp_json *sp_json_printf(sp_arena *a, const char *fmt, ...) SP_PRINTF(2, 3); /* a STRING */
-sp_json *sp_json_clone(sp_arena *a, const sp_json *j);     /* deep */
+sp_json *sp_json_clone(sp_arena *a, const sp_json *j);                      /* deep */
 /* Replaces in place or appends; takes a node that is in no tree yet. Returns value. */
 sp_json *sp_json_set(sp_arena *a, sp_json *obj, const char *key, sp_json *value);
 sp_json *sp_json_set_str(sp_arena *a, sp_json *obj, sp_str key, sp_json *value);
@@ -85,7 +88,7 @@ static inline void sp_json_set_bool(sp_arena *a, sp_json *obj, const char *key, 
 /* The member, made as an empty object where it is missing or not an object. */
 sp_json *sp_json_ensure_object(sp_arena *a, sp_json *obj, const char *key);
 sp_json *sp_json_ensure_array(sp_arena *a, sp_json *obj, const char *key);
-bool sp_json_remove(sp_json *obj, const char *key);        /* true if it was there */
+bool sp_json_remove(sp_json *obj, const char *key); /* true if it was there */
 bool sp_json_remove_str(sp_json *obj, sp_str key);
 sp_json *sp_json_push(sp_json *arr, sp_json *value);
 void sp_json_insert(sp_json *arr, size_t index, sp_json *value); /* index <= count */

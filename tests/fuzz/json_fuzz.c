@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     if (size == 0 || memchr(data, 0, size) || sp_str_find(text, SP_STR("\\u0000")) >= 0) return 0;
     json_error_t theirs;
-    json_t *oracle = json_loadb((const char *)data, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &theirs);
+    json_t *oracle =
+        json_loadb((const char *)data, size, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &theirs);
     bool too_deep = !ok && sp_str_find(sp_str_z(err.text), SP_STR("too deeply")) >= 0;
     if (!oracle && range_error(&theirs)) return 0;
     sp_assert(too_deep || ok == (oracle != NULL));

@@ -10,7 +10,10 @@ static void round_trips_keep_every_byte(void **state) {
     (void)state;
     static const char *const same[] = {
         "{\"a\":[1,2.50,-0,1e3,18446744073709551616,0.1],\"b\":{\"c\":null,\"d\":true}}",
-        "\"quote \\\" slash \\\\ line \\n bell \\u0007 \xc3\xa9 \xf0\x9f\x98\x80\"", "[]", "{}", "[[[{}]]]",
+        "\"quote \\\" slash \\\\ line \\n bell \\u0007 \xc3\xa9 \xf0\x9f\x98\x80\"",
+        "[]",
+        "{}",
+        "[[[{}]]]",
     };
     for (size_t i = 0; i < SP_COUNT(same); i++) {
         sp_auto_ptr(sp_arena) a = sp_arena_new();

@@ -1,0 +1,50 @@
+#include "base/role.h"
+
+#include "base/str.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static void notify_systemd(const char *path) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    size_t n = strlen(path);
+    if (n >= sizeof to.sun_path) return;
+    memcpy(to.sun_path, path, n);
+    if (path[0] == '@') to.sun_path[0] = 0;
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) return;
+    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+    (void)!sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&to, len);
+    close(fd);
+}
+
+static bool ready_fd(int *ret) {
+    uint64_t fd;
+    if (!sp_str_u64(sp_str_z(getenv("SAMPAN_READY_FD")), &fd) || fd > 1024) return false;
+    *ret = (int)fd;
+    return true;
+}
+
+void sp_role_ready(void) {
+    int fd;
+    if (ready_fd(&fd)) {
+        (void)!write(fd, "READY=1\n", 8);
+        close(fd);
+        unsetenv("SAMPAN_READY_FD");
+    }
+    const char *socket_path = getenv("NOTIFY_SOCKET");
+    if (socket_path && *socket_path) notify_systemd(socket_path);
+}
+
+void sp_role_follow_parent(void) {
+    int fd;
+    if (!ready_fd(&fd)) return;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() == 1) raise(SIGTERM); /* it died before we asked */
+}

@@ -1,0 +1,11 @@
+/* What a supervised process owes its supervisor (`sampan up`, systemd): say when it is ready, end
+ * when the supervisor is gone. */
+#pragma once
+#include "base/util.h"
+
+/* Once, when the role serves: writes to the descriptor in SAMPAN_READY_FD and, in the way of
+ * sd_notify(3), to NOTIFY_SOCKET. Does nothing where neither is set. */
+void sp_role_ready(void);
+/* At the start of a role: asks the kernel for SIGTERM when the parent dies, if SAMPAN_READY_FD says
+ * that there is a supervisor. */
+void sp_role_follow_parent(void);
