@@ -9,12 +9,12 @@ typedef struct sp_resource sp_resource;
 
 /* How one column of `kubectl get` is made: a path, or a function for computed cells. */
 typedef struct sp_column {
-    const char *name;        /* "READY" prints as "Ready" in the Table definition: give "Ready" */
-    const char *type;        /* "string", "integer", "date" … */
-    const char *format;      /* "name" for the name column, else "" */
+    const char *name;   /* "READY" prints as "Ready" in the Table definition: give "Ready" */
+    const char *type;   /* "string", "integer", "date" … */
+    const char *format; /* "name" for the name column, else "" */
     const char *doc;
-    int priority;            /* 0 = always, 1 = with -o wide */
-    const char *json_path;   /* ".spec.replicas"; or NULL with: */
+    int priority;          /* 0 = always, 1 = with -o wide */
+    const char *json_path; /* ".spec.replicas"; or NULL with: */
     sp_json *(*cell)(sp_arena *a, const sp_json *obj, int64_t now_wall_ms);
 } sp_column;
 
@@ -30,14 +30,14 @@ enum {
 typedef struct sp_admit {
     sp_arena *arena;
     const sp_resource *resource;
-    const sp_json *old;   /* NULL on create */
-    sp_json *obj;         /* may be changed */
-    sp_str subresource;   /* "" or "status" … */
+    const sp_json *old; /* NULL on create */
+    sp_json *obj;       /* may be changed */
+    sp_str subresource; /* "" or "status" … */
     sp_str user;
     bool dry_run;
-    sp_causes *causes;    /* add to refuse with 422 */
-    sp_strs *warnings;    /* Warning: 299 headers */
-    void *lookup_ctx;     /* read other objects as they are stored now: */
+    sp_causes *causes; /* add to refuse with 422 */
+    sp_strs *warnings; /* Warning: 299 headers */
+    void *lookup_ctx;  /* read other objects as they are stored now: */
     const sp_json *(*lookup)(void *ctx, sp_arena *a, const char *group, const char *plural,
                              sp_str ns, sp_str name);
     void (*lookup_each)(void *ctx, sp_arena *a, const char *group, const char *plural, sp_str ns,
@@ -49,25 +49,42 @@ struct sp_resource {
     const char *const *short_names; /* NULL-ended, may be NULL */
     const char *const *categories;  /* "all" …, may be NULL */
     bool namespaced;
-    unsigned subresources;          /* SP_SUB_… */
-    const sp_schema *schema;        /* of the whole object */
-    const sp_column *columns;       /* besides Name and Age, which are added; NULL = none */
+    unsigned subresources;   /* SP_SUB_… */
+    const sp_schema *schema; /* of the whole object */
+    /* All of them, Name first (SP_COLUMN_NAME, SP_COLUMN_AGE below); NULL = Name and Age. */
+    const sp_column *columns;
     size_t column_count;
     /* The row that stores: this one serves the same objects under another group or version
      * (extensions/v1beta1 deployments → apps/v1). NULL = stores itself. */
     const sp_resource *storage;
     bool is_crd;
-    bool status_is_subresource;     /* a plain update leaves status alone, and the reverse */
-    bool counts_generation;         /* metadata.generation rises when spec changes */
+    bool status_is_subresource; /* a plain update leaves status alone, and the reverse */
+    bool counts_generation;     /* metadata.generation rises when spec changes */
     /* In this order, each may be NULL. Errors are returned, field errors go to admit->causes. */
-    bool (*prepare)(sp_admit *a, sp_err *err);  /* defaulting beyond the schema, allocation */
+    bool (*prepare)(sp_admit *a, sp_err *err); /* defaulting beyond the schema, allocation */
     bool (*validate)(sp_admit *a, sp_err *err);
     const char *const *selectable_fields; /* besides metadata.name and .namespace */
-    const char *const *merge_only;  /* reserved for rows that need it; NULL */
-    const struct sp_scale_paths {   /* SP_SUB_SCALE: JSON paths, ".spec.replicas" … */
+    const char *const *merge_only;        /* reserved for rows that need it; NULL */
+    const struct sp_scale_paths {         /* SP_SUB_SCALE: JSON paths, ".spec.replicas" … */
         const char *spec_replicas, *status_replicas, *selector;
-    } *scale;
+    } * scale;
 };
+
+/* Ready-made columns: .columns = (const sp_column[]){SP_COLUMN_NAME, …, SP_COLUMN_AGE} */
+#define SP_COLUMN_NAME                                                                           \
+    {                                                                                            \
+        "Name", "string", "name", "Name of the object, unique among its kind in the namespace.", \
+            0, ".metadata.name", NULL                                                            \
+    }
+#define SP_COLUMN_AGE \
+    { "Age", "string", "", "Time since the object was created.", 0, NULL, sp_cell_age }
+sp_json *sp_cell_age(sp_arena *a, const sp_json *obj, int64_t now_wall_ms);
 
 /* All built-in rows (src/apiserver/types). */
 const sp_resource *const *sp_builtin_resources(size_t *ret_count);
+/* The schema of a built-in kind, also of those that are no resources: Scale, Binding, Eviction,
+ * DeleteOptions, Status. NULL if there is none. ctx is unused: it fits sp_protobuf_lookup. */
+const sp_schema *sp_builtin_schema(void *ctx, sp_str api_version, sp_str kind);
+/* The names and hooks every object shares, run before the row's own: metadata.name and
+ * generateName by the rules of the kind, labels, annotations, ownerReferences, finalizers. */
+bool sp_validate_meta(sp_admit *a, sp_err *err);

@@ -40,6 +40,7 @@ typedef struct sp_field {
     bool required;
     const char *merge_key;   /* strategic merge of lists by this key; NULL = replace the list */
     bool merge_primitives;   /* strategic merge of a list of scalars as a set */
+    bool pointer;            /* protobuf: written only when set, so a zero is a value */
 } sp_field;
 
 struct sp_schema {
