@@ -37,6 +37,7 @@ bool sp_obj_has_finalizer(const sp_json *o, const char *finalizer);
 
 /* status.conditions: sets type to status/reason/message, moving lastTransitionTime only when the
  * status changes. True when anything changed. */
+/* reason and message may be NULL: left as they are. conditions is the ARRAY. */
 bool sp_condition_set(sp_arena *a, sp_json *conditions, const char *type, const char *status,
                       const char *reason, const char *message, int64_t now_wall_ms);
 const sp_json *sp_condition_get(const sp_json *obj, const char *type);
@@ -63,8 +64,9 @@ void sp_field_selector_paths(const sp_field_selector *s, void (*fn)(void *ctx, s
                              void *ctx);
 
 /* --- the Status object --- */
-/* Renders {"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",…}. details may be
- * NULL. causes may be NULL. */
+/* Renders {"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",…}. causes, group,
+ * kind may be NULL, name empty. The message is err's text; for SP_INVALID with causes it is
+ * composed of them: `Deployment.apps "web" is invalid: spec.x: …`. */
 sp_json *sp_status_from_err(sp_arena *a, const sp_err *err, const sp_causes *causes,
                             const char *group, const char *kind, sp_str name);
 /* The reverse: fills err from a Status document (or from the HTTP status alone). Returns false. */
@@ -73,3 +75,6 @@ bool sp_err_from_status(sp_err *err, int http, const sp_json *status);
 /* DNS-1123 names. max 253 / 63. */
 bool sp_name_is_subdomain(sp_str s);
 bool sp_name_is_label(sp_str s);
+/* Label (and annotation) keys: [prefix/]name; label values: empty or like a name, up to 63. */
+bool sp_label_is_key(sp_str s);
+bool sp_label_is_value(sp_str s);
