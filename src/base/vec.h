@@ -36,4 +36,5 @@ typedef SP_VEC(sp_str) sp_strs;
         (v)->n = (v)->cap = 0; \
     } while (0)
 
-#define sp_vec_each(v, it) for (__typeof__((v)->p) it = (v)->p; it && it < (v)->p + (v)->n; it++)
+#define sp_vec_each(v, it) \
+    for (__typeof__((v)->p + 0) it = (v)->p; it && it < (v)->p + (v)->n; it++)
