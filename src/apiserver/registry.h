@@ -23,7 +23,8 @@ enum {
     SP_SUB_SCALE = 2,
     SP_SUB_LOG = 4,
     SP_SUB_BINDING = 8,
-    SP_SUB_EVICTION = 16
+    SP_SUB_EVICTION = 16,
+    SP_SUB_FINALIZE = 32 /* namespaces: PUT or POST with other spec.finalizers */
 };
 
 /* What the hooks of a kind may see and change before an object is stored. */
@@ -88,3 +89,40 @@ const sp_schema *sp_builtin_schema(void *ctx, sp_str api_version, sp_str kind);
 /* The names and hooks every object shares, run before the row's own: metadata.name and
  * generateName by the rules of the kind, labels, annotations, ownerReferences, finalizers. */
 bool sp_validate_meta(sp_admit *a, sp_err *err);
+
+/* --- the live table: the built-in rows, then one row per served version of each CRD --- */
+typedef struct sp_registry sp_registry;
+sp_registry *sp_registry_new(void);
+sp_registry *sp_registry_free(sp_registry *r); /* takes NULL, returns NULL */
+
+size_t sp_registry_count(const sp_registry *r);
+/* Lent until the table changes. Built-in rows in their order, then CRD rows by age. */
+const sp_resource *const *sp_registry_rows(const sp_registry *r);
+/* NULL if not served. group "" is core. */
+const sp_resource *sp_registry_find(const sp_registry *r, sp_str group, sp_str version,
+                                    sp_str plural);
+const sp_resource *sp_registry_find_kind(const sp_registry *r, sp_str group, sp_str version,
+                                         sp_str kind);
+bool sp_registry_has_group(const sp_registry *r, sp_str group, sp_str version); /* "" = any */
+/* Rises with every change: the tag of whatever is computed from the table. */
+uint64_t sp_registry_generation(const sp_registry *r);
+
+/* Rows of one CRD live in one arena, which is taken; it is freed when the rows have left the table
+ * and the last sp_served of them is given back. Replaces what `owner` had before. */
+void sp_registry_put_crd(sp_registry *r, sp_str owner, const sp_resource *const *rows, size_t n,
+                         sp_arena *taken);
+void sp_registry_remove_crd(sp_registry *r, sp_str owner);
+
+/* A row with the strings every request needs, reference counted. */
+typedef struct sp_served {
+    const sp_resource *row;
+    const sp_resource *storage; /* the row that stores: row itself, or what it is an alias of */
+    sp_str api_version;         /* "apps/v1" */
+    sp_str head;                /* {"apiVersion":"apps/v1","kind":"Deployment" */
+    sp_str prefix;              /* where the objects are: /registry/apps/deployments/ */
+    struct sp_rowset *set;      /* whose arena everything above lives in */
+} sp_served;
+/* Lent until the table changes; sp_served_ref keeps it. */
+sp_served *sp_registry_served(const sp_registry *r, sp_str group, sp_str version, sp_str plural);
+sp_served *sp_served_ref(sp_served *s);
+sp_served *sp_served_unref(sp_served *s); /* takes NULL, returns NULL */
