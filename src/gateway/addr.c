@@ -1,0 +1,89 @@
+#include "gateway/addr.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+static size_t ip_size(const sp_addr *a) {
+    return a->family == AF_INET ? 4 : 16;
+}
+
+bool sp_addr_parse(sp_str ip, uint16_t port, sp_addr *ret) {
+    char text[INET6_ADDRSTRLEN];
+    if (ip.n == 0 || ip.n >= sizeof text || memchr(ip.p, 0, ip.n)) return false;
+    memcpy(text, ip.p, ip.n);
+    text[ip.n] = 0;
+    sp_addr a = {.port = port};
+    if (inet_pton(AF_INET, text, a.ip) == 1)
+        a.family = AF_INET;
+    else if (inet_pton(AF_INET6, text, a.ip) == 1)
+        a.family = AF_INET6;
+    else
+        return false;
+    *ret = a;
+    return true;
+}
+
+bool sp_addr_same_ip(const sp_addr *a, const sp_addr *b) {
+    return a->family == b->family && memcmp(a->ip, b->ip, ip_size(a)) == 0;
+}
+
+bool sp_addr_eq(const sp_addr *a, const sp_addr *b) {
+    return a->port == b->port && sp_addr_same_ip(a, b);
+}
+
+bool sp_addr_is_any(const sp_addr *a) {
+    static const uint8_t zero[16];
+    return memcmp(a->ip, zero, ip_size(a)) == 0;
+}
+
+bool sp_addr_overlaps(const sp_addr *a, const sp_addr *b) {
+    if (a->port != b->port) return false;
+    return sp_addr_same_ip(a, b) || sp_addr_is_any(a) || sp_addr_is_any(b);
+}
+
+void sp_addr_format_ip(const sp_addr *a, char ret[SP_ADDR_MAX]) {
+    if (!a->family || !inet_ntop(a->family, a->ip, ret, SP_ADDR_MAX)) memcpy(ret, "unknown", 8);
+}
+
+void sp_addr_format(const sp_addr *a, char ret[SP_ADDR_MAX]) {
+    char ip[SP_ADDR_MAX];
+    sp_addr_format_ip(a, ip);
+    snprintf(ret, SP_ADDR_MAX, a->family == AF_INET6 ? "[%.45s]:%u" : "%.45s:%u", ip, a->port);
+}
+
+socklen_t sp_addr_to_sock(const sp_addr *a, struct sockaddr_storage *ret) {
+    memset(ret, 0, sizeof *ret);
+    if (a->family == AF_INET) {
+        struct sockaddr_in *in = (struct sockaddr_in *)ret;
+        in->sin_family = AF_INET;
+        in->sin_port = htons(a->port);
+        memcpy(&in->sin_addr, a->ip, 4);
+        return sizeof *in;
+    }
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(a->port);
+    memcpy(&in6->sin6_addr, a->ip, 16);
+    return sizeof *in6;
+}
+
+sp_addr sp_addr_from_sock(const struct sockaddr_storage *ss) {
+    sp_addr a = {0};
+    if (ss->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)ss;
+        a.family = AF_INET;
+        a.port = ntohs(in->sin_port);
+        memcpy(a.ip, &in->sin_addr, 4);
+    } else if (ss->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
+        bool v4 = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
+        a.family = v4 ? AF_INET : AF_INET6;
+        a.port = ntohs(in6->sin6_port);
+        if (v4)
+            memcpy(a.ip, (const char *)&in6->sin6_addr + 12, 4);
+        else
+            memcpy(a.ip, &in6->sin6_addr, 16);
+    }
+    return a;
+}

@@ -1,0 +1,311 @@
+/* See route.h. Entries are sorted once by precedence and grouped by host name in a map; a search
+ * looks up the host, then its wildcards from the longest to the shortest, then the entries without
+ * a host, and takes the first entry that matches. */
+#include "gateway/route.h"
+
+typedef struct group {
+    const sp_route_entry *first;
+    size_t n;
+} group;
+
+struct sp_route_table {
+    sp_route_entry *entries; /* sorted: grouped by host, by precedence inside a host */
+    size_t n;
+    group *groups;
+    /* Open addressing by hash of the host; index into groups + 1. In the arena, unlike sp_map. */
+    uint32_t *slots;
+    size_t mask;
+};
+
+static int longer_first(size_t a, size_t b) {
+    return a > b ? -1 : a < b;
+}
+
+static int by_precedence(const void *pa, const void *pb) {
+    const sp_route_entry *a = pa, *b = pb;
+    int d = sp_str_cmp(a->host, b->host);
+    if (d) return d;
+    if ((d = (int)a->last_resort - (int)b->last_resort)) return d;
+    if ((d = (int)b->path_kind - (int)a->path_kind)) return d;
+    if ((d = longer_first(a->path.n, b->path.n))) return d;
+    if ((d = longer_first(a->method.n > 0, b->method.n > 0))) return d;
+    if ((d = longer_first(a->header_count, b->header_count))) return d;
+    if ((d = longer_first(a->query_count, b->query_count))) return d;
+    if (a->created_ms != b->created_ms) return a->created_ms < b->created_ms ? -1 : 1;
+    if ((d = sp_str_cmp(a->object, b->object))) return d;
+    return a->order < b->order ? -1 : a->order > b->order;
+}
+
+static void insert_group(sp_route_table *t, size_t index) {
+    size_t at = sp_str_hash(t->groups[index].first->host) & t->mask;
+    while (t->slots[at]) at = (at + 1) & t->mask;
+    t->slots[at] = (uint32_t)index + 1;
+}
+
+static const group *find_group(const sp_route_table *t, sp_str host) {
+    if (!t->n) return NULL;
+    for (size_t at = sp_str_hash(host) & t->mask; t->slots[at]; at = (at + 1) & t->mask) {
+        const group *g = &t->groups[t->slots[at] - 1];
+        if (sp_str_eq(g->first->host, host)) return g;
+    }
+    return NULL;
+}
+
+static size_t count_hosts(const sp_route_table *t) {
+    size_t hosts = t->n > 0;
+    for (size_t i = 1; i < t->n; i++)
+        hosts += !sp_str_eq(t->entries[i].host, t->entries[i - 1].host);
+    return hosts;
+}
+
+sp_route_table *sp_route_table_build(sp_arena *a, const sp_route_entry *entries, size_t n) {
+    sp_route_table *t = SP_NEW(a, sp_route_table);
+    if (!n) return t;
+    t->n = n;
+    t->entries = sp_arena_alloc(a, n * sizeof *entries);
+    memcpy(t->entries, entries, n * sizeof *entries);
+    qsort(t->entries, n, sizeof *entries, by_precedence);
+    size_t hosts = count_hosts(t), cap = 2;
+    while (cap < hosts * 2) cap *= 2;
+    t->mask = cap - 1;
+    t->slots = sp_arena_alloc(a, cap * sizeof *t->slots);
+    t->groups = sp_arena_alloc(a, hosts * sizeof *t->groups);
+    for (size_t i = 0, at = 0; i < n; i++) {
+        bool same = i && sp_str_eq(t->entries[i].host, t->entries[i - 1].host);
+        if (!same) t->groups[at++] = (group){.first = &t->entries[i]};
+        t->groups[at - 1].n++;
+    }
+    for (size_t i = 0; i < hosts; i++) insert_group(t, i);
+    return t;
+}
+
+static bool prefix_matches(sp_str path, sp_str prefix) {
+    while (prefix.n && prefix.p[prefix.n - 1] == '/') prefix.n--;
+    return sp_str_starts(path, prefix) && (path.n == prefix.n || path.p[prefix.n] == '/');
+}
+
+static bool path_matches(const sp_route_entry *e, sp_str path) {
+    return e->path_kind == SP_PATH_EXACT ? sp_str_eq(path, e->path) : prefix_matches(path, e->path);
+}
+
+static bool headers_match(const sp_route_entry *e, const sp_route_request *r) {
+    for (size_t i = 0; i < e->header_count; i++) {
+        bool found = false;
+        for (size_t k = 0; k < r->header_count && !found; k++)
+            found = sp_str_eq(r->headers[k].name, e->headers[i].name) &&
+                    sp_str_eq(r->headers[k].value, e->headers[i].value);
+        if (!found) return false;
+    }
+    return true;
+}
+
+/* The first parameter of that name counts; compared as sent. */
+static bool query_matches(sp_str query, const sp_header *want) {
+    for (sp_str part, rest = query; sp_str_cut(&rest, '&', &part);) {
+        ptrdiff_t eq = sp_str_chr(part, '=');
+        sp_str name = eq < 0 ? part : sp_str_sub(part, 0, (size_t)eq);
+        if (!sp_str_eq(name, want->name)) continue;
+        return sp_str_eq(eq < 0 ? SP_STR("") : sp_str_from(part, (size_t)eq + 1), want->value);
+    }
+    return false;
+}
+
+static bool entry_matches(const sp_route_entry *e, const sp_route_request *r) {
+    if (e->method.n && !sp_str_eq(e->method, r->method)) return false;
+    if (!path_matches(e, r->path) || !headers_match(e, r)) return false;
+    for (size_t i = 0; i < e->query_count; i++)
+        if (!query_matches(r->query, &e->queries[i])) return false;
+    return true;
+}
+
+static const sp_route_entry *search(const sp_route_table *t, sp_str host, bool many_labels,
+                                    const sp_route_request *r) {
+    const group *g = find_group(t, host);
+    for (size_t i = 0; g && i < g->n; i++) {
+        const sp_route_entry *e = &g->first[i];
+        if (!(many_labels && e->single_label) && entry_matches(e, r)) return e;
+    }
+    return NULL;
+}
+
+enum { HOST_MAX = 253 };
+
+/* "a.b.c" asks for "*.b.c", then "*.c". */
+static const sp_route_entry *search_wildcards(const sp_route_table *t, const sp_route_request *r) {
+    char star[HOST_MAX + 2] = "*";
+    bool many_labels = false;
+    if (r->host.n > HOST_MAX) return NULL;
+    for (ptrdiff_t dot = sp_str_chr(r->host, '.'); dot >= 0;) {
+        sp_str tail = sp_str_from(r->host, (size_t)dot);
+        memcpy(star + 1, tail.p, tail.n);
+        const sp_route_entry *e = search(t, (sp_str){star, tail.n + 1}, many_labels, r);
+        if (e) return e;
+        ptrdiff_t next = sp_str_chr(sp_str_from(tail, 1), '.');
+        dot = next < 0 ? -1 : dot + 1 + next;
+        many_labels = true;
+    }
+    return NULL;
+}
+
+const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_request *r) {
+    if (!t || !t->n) return NULL;
+    const sp_route_entry *e = r->host.n ? search(t, r->host, false, r) : NULL;
+    if (!e) e = search_wildcards(t, r);
+    return e ? e : search(t, SP_STR(""), false, r);
+}
+
+uint32_t sp_route_draw(const sp_route_action *a, uint64_t random) {
+    if (!a->weight_sum) return SP_NO_POOL;
+    uint64_t at = random % a->weight_sum;
+    for (size_t i = 0; i < a->target_count; i++) {
+        if (at < a->targets[i].weight) return a->targets[i].pool;
+        at -= a->targets[i].weight;
+    }
+    return SP_NO_POOL;
+}
+
+/* --- normal forms --- */
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+static bool is_unreserved(unsigned char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+/* Decodes %XX of unreserved characters, spells the others in upper case. */
+static bool decode_unreserved(sp_str in, char *out, size_t cap, size_t *ret_n) {
+    size_t n = 0;
+    if (in.n > cap) return false;
+    for (size_t i = 0; i < in.n; i++) {
+        unsigned char c = (unsigned char)in.p[i];
+        if (c <= ' ' || c == 0x7f) return false;
+        if (c != '%') {
+            out[n++] = (char)c;
+            continue;
+        }
+        int hi = i + 2 < in.n ? hex_digit(in.p[i + 1]) : -1;
+        int lo = i + 2 < in.n ? hex_digit(in.p[i + 2]) : -1;
+        if (hi < 0 || lo < 0 || (hi == 0 && lo == 0)) return false;
+        unsigned char decoded = (unsigned char)(hi * 16 + lo);
+        if (is_unreserved(decoded)) {
+            out[n++] = (char)decoded;
+        } else {
+            static const char digits[] = "0123456789ABCDEF";
+            out[n++] = '%', out[n++] = digits[hi], out[n++] = digits[lo];
+        }
+        i += 2;
+    }
+    *ret_n = n;
+    return true;
+}
+
+/* RFC 3986 5.2.4 in place; p starts with '/'. */
+static size_t remove_dot_segments(char *p, size_t n) {
+    size_t out = 0;
+    for (size_t i = 0; i < n;) { /* p[i] is '/' */
+        size_t end = i + 1;
+        while (end < n && p[end] != '/') end++;
+        sp_str segment = {p + i + 1, end - i - 1};
+        bool last = end >= n;
+        if (sp_str_eq(segment, SP_STR(".."))) {
+            while (out && p[--out] != '/') {
+            }
+            if (last) p[out++] = '/';
+        } else if (sp_str_eq(segment, SP_STR("."))) {
+            if (last) p[out++] = '/';
+        } else {
+            memmove(p + out, p + i, end - i);
+            out += end - i;
+        }
+        i = end;
+    }
+    if (!out) p[out++] = '/';
+    return out;
+}
+
+static bool is_plain(sp_str path) {
+    for (size_t i = 0; i < path.n; i++) {
+        unsigned char c = (unsigned char)path.p[i];
+        if (c <= ' ' || c == 0x7f || c == '%') return false;
+        if (c == '.' && i && path.p[i - 1] == '/') return false;
+    }
+    return true;
+}
+
+bool sp_route_path(sp_str path, char *scratch, size_t cap, sp_str *ret) {
+    if (!path.n || path.p[0] != '/') return false;
+    if (is_plain(path)) {
+        *ret = path;
+        return true;
+    }
+    size_t n = 0;
+    if (!decode_unreserved(path, scratch, cap, &n)) return false;
+    *ret = (sp_str){scratch, remove_dot_segments(scratch, n)};
+    return true;
+}
+
+static bool is_host_char(char c) {
+    return is_unreserved((unsigned char)c) && c != '~';
+}
+
+static bool port_is_valid(sp_str port) {
+    uint64_t v;
+    return port.n == 0 || (sp_str_u64(port, &v) && v <= 65535);
+}
+
+bool sp_route_host(sp_str host, char *scratch, size_t cap, sp_str *ret) {
+    sp_str name = host, port = {0};
+    if (host.n && host.p[0] == '[') {
+        ptrdiff_t end = sp_str_chr(host, ']');
+        if (end < 0) return false;
+        name = sp_str_sub(host, 1, (size_t)end - 1);
+        sp_str after = sp_str_from(host, (size_t)end + 1);
+        if (after.n && after.p[0] != ':') return false;
+        port = sp_str_from(after, 1);
+    } else {
+        ptrdiff_t colon = sp_str_chr(host, ':');
+        if (colon >= 0) {
+            name = sp_str_sub(host, 0, (size_t)colon);
+            port = sp_str_from(host, (size_t)colon + 1);
+        }
+    }
+    if (name.n > cap || name.n > HOST_MAX || !port_is_valid(port)) return false;
+    bool bracketed = name.p != host.p;
+    if (name.n > 1 && name.p[name.n - 1] == '.') name.n--;
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        if (!is_host_char(c) && !(bracketed && c == ':')) return false;
+        scratch[i] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    }
+    *ret = (sp_str){scratch, name.n};
+    return true;
+}
+
+/* /old/rest with prefix /old becomes replacement + /rest, with exactly one slash between. */
+static void replace_prefix(const sp_route_entry *e, sp_str path, sp_buf *ret) {
+    sp_str prefix = e->path, with = e->action->path;
+    while (prefix.n && prefix.p[prefix.n - 1] == '/') prefix.n--;
+    while (with.n && with.p[with.n - 1] == '/') with.n--;
+    sp_str rest = sp_str_starts(path, prefix) ? sp_str_from(path, prefix.n) : path;
+    sp_buf_add(ret, with);
+    if (rest.n && rest.p[0] != '/') sp_buf_addc(ret, '/');
+    sp_buf_add(ret, rest);
+    if (!with.n && !rest.n) sp_buf_addc(ret, '/');
+}
+
+void sp_route_rewrite(const sp_route_entry *e, sp_str path, sp_str query, sp_buf *ret) {
+    switch (e->action->path_edit) {
+    case SP_PATH_KEEP: sp_buf_add(ret, path); break;
+    case SP_PATH_REPLACE_ALL: sp_buf_add(ret, e->action->path); break;
+    case SP_PATH_REPLACE_PREFIX: replace_prefix(e, path, ret); break;
+    }
+    if (!query.n) return;
+    sp_buf_addc(ret, '?');
+    sp_buf_add(ret, query);
+}

@@ -1,0 +1,97 @@
+/* Which rule answers an HTTP request: the table that Ingresses and HTTPRoutes become, and the
+ * search in it. Pure, no socket, no clock. A table is immutable once built and lives in one arena,
+ * so a new one replaces the old one whole and any thread may read it.
+ *
+ * Precedence (Gateway API v1 HTTPRouteRule, networking.k8s.io/v1 IngressRule): the most specific
+ * host name, then exact path, longest prefix, method, number of header matches, number of query
+ * matches, oldest object, name, order of rules. A host whose rules do not match falls through to
+ * less specific ones. */
+#pragma once
+#include "base/arena.h"
+#include "net/http.h"
+
+typedef enum sp_path_kind {
+    SP_PATH_PREFIX, /* by whole elements: /a matches /a and /a/b, not /ab */
+    SP_PATH_EXACT
+} sp_path_kind;
+
+typedef struct sp_route_target {
+    uint32_t pool; /* index into the configuration's pools, or SP_NO_POOL: answered 500 */
+    uint32_t weight;
+} sp_route_target;
+enum { SP_NO_POOL = UINT32_MAX };
+
+/* Changes to a header section: first remove, then set, then add. */
+typedef struct sp_header_edit {
+    sp_header *set, *add;
+    sp_str *remove;
+    size_t set_count, add_count, remove_count;
+} sp_header_edit;
+
+typedef enum sp_path_edit {
+    SP_PATH_KEEP,
+    SP_PATH_REPLACE_ALL,
+    SP_PATH_REPLACE_PREFIX
+} sp_path_edit;
+
+/* What happens to a request that matched. Empty strings and zeros mean "as it was". */
+typedef struct sp_route_action {
+    sp_str owner; /* "Ingress default/web": logs, metrics, error bodies */
+    sp_route_target *targets;
+    size_t target_count;
+    uint64_t weight_sum;
+    uint16_t redirect_status; /* 0 = no redirect; then the three below and the path edit apply */
+    sp_str redirect_scheme;
+    uint16_t redirect_port;
+    sp_str host; /* of the redirect, or the Host that the backend sees */
+    sp_path_edit path_edit;
+    sp_str path;
+    sp_header_edit request, response;
+    uint32_t timeout_ms; /* for the whole answer; 0 = the gateway's setting */
+} sp_route_action;
+
+typedef struct sp_route_entry {
+    sp_str host;       /* lower case; "" = any; "*.example.com" */
+    bool single_label; /* Ingress: the star stands for exactly one label */
+    sp_path_kind path_kind;
+    sp_str path;                  /* starts with '/' */
+    sp_str method;                /* "" = any */
+    sp_header *headers, *queries; /* all must be equal; header names in lower case */
+    size_t header_count, query_count;
+    bool last_resort;   /* an Ingress's default backend */
+    int64_t created_ms; /* of the object; older wins */
+    sp_str object;      /* "ns/name" */
+    uint32_t order;     /* of the rule in its object */
+    const sp_route_action *action;
+} sp_route_entry;
+
+typedef struct sp_route_table sp_route_table;
+
+/* Entries and what they point to must live in the arena (or outlive it). */
+sp_route_table *sp_route_table_build(sp_arena *a, const sp_route_entry *entries, size_t n);
+
+typedef struct sp_route_request {
+    sp_str method;
+    sp_str host; /* Host without port, lower case */
+    sp_str path; /* normalized: sp_route_path */
+    sp_str query;
+    const sp_header *headers; /* names in lower case */
+    size_t header_count;
+} sp_route_request;
+
+/* NULL: nothing matches. */
+const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_request *r);
+
+/* The pool for one request by weight; SP_NO_POOL when the share of an invalid backend was drawn, or
+ * all weights are zero. */
+uint32_t sp_route_draw(const sp_route_action *a, uint64_t random);
+
+/* The path that rules are compared with: unreserved characters decoded, dot segments resolved (RFC
+ * 3986 6.2.2), so that /a/%2e%2e/b cannot pass a rule for /a and reach /b. Returns path itself when
+ * there is nothing to do. False for a broken escape, a control character or more than cap bytes. */
+SP_MUST_USE bool sp_route_path(sp_str path, char *scratch, size_t cap, sp_str *ret);
+/* Host without port in lower case, in scratch. False when it cannot be a host name or address. */
+SP_MUST_USE bool sp_route_host(sp_str host, char *scratch, size_t cap, sp_str *ret);
+/* The path and query for the backend (or a redirect) after the action's path edit; path, query as
+ * the client sent them; prefix: the matched entry's path. */
+void sp_route_rewrite(const sp_route_entry *e, sp_str path, sp_str query, sp_buf *ret);

@@ -1,0 +1,231 @@
+#include "gateway/route.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define S(z) SP_STR_INIT(z)
+
+static sp_header canary[] = {{S("x-canary"), S("yes")}};
+static sp_header canary_blue[] = {{S("x-canary"), S("yes")}, {S("x-color"), S("blue")}};
+static sp_header beta[] = {{S("beta"), S("1")}};
+
+/* The owner's text is the entry's name here. Given in an order that must not matter. */
+static const struct {
+    const char *name, *host, *path, *method, *object;
+    sp_path_kind kind;
+    sp_header *headers, *queries;
+    size_t headers_n, queries_n;
+    int64_t created;
+    uint32_t order;
+    bool last_resort, single_label;
+} rules[] = {
+    {"default", "", "/", "", "ns/z", .last_resort = true},
+    {"any-shop", "", "/shop", "", "ns/a"},
+    {"wild", "*.example.com", "/", "", "ns/a"},
+    {"wild-b", "*.b.example.com", "/", "", "ns/a"},
+    {"one-label", "*.one.org", "/", "", "ns/a", .single_label = true},
+    {"root", "example.com", "/", "", "ns/a"},
+    {"canary", "example.com", "/", "", "ns/a", .headers = canary, .headers_n = 1},
+    {"blue", "example.com", "/", "", "ns/a", .headers = canary_blue, .headers_n = 2},
+    {"beta", "example.com", "/", "", "ns/a", .queries = beta, .queries_n = 1},
+    {"post", "example.com", "/", "POST", "ns/a"},
+    {"api", "example.com", "/api/", "", "ns/a"},
+    {"api-v1", "example.com", "/api/v1", "", "ns/a"},
+    {"exact", "example.com", "/api/v1", "", "ns/a", .kind = SP_PATH_EXACT},
+    {"younger", "twice.com", "/", "", "ns/a", .created = 20},
+    {"older", "twice.com", "/", "", "ns/b", .created = 10},
+    {"name-b", "name.com", "/", "", "ns/b"},
+    {"name-a-second", "name.com", "/", "", "ns/a", .order = 1},
+    {"name-a", "name.com", "/", "", "ns/a", .order = 0},
+    {"deep", "deep.example.com", "/only", "", "ns/a"},
+};
+
+static sp_route_table *table(sp_arena *a) {
+    sp_route_entry e[SP_COUNT(rules)];
+    memset(e, 0, sizeof e);
+    for (size_t i = 0; i < SP_COUNT(rules); i++) {
+        sp_route_action *action = SP_NEW(a, sp_route_action);
+        action->owner = sp_str_z(rules[i].name);
+        e[i] = (sp_route_entry){.host = sp_str_z(rules[i].host),
+                                .single_label = rules[i].single_label,
+                                .path_kind = rules[i].kind,
+                                .path = sp_str_z(rules[i].path),
+                                .method = sp_str_z(rules[i].method),
+                                .headers = rules[i].headers,
+                                .queries = rules[i].queries,
+                                .header_count = rules[i].headers_n,
+                                .query_count = rules[i].queries_n,
+                                .last_resort = rules[i].last_resort,
+                                .created_ms = rules[i].created,
+                                .object = sp_str_z(rules[i].object),
+                                .order = rules[i].order,
+                                .action = action};
+    }
+    return sp_route_table_build(a, e, SP_COUNT(rules));
+}
+
+static void precedence(void **state) {
+    (void)state;
+    static const struct {
+        const char *method, *host, *path, *query;
+        sp_header headers[3];
+        const char *want;
+    } cases[] = {
+        {"GET", "example.com", "/", "", .want = "root"},
+        {"GET", "example.com", "/other", "", .want = "root"},
+        {"POST", "example.com", "/other", "", .want = "post"},
+        {"GET", "example.com", "/", "", {{S("x-canary"), S("yes")}}, "canary"},
+        {"GET", "example.com", "/", "", {{S("x-canary"), S("no")}}, "root"},
+        {"GET",
+         "example.com",
+         "/",
+         "",
+         {{S("x-color"), S("blue")}, {S("x-canary"), S("yes")}},
+         "blue"},
+        {"POST", "example.com", "/", "", {{S("x-canary"), S("yes")}}, "post"},
+        {"GET", "example.com", "/", "a=2&beta=1", .want = "beta"},
+        {"GET", "example.com", "/", "beta=2&beta=1", .want = "root"},
+        {"GET", "example.com", "/", "beta", .want = "root"},
+        {"GET", "example.com", "/api", "", .want = "api"},
+        {"GET", "example.com", "/api/", "", .want = "api"},
+        {"GET", "example.com", "/apis", "", .want = "root"},
+        {"GET", "example.com", "/api/v1", "", .want = "exact"},
+        {"POST", "example.com", "/api/v1", "", .want = "exact"},
+        {"GET", "example.com", "/api/v1/", "", .want = "api-v1"},
+        {"GET", "example.com", "/api/v1/x", "", .want = "api-v1"},
+        {"GET", "example.com", "/api/v10", "", .want = "api"},
+        {"GET", "a.example.com", "/", "", .want = "wild"},
+        {"GET", "a.b.example.com", "/", "", .want = "wild-b"},
+        {"GET", "x.a.b.example.com", "/", "", .want = "wild-b"},
+        {"GET", "b.example.com", "/", "", .want = "wild"},
+        {"GET", "a.one.org", "/", "", .want = "one-label"},
+        {"GET", "a.b.one.org", "/", "", .want = "default"},
+        {"GET", "one.org", "/shop/cart", "", .want = "any-shop"},
+        {"GET", "twice.com", "/", "", .want = "older"},
+        {"GET", "name.com", "/", "", .want = "name-a"},
+        {"GET", "deep.example.com", "/only/this", "", .want = "deep"},
+        {"GET", "deep.example.com", "/else", "", .want = "wild"},
+        {"GET", "nobody.net", "/", "", .want = "default"},
+        {"GET", "", "/shop", "", .want = "any-shop"},
+        {"GET", "com", "/", "", .want = "default"},
+    };
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_route_table *t = table(a);
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        size_t n = 0;
+        while (cases[i].headers[n].name.n) n++;
+        const sp_route_entry *e =
+            sp_route_find(t, &(sp_route_request){sp_str_z(cases[i].method), sp_str_z(cases[i].host),
+                                                 sp_str_z(cases[i].path), sp_str_z(cases[i].query),
+                                                 cases[i].headers, n});
+        assert_non_null(e);
+        if (!sp_str_eqz(e->action->owner, cases[i].want))
+            fail_msg("case %zu: got %.*s, want %s", i, SP_ARG(e->action->owner), cases[i].want);
+    }
+}
+
+static void nothing_matches(void **state) {
+    (void)state;
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_route_action action = {0};
+    sp_route_entry e = {.host = S("a.com"), .path = S("/x"), .action = &action};
+    sp_route_table *t = sp_route_table_build(a, &e, 1);
+    sp_route_request r = {S("GET"), S("a.com"), S("/y")};
+    assert_null(sp_route_find(t, &r));
+    r.host = SP_STR("b.com");
+    assert_null(sp_route_find(t, &r));
+    assert_null(sp_route_find(sp_route_table_build(a, NULL, 0), &r));
+}
+
+static void paths(void **state) {
+    (void)state;
+    static const struct {
+        const char *in, *out; /* NULL = refused */
+    } cases[] = {
+        {"/", "/"},           {"/a/b", "/a/b"},         {"/a/../b", "/b"},  {"/a/%2e%2E/b", "/b"},
+        {"/../..", "/"},      {"/a/./b/.", "/a/b/"},    {"/a/b/..", "/a/"}, {"/%61%2d", "/a-"},
+        {"/a%2fb", "/a%2Fb"}, {"/.hidden", "/.hidden"}, {"/a//b", "/a//b"}, {"/a%zz", NULL},
+        {"/a%2", NULL},       {"/%00", NULL},           {"/a b", NULL},     {"", NULL},
+        {"*", NULL},          {"/..a/...", "/..a/..."},
+    };
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        char scratch[64];
+        sp_str out = {0};
+        bool ok = sp_route_path(sp_str_z(cases[i].in), scratch, sizeof scratch, &out);
+        if (ok != (cases[i].out != NULL) || (ok && !sp_str_eqz(out, cases[i].out)))
+            fail_msg("%s: got %.*s", cases[i].in, SP_ARG(out));
+    }
+}
+
+static void hosts(void **state) {
+    (void)state;
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"Example.COM", "example.com"},
+        {"a.b:8080", "a.b"},
+        {"a.b.", "a.b"},
+        {"", ""},
+        {"[::1]:80", "::1"},
+        {"[::1]", "::1"},
+        {"a:b", NULL},
+        {"a:70000", NULL},
+        {"a b", NULL},
+        {"[::1", NULL},
+        {"[::1]x", NULL},
+        {"a/b", NULL},
+        {"1.2.3.4:80", "1.2.3.4"},
+        {"u@h", NULL},
+    };
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        char scratch[64];
+        sp_str out = {0};
+        bool ok = sp_route_host(sp_str_z(cases[i].in), scratch, sizeof scratch, &out);
+        if (ok != (cases[i].out != NULL) || (ok && !sp_str_eqz(out, cases[i].out)))
+            fail_msg("%s: got %.*s", cases[i].in, SP_ARG(out));
+    }
+}
+
+static void weights(void **state) {
+    (void)state;
+    sp_route_target targets[] = {{7, 1}, {SP_NO_POOL, 2}, {9, 0}, {8, 3}};
+    sp_route_action a = {.targets = targets, .target_count = 4, .weight_sum = 6};
+    static const uint32_t want[] = {7, SP_NO_POOL, SP_NO_POOL, 8, 8, 8, 7};
+    for (uint64_t i = 0; i < SP_COUNT(want); i++) assert_int_equal(sp_route_draw(&a, i), want[i]);
+    assert_int_equal(sp_route_draw(&(sp_route_action){0}, 5), SP_NO_POOL);
+}
+
+static void rewrites(void **state) {
+    (void)state;
+    static const struct {
+        sp_path_edit edit;
+        const char *prefix, *with, *path, *query, *want;
+    } cases[] = {
+        {SP_PATH_KEEP, "/a", "", "/a/b", "q=1", "/a/b?q=1"},
+        {SP_PATH_REPLACE_ALL, "/a", "/z", "/a/b", "q=1", "/z?q=1"},
+        {SP_PATH_REPLACE_PREFIX, "/a", "/z", "/a/b", "", "/z/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a/", "/z/", "/a/b", "", "/z/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a", "/", "/a/b", "", "/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a", "/", "/a", "x", "/?x"},
+        {SP_PATH_REPLACE_PREFIX, "/", "/z", "/b", "", "/z/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a", "/z", "/a", "", "/z"},
+    };
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        sp_auto(sp_buf) b = {0};
+        sp_route_action a = {.path_edit = cases[i].edit, .path = sp_str_z(cases[i].with)};
+        sp_route_entry e = {.path = sp_str_z(cases[i].prefix), .action = &a};
+        sp_route_rewrite(&e, sp_str_z(cases[i].path), sp_str_z(cases[i].query), &b);
+        assert_string_equal(sp_buf_z(&b), cases[i].want);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(precedence), cmocka_unit_test(nothing_matches), cmocka_unit_test(paths),
+        cmocka_unit_test(hosts),      cmocka_unit_test(weights),         cmocka_unit_test(rewrites),
+    };
+    return cmocka_run_group_tests_name("gateway_route", tests, NULL, NULL);
+}
