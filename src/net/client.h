@@ -12,10 +12,10 @@ typedef struct sp_http_client sp_http_client;
 typedef struct sp_http_call sp_http_call;
 
 typedef struct sp_http_client_config {
-    const char *host;       /* name or address; copied */
+    const char *host; /* name or address; copied */
     uint16_t port;
-    sp_tls_ctx *tls;        /* referenced; NULL = plain */
-    const char *server_name; /* for SNI and verification; NULL = host */
+    sp_tls_ctx *tls;             /* referenced; NULL = plain */
+    const char *server_name;     /* for SNI and verification; NULL = host */
     uint32_t connect_timeout_ms; /* 0 = 5 s */
 } sp_http_client_config;
 
@@ -25,8 +25,8 @@ sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config 
 sp_http_client *sp_http_client_free(sp_http_client *c);
 
 typedef struct sp_http_call_params {
-    const char *method;  /* "GET" */
-    sp_str target;       /* "/api/v1/pods?watch=true" */
+    const char *method; /* "GET" */
+    sp_str target;      /* "/api/v1/pods?watch=true" */
     const sp_header *headers;
     size_t header_count;
     sp_str body;         /* copied */

@@ -9,8 +9,8 @@
 typedef struct sp_process sp_process;
 
 typedef struct sp_process_result {
-    int exit_code;  /* -1 when a signal ended it */
-    int signal;     /* 0 when it exited */
+    int exit_code; /* -1 when a signal ended it */
+    int signal;    /* 0 when it exited */
     bool timed_out;
     sp_str out, err; /* lent; cut at max_output */
 } sp_process_result;

@@ -13,14 +13,14 @@ typedef struct sp_http_server sp_http_server;
 typedef struct sp_http_res sp_http_res; /* the place for one answer */
 
 typedef struct sp_http_req {
-    sp_arena *arena;   /* lives until the answer is finished or the client is gone */
-    sp_str method;     /* "GET" */
-    sp_str path;       /* as sent, still percent-encoded, starts with '/' */
-    sp_str query;      /* without '?', may be empty */
+    sp_arena *arena; /* lives until the answer is finished or the client is gone */
+    sp_str method;   /* "GET" */
+    sp_str path;     /* as sent, still percent-encoded, starts with '/' */
+    sp_str query;    /* without '?', may be empty */
     sp_header *headers;
     size_t header_count;
     sp_str body;
-    sp_str remote;     /* "127.0.0.1:41234" */
+    sp_str remote;           /* "127.0.0.1:41234" */
     const sp_tls_peer *peer; /* verified client certificate, or NULL */
     bool http2, tls;
 } sp_http_req;
@@ -28,11 +28,11 @@ typedef struct sp_http_req {
 typedef void sp_http_handler(void *ctx, sp_http_req *req, sp_http_res *res);
 
 typedef struct sp_http_server_config {
-    const char *host; /* "127.0.0.1", "::", … */
-    uint16_t port;    /* 0 = any; see sp_http_server_port */
-    sp_tls_ctx *tls;  /* referenced; NULL = plain (h2c by prior knowledge is accepted) */
-    size_t max_body_bytes;   /* 0 = 3 MiB; more is answered 413 */
-    size_t max_connections;  /* 0 = 10,000; more are closed at once */
+    const char *host;       /* "127.0.0.1", "::", … */
+    uint16_t port;          /* 0 = any; see sp_http_server_port */
+    sp_tls_ctx *tls;        /* referenced; NULL = plain (h2c by prior knowledge is accepted) */
+    size_t max_body_bytes;  /* 0 = 3 MiB; more is answered 413 */
+    size_t max_connections; /* 0 = 10,000; more are closed at once */
     uint32_t header_timeout_ms, idle_timeout_ms; /* 0 = 10 s, 120 s */
     sp_http_handler *handler;
     void *ctx;
@@ -50,11 +50,12 @@ void sp_http_reply(sp_http_res *r, int status, const sp_header *h, size_t n, sp_
 /* The body is sent from the blob, which is referenced until it is out. */
 void sp_http_reply_blob(sp_http_res *r, int status, const sp_header *h, size_t n, sp_blob *body);
 void sp_http_begin(sp_http_res *r, int status, const sp_header *h, size_t n);
-void sp_http_write(sp_http_res *r, sp_str bytes);      /* copied; flushed at the end of the turn */
-void sp_http_write_blob(sp_http_res *r, sp_blob *b);   /* referenced */
+void sp_http_write(sp_http_res *r, sp_str bytes);    /* copied; flushed at the end of the turn */
+void sp_http_write_blob(sp_http_res *r, sp_blob *b); /* referenced */
 void sp_http_end(sp_http_res *r);
-size_t sp_http_pending(const sp_http_res *r);          /* bytes accepted but not yet sent */
+size_t sp_http_pending(const sp_http_res *r); /* bytes accepted but not yet sent */
 /* Called once, when the client went away before the end, or after the end. r is invalid after it
- * returns. Until then r and req stay valid, even if the client is gone (writes are then ignored). */
+ * returns. Until then r and req stay valid, even if the client is gone (writes are then ignored).
+ */
 void sp_http_on_close(sp_http_res *r, void (*fn)(void *ctx), void *ctx);
 bool sp_http_is_closed(const sp_http_res *r);

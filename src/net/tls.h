@@ -7,13 +7,13 @@
 typedef struct sp_tls_ctx sp_tls_ctx; /* reference counted, immutable once built */
 
 typedef struct sp_tls_config {
-    sp_str cert_pem;      /* chain, leaf first; empty = none (clients) */
+    sp_str cert_pem; /* chain, leaf first; empty = none (clients) */
     sp_str key_pem;
-    sp_str ca_pem;        /* client: whom to trust; server: whose client certificates count */
+    sp_str ca_pem; /* client: whom to trust; server: whose client certificates count */
     bool server;
-    bool insecure;        /* client: do not verify the server */
-    bool require_client;  /* server: refuse connections without a valid client certificate */
-    const char *alpn;     /* "h2,http/1.1"; NULL = none */
+    bool insecure;       /* client: do not verify the server */
+    bool require_client; /* server: refuse connections without a valid client certificate */
+    const char *alpn;    /* "h2,http/1.1"; NULL = none */
 } sp_tls_config;
 
 SP_MUST_USE bool sp_tls_ctx_new(const sp_tls_config *c, sp_tls_ctx **ret, sp_err *err);
@@ -32,7 +32,7 @@ typedef struct sp_cert_request {
     const char *organization;     /* NULL = none */
     const char *const *dns_names; /* NULL-ended, may be NULL */
     const char *const *ips;
-    bool server, client;          /* extended key usages */
+    bool server, client; /* extended key usages */
     int days;
 } sp_cert_request;
 
