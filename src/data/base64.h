@@ -1,4 +1,6 @@
-/* RFC 4648, standard and URL alphabets; decoding is strict (no blanks, right padding). */
+/* RFC 4648, standard and URL alphabets. Decoding is strict: right padding, unused bits zero, no
+ * blanks, with one exception: the standard alphabet skips CR and LF, because Secrets in the wild
+ * hold folded base64 and Kubernetes takes them. On failure the buffer is as before. */
 #pragma once
 #include "base/str.h"
 

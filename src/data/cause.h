@@ -17,4 +17,6 @@ typedef struct sp_causes {
 
 void sp_causes_add(sp_causes *c, const char *reason, sp_str field, const char *fmt, ...)
     SP_PRINTF(4, 5);
-static inline void sp_causes_cleanup(sp_causes *c) { sp_vec_free(&c->list); }
+static inline void sp_causes_cleanup(sp_causes *c) {
+    sp_vec_free(&c->list);
+}

@@ -569,6 +569,11 @@ sp_json *sp_json_set(sp_arena *a, sp_json *obj, const char *key, sp_json *value)
     return sp_json_set_str(a, obj, sp_str_z(key), value);
 }
 
+void sp_json_set_new(sp_json *obj, sp_json *value) {
+    sp_assert(sp_json_is(obj, SP_JSON_OBJECT));
+    append(obj, value);
+}
+
 sp_json *sp_json_set_first(sp_arena *a, sp_json *obj, const char *key, sp_json *value) {
     sp_json_remove(obj, key);
     value->key = sp_arena_str(a, sp_str_z(key));

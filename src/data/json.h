@@ -75,6 +75,9 @@ sp_json *sp_json_clone(sp_arena *a, const sp_json *j);                      /* d
 /* Replaces in place or appends; takes a node that is in no tree yet. Returns value. */
 sp_json *sp_json_set(sp_arena *a, sp_json *obj, const char *key, sp_json *value);
 sp_json *sp_json_set_str(sp_arena *a, sp_json *obj, sp_str key, sp_json *value);
+/* Appends without looking for the key, which value already holds (in this arena) and obj must not.
+ */
+void sp_json_set_new(sp_json *obj, sp_json *value);
 sp_json *sp_json_set_first(sp_arena *a, sp_json *obj, const char *key, sp_json *value);
 static inline void sp_json_set_z(sp_arena *a, sp_json *obj, const char *key, const char *v) {
     sp_json_set(a, obj, key, sp_json_new_z(a, v));
