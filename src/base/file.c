@@ -45,15 +45,17 @@ static bool write_fd(int fd, sp_str bytes) {
     return true;
 }
 
-static void sync_parent(const char *path) {
+bool sp_sync_parent(const char *path, sp_err *err) {
     char dir[PATH_MAX];
-    snprintf(dir, sizeof dir, "%s", path);
+    if (snprintf(dir, sizeof dir, "%s", path) >= (int)sizeof dir)
+        return sp_fail_errno(err, ENAMETOOLONG, "sync %s", path);
     char *slash = strrchr(dir, '/');
     if (slash) slash[slash == dir] = 0;
     int fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return;
-    fsync(fd);
+    if (fd < 0) return sp_fail_errno(err, errno, "open the directory of %s", path);
+    int rc = fsync(fd), saved = errno;
     close(fd);
+    return rc == 0 || sp_fail_errno(err, saved, "sync the directory of %s", path);
 }
 
 bool sp_file_write(const char *path, sp_str bytes, unsigned mode, sp_err *err) {
@@ -70,8 +72,7 @@ bool sp_file_write(const char *path, sp_str bytes, unsigned mode, sp_err *err) {
         unlink(tmp);
         return sp_fail_errno(err, saved, "write %s", path);
     }
-    sync_parent(path);
-    return true;
+    return sp_sync_parent(path, err);
 }
 
 bool sp_mkdir_all(const char *path, unsigned mode, sp_err *err) {

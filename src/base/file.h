@@ -11,3 +11,5 @@ SP_MUST_USE bool sp_mkdir_all(const char *path, unsigned mode, sp_err *err); /* 
 /* rm -rf; a missing path is success; does not follow links nor cross mounts. */
 SP_MUST_USE bool sp_remove_all(const char *path, sp_err *err);
 bool sp_file_exists(const char *path);
+/* fsync of the directory that holds path: a file just created stays after a power cut. */
+SP_MUST_USE bool sp_sync_parent(const char *path, sp_err *err);

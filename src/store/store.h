@@ -22,24 +22,29 @@
 typedef struct sp_store sp_store;
 
 typedef struct sp_store_config {
-    const char *path;        /* SQLite file; NULL = memory only (tests) */
-    size_t history_events;   /* how many changes stay watchable; 0 = 10,000 */
-    size_t max_value_bytes;  /* 0 = 1.5 MiB; more is SP_TOO_LARGE */
+    const char *path;       /* SQLite file; NULL = memory only (tests) */
+    size_t history_events;  /* how many changes stay watchable; 0 = 10,000 */
+    size_t history_bytes;   /* superseded values kept for that, in memory; 0 = 16 MiB */
+    size_t max_value_bytes; /* 0 = 1.5 MiB; more is SP_TOO_LARGE */
+    uint64_t relaxed_ms;    /* the longest a relaxed write waits for the disk; 0 = 60,000 */
 } sp_store_config;
 
+/* Reads the whole file. SP_INVALID: not a data file, or one of a newer Sampan; SP_UNAVAILABLE: in
+ * use by another process, damaged, unreadable. */
 SP_MUST_USE bool sp_store_open(uv_loop_t *loop, const sp_store_config *c, sp_store **ret,
                                sp_err *err);
-/* Commits what is on its way, then closes and calls done. */
+/* Commits what is on its way, then closes and calls done. Watches get nothing more but must still
+ * be stopped by their owners, before or after. */
 void sp_store_close(sp_store *s, void (*done)(void *ctx), void *ctx);
 
 /* One version of one key; immutable, referenced. */
 typedef struct sp_store_value {
     uint32_t refs;
-    uint64_t rev;        /* of this version */
-    uint64_t create_rev; /* of the first version since the key last appeared */
+    uint64_t rev;             /* of this version */
+    uint64_t create_rev;      /* of the first version since the key last appeared */
     uint32_t rev_at, rev_len; /* the digits of rev inside bytes */
     sp_blob *bytes;
-    void *user;          /* what the layer above computed from the bytes (labels …); may be NULL */
+    void *user; /* what the layer above computed from the bytes (labels …); may be NULL */
     void (*user_free)(void *user);
 } sp_store_value;
 sp_store_value *sp_store_value_ref(sp_store_value *v);
@@ -48,8 +53,8 @@ sp_store_value *sp_store_value_unref(sp_store_value *v); /* takes NULL, returns 
  * the deletion). New reference. */
 sp_blob *sp_store_value_bytes_at(const sp_store_value *v, uint64_t rev);
 
-uint64_t sp_store_revision(const sp_store *s);       /* the newest visible */
-uint64_t sp_store_compacted(const sp_store *s);      /* history starts after this one */
+uint64_t sp_store_revision(const sp_store *s);  /* the newest visible */
+uint64_t sp_store_compacted(const sp_store *s); /* history starts after this one */
 
 /* The newest committed version, lent until control returns to the loop; NULL if missing. */
 sp_store_value *sp_store_get(sp_store *s, sp_str key);
@@ -70,23 +75,26 @@ size_t sp_store_count(sp_store *s, sp_str prefix);
 
 typedef struct sp_store_write {
     sp_str key;
-    bool remove;      /* else put */
-    sp_str value;     /* put: bytes without the revision; copied */
-    uint32_t rev_at;  /* put: offset in value where the digits go */
-    uint64_t expect;  /* revision of the latest version, or one of the above */
-    bool relaxed;     /* may be lost by a crash within the next seconds: heartbeats only. Visible and
-                         acknowledged at once, written with the next durable group or after 60 s */
+    bool remove;     /* else put */
+    sp_str value;    /* put: bytes without the revision; copied */
+    uint32_t rev_at; /* put: offset in value where the digits go */
+    uint64_t expect; /* revision of the latest version, or one of the above */
+    bool relaxed;    /* may be lost by a crash within the next seconds: heartbeats only. Visible and
+                        acknowledged at once, written with the next durable group or after 60 s */
 } sp_store_write;
 
-/* value: the new version (put) or the removed one (remove), lent; rev: of this change. err is
- * SP_CONFLICT (expect does not hold; value = what is there, may be NULL), SP_ALREADY_EXISTS,
- * SP_NOT_FOUND, SP_TOO_LARGE, SP_UNAVAILABLE. */
+/* value: the new version (put) or the removed one (remove), lent; rev: of this change; err: NULL.
+ * On failure rev is 0 and err is SP_CONFLICT (expect does not hold; value = what is there, may be
+ * NULL), SP_ALREADY_EXISTS, SP_NOT_FOUND, SP_TOO_LARGE, SP_UNAVAILABLE. */
 typedef void sp_store_done(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err);
 void sp_store_submit(sp_store *s, const sp_store_write *w, sp_store_done *done, void *ctx);
 
 /* --- watching --- */
-typedef enum sp_store_event_type { SP_STORE_CREATED, SP_STORE_UPDATED, SP_STORE_REMOVED }
-    sp_store_event_type;
+typedef enum sp_store_event_type {
+    SP_STORE_CREATED,
+    SP_STORE_UPDATED,
+    SP_STORE_REMOVED
+} sp_store_event_type;
 typedef struct sp_store_event {
     uint32_t refs;
     sp_store_event_type type;
@@ -102,7 +110,8 @@ sp_store_event *sp_store_event_unref(sp_store_event *e);
 
 typedef struct sp_store_watch sp_store_watch;
 /* Events with rev > after under prefix, in order, first those of the history, then live ones.
- * SP_GONE when `after` is older than the history. */
+ * SP_GONE when `after` is older than the history (list again), SP_TIMEOUT when it lies in the
+ * future. */
 typedef void sp_store_watch_fn(void *ctx, sp_store_event *e);
 SP_MUST_USE bool sp_store_watch_start(sp_store *s, sp_str prefix, uint64_t after,
                                       sp_store_watch_fn *fn, void *ctx, sp_store_watch **ret,
