@@ -1,0 +1,164 @@
+/* Deployments and ReplicaSets, the Scale they share, and Leases. */
+#include "apiserver/types/types.h"
+
+FIELDS(rolling_update_deployment) = {
+    {"maxUnavailable", 1, INT_OR_STRING, NULL, POINTER},
+    {"maxSurge", 2, INT_OR_STRING, NULL, POINTER},
+};
+TYPE(rolling_update_deployment, "RollingUpdateDeployment", NULL);
+
+FIELDS(deployment_strategy) = {
+    {"type", 1, ENUM("Recreate", "RollingUpdate")},
+    {"rollingUpdate", 2, T(rolling_update_deployment), NULL, POINTER},
+};
+TYPE(deployment_strategy, "DeploymentStrategy", NULL);
+
+FIELDS(deployment_spec) = {
+    {"replicas", 1, INT32_DEFAULT("1"), NULL, POINTER},
+    {"selector", 2, T(label_selector), NULL, POINTER},
+    {"template", 3, T(pod_template_spec), NULL, REQUIRED},
+    {"strategy", 4, T(deployment_strategy)},
+    {"minReadySeconds", 5, INT32},
+    {"revisionHistoryLimit", 6, INT32_DEFAULT("10"), NULL, POINTER},
+    {"paused", 7, BOOL},
+    {"progressDeadlineSeconds", 9, INT32_DEFAULT("600"), NULL, POINTER},
+};
+TYPE(deployment_spec, "DeploymentSpec", NULL);
+
+FIELDS(deployment_condition) = {
+    {"type", 1, STRING},         {"status", 2, STRING},
+    {"lastUpdateTime", 6, TIME}, {"lastTransitionTime", 7, TIME},
+    {"reason", 4, STRING},       {"message", 5, STRING},
+};
+TYPE(deployment_condition, "DeploymentCondition", NULL);
+
+FIELDS(deployment_status) = {
+    {"observedGeneration", 1, INT64},
+    {"replicas", 2, INT32},
+    {"updatedReplicas", 3, INT32},
+    {"readyReplicas", 7, INT32},
+    {"availableReplicas", 4, INT32},
+    {"unavailableReplicas", 5, INT32},
+    {"terminatingReplicas", 9, INT32, NULL, POINTER},
+    {"conditions", 6, LIST(T(deployment_condition)), NULL, MERGE("type")},
+    {"collisionCount", 8, INT32, NULL, POINTER},
+};
+TYPE(deployment_status, "DeploymentStatus", NULL);
+
+FIELDS(deployment) = {
+    TYPE_META,
+    {"metadata", 1, T(object_meta)},
+    {"spec", 2, T(deployment_spec), NULL, REQUIRED},
+    {"status", 3, T(deployment_status)},
+};
+SHARED_TYPE(deployment, "Deployment", NULL);
+
+FIELDS(replica_set_spec) = {
+    {"replicas", 1, INT32_DEFAULT("1"), NULL, POINTER},
+    {"minReadySeconds", 4, INT32},
+    {"selector", 2, T(label_selector), NULL, POINTER},
+    {"template", 3, T(pod_template_spec)},
+};
+TYPE(replica_set_spec, "ReplicaSetSpec", NULL);
+
+FIELDS(replica_set_condition) = {
+    {"type", 1, STRING},   {"status", 2, STRING},  {"lastTransitionTime", 3, TIME},
+    {"reason", 4, STRING}, {"message", 5, STRING},
+};
+TYPE(replica_set_condition, "ReplicaSetCondition", NULL);
+
+FIELDS(replica_set_status) = {
+    {"replicas", 1, INT32},
+    {"fullyLabeledReplicas", 2, INT32},
+    {"readyReplicas", 4, INT32},
+    {"availableReplicas", 5, INT32},
+    {"terminatingReplicas", 7, INT32, NULL, POINTER},
+    {"observedGeneration", 3, INT64},
+    {"conditions", 6, LIST(T(replica_set_condition)), NULL, MERGE("type")},
+};
+TYPE(replica_set_status, "ReplicaSetStatus", NULL);
+
+FIELDS(replica_set) = {
+    TYPE_META,
+    {"metadata", 1, T(object_meta)},
+    {"spec", 2, T(replica_set_spec), NULL, REQUIRED},
+    {"status", 3, T(replica_set_status)},
+};
+SHARED_TYPE(replica_set, "ReplicaSet", NULL);
+
+FIELDS(lease_spec) = {
+    {"holderIdentity", 1, STRING, NULL, POINTER},
+    {"leaseDurationSeconds", 2, INT32, NULL, POINTER},
+    {"acquireTime", 3, MICRO_TIME, NULL, POINTER},
+    {"renewTime", 4, MICRO_TIME, NULL, POINTER},
+    {"leaseTransitions", 5, INT32, NULL, POINTER},
+    {"strategy", 6, STRING, NULL, POINTER},
+    {"preferredHolder", 7, STRING, NULL, POINTER},
+};
+TYPE(lease_spec, "LeaseSpec", NULL);
+
+FIELDS(lease) = {
+    TYPE_META,
+    {"metadata", 1, T(object_meta)},
+    {"spec", 2, T(lease_spec)},
+};
+SHARED_TYPE(lease, "Lease", NULL);
+
+FIELDS(scale_spec) = {
+    {"replicas", 1, INT32},
+};
+TYPE(scale_spec, "ScaleSpec", NULL);
+
+FIELDS(scale_status) = {
+    {"replicas", 1, INT32},
+    {"selector", 2, STRING},
+};
+TYPE(scale_status, "ScaleStatus", NULL);
+
+FIELDS(scale) = {
+    TYPE_META,
+    {"metadata", 1, T(object_meta)},
+    {"spec", 2, T(scale_spec)},
+    {"status", 3, T(scale_status)},
+};
+SHARED_TYPE(scale, "Scale", NULL);
+
+static const struct sp_scale_paths replicas_paths = {".spec.replicas", ".status.replicas",
+                                                     ".spec.selector"};
+
+#define WORKLOAD_WIDE_COLUMNS                                                         \
+    WIDE_CELL("Containers", "Names of the containers.", sp_cell_template_containers), \
+        WIDE_CELL("Images", "Images of the containers.", sp_cell_template_images),    \
+        WIDE_CELL("Selector", "Labels of its pods.", sp_cell_label_selector)
+
+#define DEPLOYMENT_ROW                                                                          \
+    .plural = "deployments", .singular = "deployment", .kind = "Deployment",                    \
+    .short_names = NAMES("deploy"), .categories = NAMES("all"), .namespaced = true,             \
+    .subresources = SP_SUB_STATUS | SP_SUB_SCALE, .schema = T(deployment),                      \
+    .status_is_subresource = true, .counts_generation = true, .scale = &replicas_paths,         \
+    COLUMNS(                                                                                    \
+        SP_COLUMN_NAME,                                                                         \
+        CELL_COLUMN("Ready", "Ready pods of wanted pods.", sp_cell_deployment_ready),           \
+        CELL_COLUMN("Up-to-date", "Pods of the current template.", sp_cell_deployment_updated), \
+        CELL_COLUMN("Available", "Pods ready for long enough.", sp_cell_deployment_available),  \
+        SP_COLUMN_AGE, WORKLOAD_WIDE_COLUMNS)
+
+ROW(deployment, .group = "apps", .version = "v1", DEPLOYMENT_ROW);
+/* Old manifests say extensions/v1beta1: the same objects under their first name. */
+ROW(extensions_deployment, .group = "extensions", .version = "v1beta1",
+    .storage = &sp_row_deployment, DEPLOYMENT_ROW);
+
+ROW(replica_set, .group = "apps", .version = "v1", .plural = "replicasets",
+    .singular = "replicaset", .kind = "ReplicaSet", .short_names = NAMES("rs"),
+    .categories = NAMES("all"), .namespaced = true, .subresources = SP_SUB_STATUS | SP_SUB_SCALE,
+    .schema = T(replica_set), .status_is_subresource = true, .counts_generation = true,
+    .scale = &replicas_paths, .selectable_fields = NAMES("status.replicas"),
+    COLUMNS(SP_COLUMN_NAME, {"Desired", "integer", "", "Wanted pods.", 0, NULL, sp_cell_rs_desired},
+            {"Current", "integer", "", "Existing pods.", 0, NULL, sp_cell_rs_current},
+            {"Ready", "integer", "", "Ready pods.", 0, NULL, sp_cell_rs_ready}, SP_COLUMN_AGE,
+            WORKLOAD_WIDE_COLUMNS));
+
+ROW(lease, .group = "coordination.k8s.io", .version = "v1", .plural = "leases", .singular = "lease",
+    .kind = "Lease", .namespaced = true, .schema = T(lease),
+    COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("Holder", "Who holds it now.", ".spec.holderIdentity"),
+            SP_COLUMN_AGE));

@@ -1,0 +1,443 @@
+/* Gateway API (gateway.networking.k8s.io/v1): classes, gateways and HTTP routes. Upstream these are
+ * custom resources, so they have no protobuf form: every number is 0. */
+#include "apiserver/types/types.h"
+
+FIELDS(parameters_reference) = {
+    {"group", 0, STRING, NULL, REQUIRED},
+    {"kind", 0, STRING, NULL, REQUIRED},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"namespace", 0, STRING},
+};
+TYPE(parameters_reference, "ParametersReference", NULL);
+
+FIELDS(gateway_class_spec) = {
+    {"controllerName", 0, STRING, NULL, REQUIRED},
+    {"parametersRef", 0, T(parameters_reference)},
+    {"description", 0, STRING},
+};
+TYPE(gateway_class_spec, "GatewayClassSpec", NULL);
+
+FIELDS(supported_feature) = {
+    {"name", 0, STRING, NULL, REQUIRED},
+};
+TYPE(supported_feature, "SupportedFeature", NULL);
+
+FIELDS(gateway_class_status) = {
+    {"conditions", 0, LIST(T(condition))},
+    {"supportedFeatures", 0, LIST(T(supported_feature))},
+};
+TYPE(gateway_class_status, "GatewayClassStatus", NULL);
+
+FIELDS(gateway_class) = {
+    TYPE_META,
+    {"metadata", 0, T(object_meta)},
+    {"spec", 0, T(gateway_class_spec), NULL, REQUIRED},
+    {"status", 0, T(gateway_class_status)},
+};
+SHARED_TYPE(gateway_class, "GatewayClass", NULL);
+
+FIELDS(secret_object_reference) = {
+    {"group", 0, STRING_DEFAULT("")},
+    {"kind", 0, STRING_DEFAULT("Secret")},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"namespace", 0, STRING},
+};
+TYPE(secret_object_reference, "SecretObjectReference", NULL);
+
+FIELDS(listener_tls_config) = {
+    {"mode", 0, ENUM_DEFAULT("Terminate", "Passthrough")},
+    {"certificateRefs", 0, LIST(T(secret_object_reference))},
+    {"options", 0, STRING_MAP},
+};
+TYPE(listener_tls_config, "ListenerTLSConfig", NULL);
+
+FIELDS(route_namespaces) = {
+    {"from", 0, ENUM_DEFAULT("Same", "All", "Selector", "None")},
+    {"selector", 0, T(label_selector)},
+};
+TYPE(route_namespaces, "RouteNamespaces", NULL);
+
+FIELDS(route_group_kind) = {
+    {"group", 0, STRING_DEFAULT("gateway.networking.k8s.io")},
+    {"kind", 0, STRING, NULL, REQUIRED},
+};
+TYPE(route_group_kind, "RouteGroupKind", NULL);
+
+FIELDS(allowed_routes) = {
+    {"namespaces", 0, T(route_namespaces)},
+    {"kinds", 0, LIST(T(route_group_kind))},
+};
+TYPE(allowed_routes, "AllowedRoutes", NULL);
+
+FIELDS(listener) = {
+    {"name", 0, STRING, NULL, REQUIRED}, {"hostname", 0, STRING},
+    {"port", 0, INT32, NULL, REQUIRED},  {"protocol", 0, STRING, NULL, REQUIRED},
+    {"tls", 0, T(listener_tls_config)},  {"allowedRoutes", 0, T(allowed_routes)},
+};
+TYPE(listener, "Listener", NULL);
+
+FIELDS(gateway_spec_address) = {
+    {"type", 0, STRING_DEFAULT("IPAddress")},
+    {"value", 0, STRING},
+};
+TYPE(gateway_spec_address, "GatewaySpecAddress", NULL);
+
+FIELDS(local_parameters_reference) = {
+    {"group", 0, STRING, NULL, REQUIRED},
+    {"kind", 0, STRING, NULL, REQUIRED},
+    {"name", 0, STRING, NULL, REQUIRED},
+};
+TYPE(local_parameters_reference, "LocalParametersReference", NULL);
+
+FIELDS(gateway_infrastructure) = {
+    {"labels", 0, STRING_MAP},
+    {"annotations", 0, STRING_MAP},
+    {"parametersRef", 0, T(local_parameters_reference)},
+};
+TYPE(gateway_infrastructure, "GatewayInfrastructure", NULL);
+
+FIELDS(listener_namespaces) = {
+    {"from", 0, ENUM("All", "Selector", "Same", "None")},
+    {"selector", 0, T(label_selector)},
+};
+TYPE(listener_namespaces, "ListenerNamespaces", NULL);
+
+FIELDS(allowed_listeners) = {
+    {"namespaces", 0, T(listener_namespaces)},
+};
+TYPE(allowed_listeners, "AllowedListeners", NULL);
+
+FIELDS(gateway_backend_tls) = {
+    {"clientCertificateRef", 0, T(secret_object_reference)},
+};
+TYPE(gateway_backend_tls, "GatewayBackendTLS", NULL);
+
+FIELDS(gateway_object_ref) = {
+    {"group", 0, STRING, NULL, REQUIRED},
+    {"kind", 0, STRING, NULL, REQUIRED},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"namespace", 0, STRING},
+};
+TYPE(gateway_object_ref, "gateway.ObjectReference", NULL);
+
+FIELDS(frontend_tls_validation) = {
+    {"caCertificateRefs", 0, LIST(T(gateway_object_ref)), NULL, REQUIRED},
+    {"mode", 0, STRING},
+};
+TYPE(frontend_tls_validation, "FrontendTLSValidation", NULL);
+
+FIELDS(tls_config) = {
+    {"validation", 0, T(frontend_tls_validation)},
+};
+TYPE(tls_config, "TLSConfig", NULL);
+
+FIELDS(tls_port_config) = {
+    {"port", 0, INT32, NULL, REQUIRED},
+    {"tls", 0, T(tls_config), NULL, REQUIRED},
+};
+TYPE(tls_port_config, "TLSPortConfig", NULL);
+
+FIELDS(frontend_tls_config) = {
+    {"default", 0, T(tls_config), NULL, REQUIRED},
+    {"perPort", 0, LIST(T(tls_port_config))},
+};
+TYPE(frontend_tls_config, "FrontendTLSConfig", NULL);
+
+FIELDS(gateway_tls_config) = {
+    {"backend", 0, T(gateway_backend_tls)},
+    {"frontend", 0, T(frontend_tls_config)},
+};
+TYPE(gateway_tls_config, "GatewayTLSConfig", NULL);
+
+FIELDS(gateway_spec) = {
+    {"gatewayClassName", 0, STRING, NULL, REQUIRED},
+    {"listeners", 0, LIST(T(listener)), NULL, REQUIRED},
+    {"addresses", 0, LIST(T(gateway_spec_address))},
+    {"infrastructure", 0, T(gateway_infrastructure)},
+    {"allowedListeners", 0, T(allowed_listeners)},
+    {"tls", 0, T(gateway_tls_config)},
+    {"defaultScope", 0, STRING},
+};
+TYPE(gateway_spec, "GatewaySpec", NULL);
+
+FIELDS(gateway_status_address) = {
+    {"type", 0, STRING_DEFAULT("IPAddress")},
+    {"value", 0, STRING, NULL, REQUIRED},
+};
+TYPE(gateway_status_address, "GatewayStatusAddress", NULL);
+
+FIELDS(listener_status) = {
+    {"name", 0, STRING},
+    {"supportedKinds", 0, LIST(T(route_group_kind))},
+    {"attachedRoutes", 0, INT32},
+    {"conditions", 0, LIST(T(condition))},
+};
+TYPE(listener_status, "ListenerStatus", NULL);
+
+FIELDS(gateway_status) = {
+    {"addresses", 0, LIST(T(gateway_status_address))},
+    {"conditions", 0, LIST(T(condition))},
+    {"listeners", 0, LIST(T(listener_status))},
+    {"attachedListenerSets", 0, INT32},
+};
+TYPE(gateway_status, "GatewayStatus", NULL);
+
+FIELDS(gateway) = {
+    TYPE_META,
+    {"metadata", 0, T(object_meta)},
+    {"spec", 0, T(gateway_spec), NULL, REQUIRED},
+    {"status", 0, T(gateway_status)},
+};
+SHARED_TYPE(gateway, "Gateway", NULL);
+
+FIELDS(parent_reference) = {
+    {"group", 0, STRING_DEFAULT("gateway.networking.k8s.io")},
+    {"kind", 0, STRING_DEFAULT("Gateway")},
+    {"namespace", 0, STRING},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"sectionName", 0, STRING},
+    {"port", 0, INT32},
+};
+TYPE(parent_reference, "ParentReference", NULL);
+
+FIELDS(http_path_match) = {
+    {"type", 0, ENUM_DEFAULT("PathPrefix", "Exact", "RegularExpression")},
+    {"value", 0, STRING_DEFAULT("/")},
+};
+TYPE(http_path_match, "HTTPPathMatch", NULL);
+
+FIELDS(http_header_match) = {
+    {"type", 0, ENUM_DEFAULT("Exact", "RegularExpression")},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"value", 0, STRING, NULL, REQUIRED},
+};
+TYPE(http_header_match, "HTTPHeaderMatch", NULL);
+
+FIELDS(http_query_param_match) = {
+    {"type", 0, ENUM_DEFAULT("Exact", "RegularExpression")},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"value", 0, STRING, NULL, REQUIRED},
+};
+TYPE(http_query_param_match, "HTTPQueryParamMatch", NULL);
+
+FIELDS(http_route_match) = {
+    {"path", 0, T(http_path_match)},
+    {"headers", 0, LIST(T(http_header_match))},
+    {"queryParams", 0, LIST(T(http_query_param_match))},
+    {"method", 0, STRING},
+};
+TYPE(http_route_match, "HTTPRouteMatch", NULL);
+
+FIELDS(gateway_header) = {
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"value", 0, STRING, NULL, REQUIRED},
+};
+TYPE(gateway_header, "gateway.HTTPHeader", NULL);
+
+FIELDS(http_header_filter) = {
+    {"set", 0, LIST(T(gateway_header))},
+    {"add", 0, LIST(T(gateway_header))},
+    {"remove", 0, STRINGS},
+};
+TYPE(http_header_filter, "HTTPHeaderFilter", NULL);
+
+FIELDS(backend_object_reference) = {
+    {"group", 0, STRING_DEFAULT("")},
+    {"kind", 0, STRING_DEFAULT("Service")},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"namespace", 0, STRING},
+    {"port", 0, INT32},
+};
+TYPE(backend_object_reference, "BackendObjectReference", NULL);
+
+FIELDS(fraction) = {
+    {"numerator", 0, INT32, NULL, REQUIRED},
+    {"denominator", 0, INT32},
+};
+TYPE(fraction, "Fraction", NULL);
+
+FIELDS(http_request_mirror_filter) = {
+    {"backendRef", 0, T(backend_object_reference), NULL, REQUIRED},
+    {"percent", 0, INT32},
+    {"fraction", 0, T(fraction)},
+};
+TYPE(http_request_mirror_filter, "HTTPRequestMirrorFilter", NULL);
+
+FIELDS(http_path_modifier) = {
+    {"type", 0, ENUM("ReplaceFullPath", "ReplacePrefixMatch"), NULL, REQUIRED},
+    {"replaceFullPath", 0, STRING},
+    {"replacePrefixMatch", 0, STRING},
+};
+TYPE(http_path_modifier, "HTTPPathModifier", NULL);
+
+FIELDS(http_request_redirect_filter) = {
+    {"scheme", 0, ENUM("http", "https")},    {"hostname", 0, STRING},
+    {"path", 0, T(http_path_modifier)},      {"port", 0, INT32},
+    {"statusCode", 0, INT32_DEFAULT("302")},
+};
+TYPE(http_request_redirect_filter, "HTTPRequestRedirectFilter", NULL);
+
+FIELDS(httpurl_rewrite_filter) = {
+    {"hostname", 0, STRING},
+    {"path", 0, T(http_path_modifier)},
+};
+TYPE(httpurl_rewrite_filter, "HTTPURLRewriteFilter", NULL);
+
+FIELDS(httpcors_filter) = {
+    {"allowOrigins", 0, STRINGS}, {"allowCredentials", 0, BOOL}, {"allowMethods", 0, STRINGS},
+    {"allowHeaders", 0, STRINGS}, {"exposeHeaders", 0, STRINGS}, {"maxAge", 0, INT32},
+};
+TYPE(httpcors_filter, "HTTPCORSFilter", NULL);
+
+FIELDS(grpc_auth_config) = {
+    {"allowedHeaders", 0, STRINGS},
+};
+TYPE(grpc_auth_config, "GRPCAuthConfig", NULL);
+
+FIELDS(http_auth_config) = {
+    {"path", 0, STRING},
+    {"allowedHeaders", 0, STRINGS},
+    {"allowedResponseHeaders", 0, STRINGS},
+};
+TYPE(http_auth_config, "HTTPAuthConfig", NULL);
+
+FIELDS(forward_body_config) = {
+    {"maxSize", 0, INT32},
+};
+TYPE(forward_body_config, "ForwardBodyConfig", NULL);
+
+FIELDS(http_external_auth_filter) = {
+    {"protocol", 0, ENUM("HTTP", "GRPC")},      {"backendRef", 0, T(backend_object_reference)},
+    {"grpc", 0, T(grpc_auth_config)},           {"http", 0, T(http_auth_config)},
+    {"forwardBody", 0, T(forward_body_config)},
+};
+TYPE(http_external_auth_filter, "HTTPExternalAuthFilter", NULL);
+
+FIELDS(gateway_local_ref) = {
+    {"group", 0, STRING, NULL, REQUIRED},
+    {"kind", 0, STRING, NULL, REQUIRED},
+    {"name", 0, STRING, NULL, REQUIRED},
+};
+TYPE(gateway_local_ref, "gateway.LocalObjectReference", NULL);
+
+FIELDS(http_route_filter) = {
+    {"type", 0,
+     ENUM("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "RequestRedirect",
+          "URLRewrite", "ExtensionRef", "CORS"),
+     NULL, REQUIRED},
+    {"requestHeaderModifier", 0, T(http_header_filter)},
+    {"responseHeaderModifier", 0, T(http_header_filter)},
+    {"requestMirror", 0, T(http_request_mirror_filter)},
+    {"requestRedirect", 0, T(http_request_redirect_filter)},
+    {"urlRewrite", 0, T(httpurl_rewrite_filter)},
+    {"cors", 0, T(httpcors_filter)},
+    {"externalAuth", 0, T(http_external_auth_filter)},
+    {"extensionRef", 0, T(gateway_local_ref)},
+};
+TYPE(http_route_filter, "HTTPRouteFilter", NULL);
+
+FIELDS(http_backend_ref) = {
+    {"group", 0, STRING_DEFAULT("")},
+    {"kind", 0, STRING_DEFAULT("Service")},
+    {"name", 0, STRING, NULL, REQUIRED},
+    {"namespace", 0, STRING},
+    {"port", 0, INT32},
+    {"weight", 0, INT32_DEFAULT("1")},
+    {"filters", 0, LIST(T(http_route_filter))},
+};
+TYPE(http_backend_ref, "HTTPBackendRef", NULL);
+
+FIELDS(http_route_timeouts) = {
+    {"request", 0, STRING},
+    {"backendRequest", 0, STRING},
+};
+TYPE(http_route_timeouts, "HTTPRouteTimeouts", NULL);
+
+FIELDS(http_route_retry) = {
+    {"codes", 0, LIST(INT32)},
+    {"attempts", 0, INT32},
+    {"backoff", 0, STRING},
+};
+TYPE(http_route_retry, "HTTPRouteRetry", NULL);
+
+FIELDS(cookie_config) = {
+    {"name", 0, STRING},
+    {"path", 0, STRING},
+    {"lifetimeType", 0, STRING},
+};
+TYPE(cookie_config, "CookieConfig", NULL);
+
+FIELDS(header_config) = {
+    {"name", 0, STRING, NULL, REQUIRED},
+};
+TYPE(header_config, "HeaderConfig", NULL);
+
+FIELDS(session_persistence) = {
+    {"absoluteTimeout", 0, STRING},
+    {"type", 0, STRING},
+    {"cookie", 0, T(cookie_config)},
+    {"header", 0, T(header_config)},
+};
+TYPE(session_persistence, "SessionPersistence", NULL);
+
+FIELDS(http_route_rule) = {
+    {"name", 0, STRING},
+    {"matches", 0, LIST(T(http_route_match))},
+    {"filters", 0, LIST(T(http_route_filter))},
+    {"backendRefs", 0, LIST(T(http_backend_ref))},
+    {"timeouts", 0, T(http_route_timeouts)},
+    {"retry", 0, T(http_route_retry)},
+    {"sessionPersistence", 0, T(session_persistence)},
+};
+TYPE(http_route_rule, "HTTPRouteRule", NULL);
+
+FIELDS(http_route_spec) = {
+    {"parentRefs", 0, LIST(T(parent_reference))},
+    {"useDefaultGateways", 0, STRING},
+    {"hostnames", 0, STRINGS},
+    {"rules", 0, LIST(T(http_route_rule))},
+};
+TYPE(http_route_spec, "HTTPRouteSpec", NULL);
+
+FIELDS(route_parent_status) = {
+    {"parentRef", 0, T(parent_reference), NULL, REQUIRED},
+    {"controllerName", 0, STRING},
+    {"conditions", 0, LIST(T(condition))},
+};
+TYPE(route_parent_status, "RouteParentStatus", NULL);
+
+FIELDS(http_route_status) = {
+    {"parents", 0, LIST(T(route_parent_status))},
+};
+TYPE(http_route_status, "HTTPRouteStatus", NULL);
+
+FIELDS(http_route) = {
+    TYPE_META,
+    {"metadata", 0, T(object_meta)},
+    {"spec", 0, T(http_route_spec), NULL, REQUIRED},
+    {"status", 0, T(http_route_status)},
+};
+SHARED_TYPE(http_route, "HTTPRoute", NULL);
+
+#define GATEWAY_ROW                                                                            \
+    .group = "gateway.networking.k8s.io", .version = "v1", .categories = NAMES("gateway-api"), \
+    .subresources = SP_SUB_STATUS, .status_is_subresource = true, .counts_generation = true
+
+ROW(gateway_class, GATEWAY_ROW, .plural = "gatewayclasses", .singular = "gatewayclass",
+    .kind = "GatewayClass", .short_names = NAMES("gc"), .schema = T(gateway_class),
+    COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("Controller", "Who serves it.", ".spec.controllerName"),
+            CELL_COLUMN("Accepted", "Whether the controller took it.", sp_cell_accepted),
+            SP_COLUMN_AGE, WIDE_PATH("Description", "What it is for.", ".spec.description")));
+
+ROW(gateway, GATEWAY_ROW, .plural = "gateways", .singular = "gateway", .kind = "Gateway",
+    .short_names = NAMES("gtw"), .namespaced = true, .schema = T(gateway),
+    COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("Class", "Its GatewayClass.", ".spec.gatewayClassName"),
+            CELL_COLUMN("Address", "Where it is reached.", sp_cell_gateway_address),
+            CELL_COLUMN("Programmed", "Whether it takes traffic.", sp_cell_programmed),
+            SP_COLUMN_AGE));
+
+ROW(http_route, GATEWAY_ROW, .plural = "httproutes", .singular = "httproute", .kind = "HTTPRoute",
+    .namespaced = true, .schema = T(http_route),
+    COLUMNS(SP_COLUMN_NAME,
+            CELL_COLUMN("Hostnames", "Names it answers to.", sp_cell_route_hostnames),
+            SP_COLUMN_AGE));
