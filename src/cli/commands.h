@@ -18,3 +18,4 @@ int sp_controllers_main(int argc, char **argv);
 int sp_agent_main(int argc, char **argv);
 int sp_gateway_main(int argc, char **argv);
 int sp_shim_main(int argc, char **argv); /* holds one container's output and exit status */
+int sp_image_main(int argc, char **argv); /* the image store by hand */
