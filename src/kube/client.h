@@ -36,6 +36,8 @@ sp_http_call *sp_kube_call(sp_kube *k, const sp_kube_request *r, sp_kube_done *d
 SP_MUST_USE bool sp_kube_call_sync(sp_kube *k, sp_arena *a, const sp_kube_request *r, int *ret_http,
                                    sp_json **ret, sp_err *err);
 
-/* A raw stream (pod logs): bytes as they come. */
-sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, void (*data)(void *ctx, sp_str bytes),
+/* A raw stream (pod logs, a watch as Tables): bytes as they come. accept: NULL = any. A failure
+ * answer reaches done as the err of its Status. */
+sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, const char *accept,
+                             void (*data)(void *ctx, sp_str bytes),
                              void (*done)(void *ctx, const sp_err *err), void *ctx);
