@@ -27,9 +27,13 @@ typedef struct sp_kube_request {
     const char *content_type; /* NULL = application/json */
     const char *accept;       /* NULL = application/json */
     const sp_json *body;      /* NULL = none; rendered before the call returns */
+    sp_str raw;               /* in place of body: bytes already rendered */
     uint32_t timeout_ms;      /* 0 = 30 s */
 } sp_kube_request;
 sp_http_call *sp_kube_call(sp_kube *k, const sp_kube_request *r, sp_kube_done *done, void *ctx);
+/* Ends a call or stream that still runs; its done is not called. The only way to cancel one. */
+void sp_kube_cancel(sp_kube *k, sp_http_call *call);
+uint64_t sp_kube_calls(const sp_kube *k); /* started so far, for metrics */
 
 /* The same, blocking: runs the loop until the answer is there (CLI and tests only). The answer
  * belongs to the arena. */

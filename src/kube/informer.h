@@ -12,6 +12,10 @@ typedef struct sp_informer_config {
     const char *namespace_;     /* NULL = all */
     const char *label_selector; /* NULL = none */
     const char *field_selector;
+    /* May be NULL. Called with each failed LIST or WATCH, which is tried again by itself, and with
+     * NULL when it works again. */
+    void (*trouble)(void *ctx, const sp_gvr *gvr, const sp_err *err);
+    void *trouble_ctx;
 } sp_informer_config;
 
 /* old == NULL: appeared; obj == NULL: gone (old is its last state). Lent for the call. */
@@ -21,10 +25,13 @@ sp_informer *sp_informer_new(sp_kube *k, const sp_informer_config *c); /* starts
 sp_informer *sp_informer_free(sp_informer *i);
 /* Objects already there are replayed to the new handler as appeared. */
 void sp_informer_on_change(sp_informer *i, sp_informer_handler *fn, void *ctx);
-bool sp_informer_synced(const sp_informer *i);  /* the first LIST is in */
+bool sp_informer_synced(const sp_informer *i);       /* the first LIST is in */
 uint64_t sp_informer_revision(const sp_informer *i); /* everything up to here was seen */
 /* Called once when synced (at once, from the loop, if it is). */
 void sp_informer_on_synced(sp_informer *i, void (*fn)(void *ctx), void *ctx);
+
+/* Called whenever the revision may have moved. */
+void sp_informer_on_progress(sp_informer *i, void (*fn)(void *ctx), void *ctx);
 
 /* Lent until control returns to the loop. */
 const sp_json *sp_informer_get(const sp_informer *i, sp_str ns, sp_str name);
