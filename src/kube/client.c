@@ -255,7 +255,8 @@ static void stream_end(void *ctx, const sp_err *failed) {
     done(done_ctx, err.code ? &err : NULL);
 }
 
-sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, void (*data)(void *ctx, sp_str bytes),
+sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, const char *accept,
+                             void (*data)(void *ctx, sp_str bytes),
                              void (*done)(void *ctx, const sp_err *err), void *ctx) {
     sp_auto(sp_buf) full = {0};
     sp_header h[MAX_HEADERS];
@@ -265,7 +266,7 @@ sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, void (*data)(void *ctx, 
     sp_http_call_params call = {.method = "GET",
                                 .target = full_target(k, target, &full),
                                 .headers = h,
-                                .header_count = fill_headers(k, "application/json, */*", NULL, h),
+                                .header_count = fill_headers(k, accept ? accept : "*/*", NULL, h),
                                 .head = stream_head,
                                 .data = stream_data,
                                 .done = stream_end,

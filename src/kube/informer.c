@@ -426,7 +426,8 @@ static void watch_start(sp_informer *i) {
     i->watching = true;
     i->watch_started_ms = sp_clock_mono_ms();
     schedule(i, (int64_t)seconds * 1000 + WATCH_GRACE_MS, restart); /* should the end get lost */
-    i->call = sp_kube_stream(i->kube, sp_buf_str(&b), watch_data, watch_done, i);
+    i->call =
+        sp_kube_stream(i->kube, sp_buf_str(&b), "application/json", watch_data, watch_done, i);
     sp_arena_reset(i->scratch);
 }
 
