@@ -148,6 +148,16 @@ static size_t utf8_length(const unsigned char *p, size_t n) {
     return len;
 }
 
+bool sp_utf8_is_valid(sp_str s) {
+    const unsigned char *p = (const unsigned char *)s.p;
+    for (size_t i = 0; i < s.n;) {
+        size_t len = p[i] < 0x80 ? 1 : utf8_length(p + i, s.n - i);
+        if (!len) return false;
+        i += len;
+    }
+    return true;
+}
+
 /* Where the raw run of a string ends: its quote, an escape or something forbidden. */
 static const char *plain_run(const char *p, const char *end) {
     while (p < end && (unsigned char)*p >= 0x20 && (unsigned char)*p < 0x80 && *p != '"' &&
