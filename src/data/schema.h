@@ -62,6 +62,20 @@ struct sp_schema {
     int64_t min_length, max_length; /* strings, items or properties by type; max 0 = none */
     bool unique_items;
     const struct sp_schema_logic *logic; /* allOf, anyOf, oneOf, not; NULL = none */
+    const struct sp_regex *regex;        /* pattern, compiled; NULL = compiled at each use */
+    const char *format_name;             /* a format as its author wrote it: "ipv4", "uuid" … */
+    double multiple_of;                  /* 0 = none */
+    bool must_be_empty;                  /* a maximum length of 0 */
+    bool is_set;                         /* x-kubernetes-list-type: no item twice */
+    const char *const *map_keys; /* x-kubernetes-list-type map: fields that make an item unique */
+    size_t map_key_count;
+};
+
+/* Value checks besides the structure; they know no fields that the structure does not know. */
+struct sp_schema_logic {
+    const sp_schema *const *all_of, *const *any_of, *const *one_of;
+    size_t all_count, any_count, one_count;
+    const sp_schema *not_; /* NULL = none */
 };
 
 const sp_field *sp_schema_field(const sp_schema *s, sp_str name); /* NULL if unknown */
@@ -74,10 +88,13 @@ SP_MUST_USE bool sp_schema_from_json(sp_arena *a, const sp_json *openapi, const 
  * is not NULL (the caller lists them). */
 void sp_schema_to_openapi(sp_buf *b, const sp_schema *s, const char *ref_prefix);
 
-/* Appends one cause for each thing wrong; true when none was added. `at` is the path so far. */
+/* Appends one cause for each thing wrong; true when none was added. `at` is the path so far. A null
+ * in a field with a protobuf number (a built-in kind) means that the field is not set; elsewhere
+ * null needs nullable. At most 100 causes are added. */
 bool sp_schema_validate(const sp_schema *s, const sp_json *j, sp_str at, sp_causes *causes);
-/* Fills in defaults, top down. */
+/* Fills in defaults, top down; a null that is not allowed counts as missing. */
 void sp_schema_default(sp_arena *a, const sp_schema *s, sp_json *j);
-/* Removes fields the schema does not know; when unknown is not NULL it gets one cause each
- * (reason "FieldValueInvalid", message: unknown field "…"). */
+/* Removes fields the schema does not know, and nulls that mean "not set" (see validate). When unknown
+ * is not NULL it gets one cause for each field removed because it is not known (reason
+ * "FieldValueInvalid", message: unknown field "…"). */
 void sp_schema_prune(const sp_schema *s, sp_json *j, sp_str at, sp_causes *unknown);
