@@ -84,7 +84,7 @@ FIELDS(horizontal_pod_autoscaler_behavior) = {
     {"scaleUp", 1, T(hpa_scaling_rules), NULL, POINTER},
     {"scaleDown", 2, T(hpa_scaling_rules), NULL, POINTER},
 };
-TYPE(horizontal_pod_autoscaler_behavior, "HorizontalPodAutoscalerBehavior", NULL);
+SHARED_TYPE(horizontal_pod_autoscaler_behavior, "HorizontalPodAutoscalerBehavior", NULL);
 
 FIELDS(horizontal_pod_autoscaler_spec) = {
     {"scaleTargetRef", 1, T(cross_version_object_reference), NULL, REQUIRED},

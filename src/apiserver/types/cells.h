@@ -63,6 +63,11 @@ CELL(event_source);
 CELL(event_message);
 CELL(event_count);
 
+/* cells_oam.c */
+CELL(oam_applies_to);
+CELL(oam_conflicts_with);
+CELL(oam_description);
+
 /* Helpers shared by these files. */
 sp_json *sp_cell_text(sp_arena *a, sp_str s); /* "<none>" when empty */
 sp_json *sp_cell_z(sp_arena *a, const char *s);

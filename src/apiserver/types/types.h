@@ -134,13 +134,17 @@ extern const sp_schema sp_schema_namespace, sp_schema_config_map, sp_schema_secr
 extern const sp_schema sp_schema_deployment, sp_schema_replica_set, sp_schema_lease,
     sp_schema_scale;
 /* autoscaling.c */
-extern const sp_schema sp_schema_metric_spec, sp_schema_horizontal_pod_autoscaler;
+extern const sp_schema sp_schema_metric_spec, sp_schema_horizontal_pod_autoscaler_behavior,
+    sp_schema_horizontal_pod_autoscaler;
 /* networking.c */
 extern const sp_schema sp_schema_ingress, sp_schema_ingress_class;
 /* crd.c */
 extern const sp_schema sp_schema_json_schema_props, sp_schema_custom_resource_definition;
 /* gateway.c */
 extern const sp_schema sp_schema_gateway_class, sp_schema_gateway, sp_schema_http_route;
+
+/* oam.c */
+extern const sp_schema sp_schema_oam_ref, sp_schema_oam_status;
 
 /* --- rows --- */
 /* Columns of text: always shown, or with -o wide. */
@@ -171,4 +175,14 @@ extern const sp_resource sp_row_namespace, sp_row_config_map, sp_row_secret, sp_
     sp_row_event, sp_row_pod, sp_row_service, sp_row_endpoints, sp_row_endpoint_slice, sp_row_node,
     sp_row_deployment, sp_row_extensions_deployment, sp_row_replica_set, sp_row_lease,
     sp_row_horizontal_pod_autoscaler, sp_row_ingress, sp_row_ingress_class,
-    sp_row_custom_resource_definition, sp_row_gateway_class, sp_row_gateway, sp_row_http_route;
+    sp_row_custom_resource_definition, sp_row_gateway_class, sp_row_gateway, sp_row_http_route,
+    sp_row_oam_config, sp_row_oam_config_v1alpha1, sp_row_oam_component,
+    sp_row_oam_component_v1alpha1, sp_row_oam_workload_definition,
+    sp_row_oam_workload_definition_v1alpha1, sp_row_oam_trait_definition,
+    sp_row_oam_trait_definition_v1alpha1, sp_row_oam_scope_definition,
+    sp_row_oam_scope_definition_v1alpha1, sp_row_containerized_workload_v1alpha2,
+    sp_row_containerized_workload_v1alpha1, sp_row_manual_scaler_v1alpha2,
+    sp_row_manual_scaler_v1alpha1, sp_row_auto_scaler_v1alpha2, sp_row_auto_scaler_v1alpha1,
+    sp_row_health_scope_v1alpha2, sp_row_health_scope_v1alpha1, sp_row_security_policy,
+    sp_row_security_policy_alibaba, sp_row_security_policy_aliaba, sp_row_cron_hpa,
+    sp_row_cron_hpa_alibaba, sp_row_cron_hpa_aliaba;
