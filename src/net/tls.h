@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "base/vec.h"
 
-typedef struct sp_tls_ctx sp_tls_ctx; /* reference counted, immutable once built */
+typedef struct sp_tls_ctx sp_tls_ctx; /* reference counted (any thread), immutable once built */
 
 typedef struct sp_tls_config {
     sp_str cert_pem; /* chain, leaf first; empty = none (clients) */
@@ -19,6 +19,8 @@ typedef struct sp_tls_config {
 SP_MUST_USE bool sp_tls_ctx_new(const sp_tls_config *c, sp_tls_ctx **ret, sp_err *err);
 sp_tls_ctx *sp_tls_ctx_ref(sp_tls_ctx *c);
 sp_tls_ctx *sp_tls_ctx_unref(sp_tls_ctx *c); /* takes NULL, returns NULL */
+
+struct ssl_ctx_st *sp_tls_ctx_native(const sp_tls_ctx *c); /* borrowed; for net/tls_io */
 
 /* Who the other side proved to be by certificate. */
 typedef struct sp_tls_peer {

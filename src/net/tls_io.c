@@ -1,0 +1,198 @@
+/* OpenSSL over a BIO of our own that reads from a lent slice and writes to the owner's buffer: no
+ * memory BIOs, so an idle connection holds no buffer at all. */
+#include "net/tls_io.h"
+
+#include "net/tls_internal.h"
+
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <pthread.h>
+
+struct sp_tls_io {
+    sp_tls_ctx *ctx;
+    SSL *ssl;
+    sp_str in; /* not yet read by OpenSSL */
+    sp_buf *wire;
+    bool server, looked;
+    sp_arena *arena; /* of the peer; NULL without a certificate */
+    sp_tls_peer *peer;
+};
+
+static int bio_write(BIO *b, const char *p, int n) {
+    sp_tls_io *t = BIO_get_data(b);
+    if (n > 0) sp_buf_add(t->wire, (sp_str){p, (size_t)n});
+    return n;
+}
+
+static int bio_read(BIO *b, char *p, int n) {
+    sp_tls_io *t = BIO_get_data(b);
+    BIO_clear_retry_flags(b);
+    if (t->in.n == 0) {
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    size_t take = SP_MIN((size_t)n, t->in.n);
+    memcpy(p, t->in.p, take);
+    t->in = sp_str_from(t->in, take);
+    return (int)take;
+}
+
+static long bio_ctrl(BIO *b, int cmd, long num, void *ptr) {
+    (void)b, (void)num, (void)ptr;
+    return cmd == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *method;
+
+static void make_method(void) {
+    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "sampan");
+    BIO_meth_set_write(method, bio_write);
+    BIO_meth_set_read(method, bio_read);
+    BIO_meth_set_ctrl(method, bio_ctrl);
+}
+
+static BIO *new_bio(sp_tls_io *t) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_method);
+    BIO *b = BIO_new(method);
+    sp_assert(b);
+    BIO_set_data(b, t);
+    BIO_set_init(b, 1);
+    return b;
+}
+
+static bool is_address(const char *s) {
+    unsigned char bytes[16];
+    return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
+}
+
+static void expect_name(SSL *ssl, const char *name) {
+    if (is_address(name)) {
+        X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name);
+        return;
+    }
+    SSL_set_tlsext_host_name(ssl, name);
+    SSL_set1_host(ssl, name);
+}
+
+sp_tls_io *sp_tls_io_new(sp_tls_ctx *c, bool server, const char *server_name, sp_buf *wire) {
+    sp_tls_io *t = sp_zalloc(1, sizeof *t);
+    t->ctx = sp_tls_ctx_ref(c);
+    t->ssl = SSL_new(sp_tls_ctx_native(c));
+    sp_assert(t->ssl);
+    t->wire = wire;
+    t->server = server;
+    BIO *b = new_bio(t);
+    SSL_set_bio(t->ssl, b, b);
+    if (server)
+        SSL_set_accept_state(t->ssl);
+    else
+        SSL_set_connect_state(t->ssl);
+    if (!server && server_name) expect_name(t->ssl, server_name);
+    return t;
+}
+
+sp_tls_io *sp_tls_io_free(sp_tls_io *t) {
+    if (!t) return NULL;
+    SSL_free(t->ssl);
+    sp_tls_ctx_unref(t->ctx);
+    sp_arena_free(t->arena);
+    free(t);
+    return NULL;
+}
+
+void sp_tls_io_feed(sp_tls_io *t, sp_str bytes) {
+    t->in = bytes;
+}
+
+static sp_tls_result outcome(sp_tls_io *t, int rc, const char *what, sp_err *err) {
+    int e = SSL_get_error(t->ssl, rc);
+    if (e == SSL_ERROR_WANT_READ) return SP_TLS_MORE;
+    if (e == SSL_ERROR_ZERO_RETURN) return SP_TLS_CLOSED;
+    long verify = SSL_get_verify_result(t->ssl);
+    if (!t->server && verify != X509_V_OK) {
+        ERR_clear_error();
+        sp_fail(err, SP_CONNECTION, "the certificate of the server is not accepted: %s",
+                X509_verify_cert_error_string(verify));
+    } else {
+        sp_tls_fail(err, SP_CONNECTION, what);
+    }
+    return SP_TLS_FAILED;
+}
+
+sp_tls_result sp_tls_io_handshake(sp_tls_io *t, sp_err *err) {
+    ERR_clear_error();
+    int rc = SSL_do_handshake(t->ssl);
+    return rc == 1 ? SP_TLS_OK : outcome(t, rc, "TLS handshake", err);
+}
+
+sp_tls_result sp_tls_io_read(sp_tls_io *t, char *to, size_t max, size_t *ret_n, sp_err *err) {
+    ERR_clear_error();
+    int rc = SSL_read_ex(t->ssl, to, max, ret_n);
+    return rc == 1 ? SP_TLS_OK : outcome(t, rc, "TLS", err);
+}
+
+bool sp_tls_io_write(sp_tls_io *t, sp_str plain, sp_err *err) {
+    while (plain.n) {
+        size_t n = 0;
+        ERR_clear_error();
+        int rc = SSL_write_ex(t->ssl, plain.p, plain.n, &n);
+        if (rc != 1) return sp_tls_fail(err, SP_CONNECTION, "TLS write");
+        plain = sp_str_from(plain, n);
+    }
+    return true;
+}
+
+void sp_tls_io_goodbye(sp_tls_io *t) {
+    if (!SSL_is_init_finished(t->ssl)) return;
+    ERR_clear_error();
+    SSL_shutdown(t->ssl);
+    ERR_clear_error();
+}
+
+sp_str sp_tls_io_alpn(const sp_tls_io *t) {
+    const unsigned char *p = NULL;
+    unsigned n = 0;
+    SSL_get0_alpn_selected(t->ssl, &p, &n);
+    return (sp_str){(const char *)p, n};
+}
+
+static sp_str entry_text(sp_arena *a, const X509_NAME_ENTRY *e) {
+    unsigned char *utf8 = NULL;
+    int n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(e));
+    sp_str s = n > 0 ? sp_arena_str(a, (sp_str){(char *)utf8, (size_t)n}) : (sp_str){0};
+    OPENSSL_free(utf8);
+    return s;
+}
+
+static void read_peer(sp_tls_io *t, X509 *x) {
+    t->arena = sp_arena_new();
+    t->peer = SP_NEW(t->arena, sp_tls_peer);
+    X509_NAME *name = X509_get_subject_name(x);
+    int count = X509_NAME_entry_count(name);
+    sp_str *orgs = sp_arena_alloc(t->arena, (size_t)count * sizeof *orgs);
+    size_t n = 0;
+    for (int i = 0; i < count; i++) {
+        X509_NAME_ENTRY *e = X509_NAME_get_entry(name, i);
+        int nid = OBJ_obj2nid(X509_NAME_ENTRY_get_object(e));
+        if (nid == NID_commonName)
+            t->peer->common_name = entry_text(t->arena, e);
+        else if (nid == NID_organizationName)
+            orgs[n++] = entry_text(t->arena, e);
+    }
+    t->peer->organizations.p = orgs;
+    t->peer->organizations.n = t->peer->organizations.cap = n;
+}
+
+const sp_tls_peer *sp_tls_io_peer(const sp_tls_io *t) {
+    sp_tls_io *m = (sp_tls_io *)t; /* looked up once */
+    if (m->looked) return m->peer;
+    m->looked = true;
+    bool verified = (SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) && !SSL_get_app_data(t->ssl) &&
+                    SSL_get_verify_result(t->ssl) == X509_V_OK;
+    X509 *x = verified ? SSL_get0_peer_certificate(t->ssl) : NULL;
+    if (x) read_peer(m, x);
+    return m->peer;
+}

@@ -1,0 +1,28 @@
+/* One side of one TLS connection as a machine of bytes, without sockets: what came from the wire is
+ * fed in, what shall go out is found in a buffer of the owner. Loop thread only. */
+#pragma once
+#include "net/tls.h"
+
+typedef struct sp_tls_io sp_tls_io;
+
+/* c is referenced. server_name (clients, copied): what the certificate must be for, and SNI when it
+ * is no IP address. wire: where bytes for the other side are appended; outlives the sp_tls_io. */
+sp_tls_io *sp_tls_io_new(sp_tls_ctx *c, bool server, const char *server_name, sp_buf *wire);
+sp_tls_io *sp_tls_io_free(sp_tls_io *t); /* takes NULL, returns NULL */
+
+typedef enum sp_tls_result {
+    SP_TLS_OK,
+    SP_TLS_MORE,   /* needs more from the wire */
+    SP_TLS_CLOSED, /* the other side said goodbye */
+    SP_TLS_FAILED  /* err says why; an alert may be in wire */
+} sp_tls_result;
+
+/* Bytes from the wire, lent until the reads and handshakes that follow say MORE. */
+void sp_tls_io_feed(sp_tls_io *t, sp_str bytes);
+sp_tls_result sp_tls_io_handshake(sp_tls_io *t, sp_err *err);
+sp_tls_result sp_tls_io_read(sp_tls_io *t, char *to, size_t max, size_t *ret_n, sp_err *err);
+SP_MUST_USE bool sp_tls_io_write(sp_tls_io *t, sp_str plain, sp_err *err);
+void sp_tls_io_goodbye(sp_tls_io *t); /* close_notify */
+
+sp_str sp_tls_io_alpn(const sp_tls_io *t);             /* empty when nothing was agreed on */
+const sp_tls_peer *sp_tls_io_peer(const sp_tls_io *t); /* NULL: no verified certificate */
