@@ -1,0 +1,178 @@
+/* Inside of the data path, shared by its files only: worker.c (configuration, listeners), sock.c
+ * (buffers and sockets), dial.c (from a pool to a connected socket), tunnel.c (TCP), http.c and
+ * http_head.c (HTTP/1.1). */
+#pragma once
+#include "gateway/poller.h"
+#include "gateway/worker.h"
+
+typedef struct sp_pool sp_pool;
+typedef struct sp_listener sp_listener;
+
+enum {
+    SP_READ_SIZE = 64 * 1024, /* one read; also where the tunnel turns to splice */
+    SP_MAX_TRIES = 8,         /* endpoints tried for one connection or request */
+    SP_RUN_BUDGET = 16        /* reads per event before others get their turn */
+};
+
+typedef struct sp_pipe {
+    int read, write;
+} sp_pipe;
+
+/* An endpoint as the data path sees it. */
+typedef struct sp_upstream {
+    sp_endpoint e; /* first */
+    sp_list idle;  /* kept connections, most recently used last */
+    size_t idle_count;
+} sp_upstream;
+
+struct sp_pool {
+    sp_str name; /* owned */
+    uint32_t refs;
+    sp_balance balance;
+    sp_list waiters; /* sp_dial.waiting */
+};
+sp_pool *sp_pool_ref(sp_pool *p);
+void sp_pool_unref(sp_worker *w, sp_pool *p);
+void sp_upstream_ref(sp_upstream *u);
+void sp_upstream_unref(sp_upstream *u);
+
+/* Every client connection: what sp_worker_stop and the access log need to know. */
+typedef struct sp_session {
+    sp_list link;
+    sp_worker *worker;
+    sp_addr client, local;
+    /* Ends it: politely when force is false and something is under way. */
+    void (*stop)(struct sp_session *s, bool force);
+} sp_session;
+
+struct sp_listener {
+    sp_io io;
+    const sp_listener_spec *spec; /* of the current configuration; NULL when it is gone */
+    sp_addr asked, addr;          /* differ where port 0 was asked for */
+    sp_pool *pool;                /* TCP */
+    bool http;
+    bool bound, seen;
+    uint32_t refs;
+    uint64_t inode;
+    uint32_t failures;
+    int64_t retry_at_ms;
+    char error[200];
+    sp_worker *worker;
+};
+
+struct sp_worker {
+    uv_loop_t *loop;
+    sp_worker_settings settings;
+    sp_poller *poller;
+    sp_gateway_config *config;
+    sp_map pools;              /* name → sp_pool */
+    SP_VEC(sp_pool *) pool_at; /* as config->pools */
+    SP_VEC(sp_listener *) listeners;
+    sp_list sessions;
+    sp_worker_stats stats;
+    char *scratch;         /* 3 * SP_READ_SIZE: what was kept, then what is read */
+    SP_VEC(sp_buf) spare;  /* empty buffers with memory */
+    SP_VEC(sp_pipe) pipes; /* empty ones */
+    uint64_t random;
+    sp_buf log;
+    sp_alarm accept_pause;
+    uv_timer_t retry_timer, grace_timer;
+    int handles;
+    bool stopping, accept_paused;
+    void (*on_listeners)(void *ctx);
+    void *on_listeners_ctx;
+    void (*on_stopped)(void *ctx);
+    void *on_stopped_ctx;
+};
+
+void sp_listener_unref(sp_listener *l);
+void sp_session_open(sp_session *s, sp_worker *w, const sp_addr *client, const sp_addr *local);
+void sp_session_close(sp_session *s); /* the last thing a session does */
+
+/* --- sock.c: a socket with what waits to be written on it --- */
+typedef struct sp_sock {
+    sp_io io;
+    sp_buf out;  /* accepted, not yet sent; no memory while empty */
+    sp_buf in;   /* received, not yet understood; no memory while empty */
+    bool failed; /* a read or write failed; errno in error */
+    bool eof;
+    bool shut; /* our FIN is out */
+    int error;
+    uint64_t received, sent;
+} sp_sock;
+
+bool sp_sock_open(sp_worker *w, sp_sock *c, int fd, void (*on_event)(sp_io *));
+void sp_sock_take(sp_sock *c, sp_io *from, void (*on_event)(sp_io *)); /* moves what is open */
+void sp_sock_close(sp_worker *w, sp_sock *c, bool reset); /* reset: RST instead of FIN */
+/* Reads once into the worker's scratch. Bytes are lent until the next read of anybody; {0} when
+ * there is nothing now (see eof, failed). What was kept comes first. */
+sp_str sp_sock_read(sp_worker *w, sp_sock *c);
+void sp_sock_keep(sp_worker *w, sp_sock *c, sp_str rest); /* given again by the next read */
+/* Adds without sending. */
+void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes);
+/* Sends what waits and then the bytes; what does not go out now waits. */
+void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes);
+void sp_sock_flush(sp_worker *w, sp_sock *c);
+static inline bool sp_sock_blocked(const sp_sock *c) {
+    return c->out.n > 0;
+}
+void sp_sock_shutdown(sp_sock *c); /* FIN, once everything is out */
+sp_buf sp_worker_take_buf(sp_worker *w);
+void sp_worker_give_buf(sp_worker *w, sp_buf *b);
+/* Non-blocking, no delay, keep-alive probes. */
+void sp_sock_tune(int fd);
+
+/* --- dial.c --- */
+typedef enum sp_dial_result {
+    SP_DIAL_OK,
+    SP_DIAL_KEPT,        /* use_kept found a connection */
+    SP_DIAL_NO_ENDPOINT, /* none appeared in time */
+    SP_DIAL_REFUSED,     /* all that were tried refused */
+    SP_DIAL_TIMEOUT      /* the last one tried did not answer */
+} sp_dial_result;
+
+typedef struct sp_dial {
+    sp_worker *worker;
+    sp_pool *pool;
+    sp_addr client;
+    sp_upstream *upstream; /* while connecting; after OK: referenced, counted open, the caller's */
+    sp_io io;
+    sp_alarm timeout, give_up, pause;
+    sp_list waiting;
+    const sp_endpoint *tried[SP_MAX_TRIES];
+    size_t tried_count, failed_count;
+    bool active, timed_out, waited;
+    /* Exactly once unless cancelled. OK: io is connected (sp_sock_take it) and upstream yours. */
+    void (*done)(struct sp_dial *d, sp_dial_result r);
+    /* NULL, or asked before each connect: claims a kept connection to d->upstream. true: the dial
+     * ends with KEPT, upstream is yours. */
+    bool (*use_kept)(struct sp_dial *d);
+} sp_dial;
+
+void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *client);
+void sp_dial_retry(sp_dial *d); /* the pool's endpoints changed */
+void sp_dial_cancel(sp_dial *d);
+/* The other half of OK. */
+void sp_upstream_release(sp_upstream *u);
+
+/* --- tunnel.c --- */
+void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
+/* Joins two connections; both are taken over with what they have received and not yet sent, and so
+ * is upstream (referenced and counted open). */
+void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstream *upstream,
+                    const sp_addr *client_addr, const sp_addr *local);
+void sp_worker_close_pipes(sp_worker *w);
+
+/* --- http.c --- */
+void sp_http_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
+void sp_upstream_close_idle(sp_worker *w, sp_upstream *u);
+
+/* --- listener.c --- */
+void sp_worker_init_accept(sp_worker *w);
+void sp_worker_resume_accept(sp_worker *w);
+void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c);
+void sp_worker_close_listeners(sp_worker *w);
+
+/* --- worker.c --- */
+void sp_worker_log(sp_worker *w, sp_str line); /* the access log; no newline in it */
+uint64_t sp_worker_random(sp_worker *w);

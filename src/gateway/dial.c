@@ -1,0 +1,172 @@
+/* From a pool to a connected socket: picks an endpoint, connects, goes on to the next one when that
+ * fails. With no endpoint to try it waits for one to appear; when all have refused it pauses a
+ * moment and asks them again; both end together after SP_TIMEOUT_ENDPOINT. */
+#include "gateway/datapath.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static void attempt(sp_dial *d);
+
+static void stop_waiting(sp_dial *d) {
+    sp_alarm_stop(&d->timeout);
+    sp_alarm_stop(&d->pause);
+    sp_alarm_stop(&d->give_up);
+    sp_list_remove(&d->waiting);
+}
+
+static void finish(sp_dial *d, sp_dial_result r) {
+    stop_waiting(d);
+    d->active = false;
+    if (r == SP_DIAL_NO_ENDPOINT) d->worker->stats.no_endpoint++;
+    d->done(d, r);
+}
+
+void sp_upstream_release(sp_upstream *u) {
+    if (!u) return;
+    u->e.open--;
+    sp_upstream_unref(u);
+}
+
+static void drop_upstream(sp_dial *d) {
+    sp_io_close(&d->io);
+    sp_alarm_stop(&d->timeout);
+    sp_upstream_release(d->upstream);
+    d->upstream = NULL;
+}
+
+static void on_failed(sp_dial *d, bool timed_out) {
+    sp_balance_connect_failed(&d->upstream->e, sp_poller_now_ms(d->worker->poller));
+    d->worker->stats.connect_failures++;
+    d->timed_out = timed_out;
+    d->failed_count++;
+    if (d->tried_count < SP_MAX_TRIES) d->tried[d->tried_count++] = &d->upstream->e;
+    drop_upstream(d);
+}
+
+static void on_timeout(sp_alarm *a) {
+    sp_dial *d = SP_CONTAINER(a, sp_dial, timeout);
+    on_failed(d, true);
+    attempt(d);
+}
+
+static void on_give_up(sp_alarm *a) {
+    sp_dial *d = SP_CONTAINER(a, sp_dial, give_up);
+    d->waited = true;
+    if (d->upstream) return; /* an attempt is under way: its end decides */
+    finish(d, !d->failed_count ? SP_DIAL_NO_ENDPOINT
+              : d->timed_out   ? SP_DIAL_TIMEOUT
+                               : SP_DIAL_REFUSED);
+}
+
+static void on_pause_over(sp_alarm *a) {
+    sp_dial *d = SP_CONTAINER(a, sp_dial, pause);
+    d->tried_count = 0;
+    attempt(d);
+}
+
+static void on_event(sp_io *io) {
+    sp_dial *d = SP_CONTAINER(io, sp_dial, io);
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (!io->writable) return;
+    getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (error) {
+        on_failed(d, error == ETIMEDOUT);
+        attempt(d);
+        return;
+    }
+    sp_balance_connected(&d->upstream->e);
+    d->worker->stats.upstream_connections++;
+    finish(d, SP_DIAL_OK);
+}
+
+static bool begin_connect(sp_dial *d) {
+    const sp_addr *to = &d->upstream->e.addr;
+    struct sockaddr_storage ss;
+    socklen_t len = sp_addr_to_sock(to, &ss);
+    int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return false;
+    sp_sock_tune(fd);
+    if ((connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) ||
+        !sp_poller_add(d->worker->poller, &d->io, fd, on_event)) {
+        close(fd);
+        return false;
+    }
+    sp_alarm_start(d->worker->poller, &d->timeout, SP_TIMEOUT_CONNECT);
+    return true;
+}
+
+static sp_upstream *pick(sp_dial *d) {
+    sp_balance_query q = {.now_ms = sp_poller_now_ms(d->worker->poller),
+                          .random = sp_worker_random(d->worker),
+                          .client = &d->client,
+                          .tried = d->tried,
+                          .tried_count = d->tried_count};
+    if (d->tried_count == SP_MAX_TRIES) return NULL;
+    return (sp_upstream *)(void *)sp_balance_pick(&d->pool->balance, &q);
+}
+
+static void wait_for_change(sp_dial *d) {
+    if (d->waited) {
+        on_give_up(&d->give_up);
+        return;
+    }
+    if (!sp_alarm_running(&d->give_up))
+        sp_alarm_start(d->worker->poller, &d->give_up, SP_TIMEOUT_ENDPOINT);
+    sp_list_remove(&d->waiting);
+    sp_list_append(&d->pool->waiters, &d->waiting);
+    if (d->tried_count) sp_alarm_start(d->worker->poller, &d->pause, SP_TIMEOUT_RETRY);
+}
+
+static void attempt(sp_dial *d) {
+    sp_alarm_stop(&d->pause);
+    for (;;) {
+        sp_upstream *u = pick(d);
+        if (!u) {
+            wait_for_change(d);
+            return;
+        }
+        sp_list_remove(&d->waiting);
+        sp_upstream_ref(u);
+        u->e.open++;
+        d->upstream = u;
+        if (d->failed_count) d->worker->stats.retries++;
+        if (d->use_kept && d->use_kept(d)) {
+            finish(d, SP_DIAL_KEPT);
+            return;
+        }
+        if (begin_connect(d)) return;
+        on_failed(d, false);
+    }
+}
+
+void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *client) {
+    d->worker = w;
+    d->pool = pool;
+    d->client = *client;
+    d->upstream = NULL;
+    d->io.fd = -1;
+    d->tried_count = d->failed_count = 0;
+    d->timed_out = d->waited = false;
+    d->active = true;
+    sp_alarm_init(&d->timeout, on_timeout);
+    sp_alarm_init(&d->give_up, on_give_up);
+    sp_alarm_init(&d->pause, on_pause_over);
+    sp_list_init(&d->waiting);
+    attempt(d);
+}
+
+/* The pool's endpoints changed. */
+void sp_dial_retry(sp_dial *d) {
+    if (d->upstream) return;
+    d->tried_count = 0;
+    attempt(d);
+}
+
+void sp_dial_cancel(sp_dial *d) {
+    if (!d->active) return;
+    d->active = false;
+    stop_waiting(d);
+    drop_upstream(d);
+}

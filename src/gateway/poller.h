@@ -1,0 +1,77 @@
+/* The data path's own readiness loop: an edge-triggered epoll set, timers by class, and memory that
+ * is freed only when no event of the current batch can name it any more.
+ *
+ * Today the set hangs in a libuv loop as one descriptor; nothing here depends on that beyond
+ * sp_poller_new, so a thread per core may later call sp_poller_turn by itself. Not thread-safe. */
+#pragma once
+#include "base/list.h"
+
+#include <uv.h>
+
+typedef struct sp_poller sp_poller;
+typedef struct sp_io sp_io;
+
+/* A descriptor. The flags are set by events and cleared by whoever gets EAGAIN, so "readable" means
+ * "worth trying". */
+struct sp_io {
+    int fd; /* -1 when closed */
+    bool readable, writable;
+    bool hup;   /* the other side sent its last byte or is gone */
+    bool error; /* SO_ERROR is worth a look */
+    void (*on_event)(sp_io *io);
+    sp_poller *poller;
+    sp_list again; /* member of the poller's list of those that have more to do */
+};
+
+sp_poller *sp_poller_new(uv_loop_t *loop);
+/* Everything must have been closed. Freed once libuv has let go; returns NULL. */
+sp_poller *sp_poller_free(sp_poller *p);
+int64_t sp_poller_now_ms(const sp_poller *p); /* monotonic, of the batch */
+bool sp_poller_add(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)); /* errno */
+void sp_io_close(sp_io *io); /* harmless when closed; fd is closed too */
+/* Hands the open descriptor and its flags over; from is closed as far as its owner can see. */
+void sp_io_move(sp_io *from, sp_io *to, void (*on_event)(sp_io *));
+/* Calls on_event again in the next turn: it stopped only to let others run. */
+void sp_io_again(sp_io *io);
+/* free(p) at the end of the batch. */
+void sp_poller_bury(sp_poller *p, void *memory);
+/* fn at the end of each batch (buffered log lines). */
+void sp_poller_on_turn_end(sp_poller *p, void (*fn)(void *ctx), void *ctx);
+/* One batch; what the libuv handle calls. */
+void sp_poller_turn(sp_poller *p);
+
+/* --- timers ---
+ * All timers of one class run equally long, so a class is a queue in order of expiry, and starting,
+ * touching and stopping one costs O(1) and no system call. Resolution about 10 ms. */
+typedef enum sp_timeout {
+    SP_TIMEOUT_CONNECT,  /* one attempt to reach an endpoint */
+    SP_TIMEOUT_ENDPOINT, /* waiting for an endpoint to appear */
+    SP_TIMEOUT_RETRY,    /* pause after all endpoints refused */
+    SP_TIMEOUT_HEAD,     /* a request head, from its first byte */
+    SP_TIMEOUT_IDLE,     /* a client's connection between requests */
+    SP_TIMEOUT_POOLED,   /* an upstream connection between requests */
+    SP_TIMEOUT_RESPONSE, /* from the request to the first byte of the answer */
+    SP_TIMEOUT_STREAM,   /* bodies that do not move */
+    SP_TIMEOUT_LINGER,   /* reading what a client still sends after the answer */
+    SP_TIMEOUT_ACCEPT,   /* pause after running out of descriptors */
+    SP_TIMEOUT_CLASSES
+} sp_timeout;
+
+typedef struct sp_alarm {
+    sp_list link; /* unlinked while not running */
+    int64_t deadline_ms;
+    void (*fn)(struct sp_alarm *a);
+} sp_alarm;
+
+void sp_poller_set_timeout(sp_poller *p, sp_timeout class, uint32_t ms);
+static inline void sp_alarm_init(sp_alarm *a, void (*fn)(sp_alarm *)) {
+    sp_list_init(&a->link);
+    a->fn = fn;
+}
+void sp_alarm_start(sp_poller *p, sp_alarm *a, sp_timeout class); /* again: from now */
+static inline void sp_alarm_stop(sp_alarm *a) {
+    sp_list_remove(&a->link);
+}
+static inline bool sp_alarm_running(const sp_alarm *a) {
+    return !sp_list_empty(&a->link);
+}

@@ -1,0 +1,141 @@
+/* A socket with its two buffers. Memory is held only while bytes wait: buffers come from a small
+ * stack of spare ones and go back as soon as they are empty, so an idle connection costs its
+ * struct. */
+#include "gateway/datapath.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { SPARE_BUFS = 32, SPARE_MAX_BYTES = 128 * 1024 };
+
+sp_buf sp_worker_take_buf(sp_worker *w) {
+    if (!w->spare.n) return (sp_buf){0};
+    return w->spare.p[--w->spare.n];
+}
+
+void sp_worker_give_buf(sp_worker *w, sp_buf *b) {
+    if (!b->p) return;
+    if (w->spare.n >= SPARE_BUFS || b->cap > SPARE_MAX_BYTES) {
+        sp_buf_free(b);
+        return;
+    }
+    sp_buf_clear(b);
+    sp_vec_push(&w->spare, *b);
+    *b = (sp_buf){0};
+}
+
+void sp_sock_tune(int fd) {
+    static const struct {
+        int level, name, value;
+    } options[] = {
+        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 60}, {IPPROTO_TCP, TCP_KEEPINTVL, 15},
+        {IPPROTO_TCP, TCP_KEEPCNT, 4},
+    };
+    for (size_t i = 0; i < SP_COUNT(options); i++)
+        setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+}
+
+bool sp_sock_open(sp_worker *w, sp_sock *c, int fd, void (*on_event)(sp_io *)) {
+    *c = (sp_sock){0};
+    return sp_poller_add(w->poller, &c->io, fd, on_event);
+}
+
+void sp_sock_take(sp_sock *c, sp_io *from, void (*on_event)(sp_io *)) {
+    *c = (sp_sock){0};
+    sp_io_move(from, &c->io, on_event);
+}
+
+void sp_sock_close(sp_worker *w, sp_sock *c, bool reset) {
+    if (reset && c->io.poller && c->io.fd >= 0) {
+        struct linger now = {.l_onoff = 1};
+        setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    sp_io_close(&c->io);
+    sp_worker_give_buf(w, &c->in);
+    sp_worker_give_buf(w, &c->out);
+}
+
+static void fail(sp_sock *c, int error) {
+    c->failed = true;
+    c->error = error;
+}
+
+static ssize_t read_some(sp_sock *c, char *to, size_t size) {
+    ssize_t n;
+    do n = recv(c->io.fd, to, size, 0);
+    while (n < 0 && errno == EINTR);
+    /* A short read means the socket is empty, unless its last byte is in there. */
+    if (n >= 0 && (size_t)n < size && !c->io.hup && !c->io.error) c->io.readable = false;
+    if (n > 0) c->received += (uint64_t)n;
+    if (n == 0) c->eof = true, c->io.readable = false;
+    if (n < 0) {
+        c->io.readable = false;
+        if (errno != EAGAIN) fail(c, errno);
+    }
+    return n;
+}
+
+sp_str sp_sock_read(sp_worker *w, sp_sock *c) {
+    size_t kept = c->in.n;
+    sp_assert(kept < SP_READ_SIZE * 2);
+    if (kept) memcpy(w->scratch, c->in.p, kept);
+    sp_worker_give_buf(w, &c->in);
+    ssize_t n = 0;
+    if (c->io.readable && !c->eof && !c->failed) n = read_some(c, w->scratch + kept, SP_READ_SIZE);
+    return (sp_str){w->scratch, kept + (size_t)SP_MAX(n, 0)};
+}
+
+void sp_sock_keep(sp_worker *w, sp_sock *c, sp_str rest) {
+    if (!rest.n) return;
+    if (!c->in.p) c->in = sp_worker_take_buf(w);
+    sp_buf_add(&c->in, rest);
+}
+
+void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
+    if (!bytes.n) return;
+    if (!c->out.p) c->out = sp_worker_take_buf(w);
+    sp_buf_add(&c->out, bytes);
+}
+
+void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes) {
+    struct iovec iov[2];
+    int count = 0;
+    if (c->out.n) iov[count++] = (struct iovec){c->out.p, c->out.n};
+    if (bytes.n) iov[count++] = (struct iovec){(void *)(uintptr_t)bytes.p, bytes.n};
+    ssize_t n = 0;
+    if (count && c->io.writable && !c->failed) {
+        struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+        do n = sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
+        while (n < 0 && errno == EINTR);
+        if (n < 0) {
+            c->io.writable = false;
+            if (errno != EAGAIN) fail(c, errno);
+            n = 0;
+        } else if ((size_t)n < c->out.n + bytes.n) {
+            c->io.writable = false;
+        }
+    }
+    c->sent += (size_t)n;
+    size_t from_out = SP_MIN((size_t)n, c->out.n);
+    sp_str left = sp_str_from(bytes, (size_t)n - from_out);
+    if (from_out == c->out.n)
+        sp_worker_give_buf(w, &c->out);
+    else
+        sp_buf_drop(&c->out, from_out);
+    sp_sock_add(w, c, left);
+}
+
+void sp_sock_flush(sp_worker *w, sp_sock *c) {
+    if (c->out.n) sp_sock_write(w, c, (sp_str){0});
+}
+
+void sp_sock_shutdown(sp_sock *c) {
+    if (c->shut || c->out.n || c->io.fd < 0) return;
+    c->shut = true;
+    shutdown(c->io.fd, SHUT_WR);
+}

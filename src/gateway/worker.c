@@ -1,0 +1,298 @@
+/* Carries a configuration out: pools and listeners keep their identity (name, address) from one
+ * configuration to the next, so connections, counters and kept upstream connections survive it. */
+#include "base/clock.h"
+#include "base/rng.h"
+#include "gateway/datapath.h"
+
+#include <unistd.h>
+
+enum { LOG_FLUSH_BYTES = 64 * 1024 };
+
+sp_worker_settings sp_worker_defaults(void) {
+    return (sp_worker_settings){.connect_timeout_ms = 3000,
+                                .endpoint_wait_ms = 1000,
+                                .head_timeout_ms = 10000,
+                                .idle_timeout_ms = 75000,
+                                .pooled_timeout_ms = 30000,
+                                .response_timeout_ms = 60000,
+                                .stream_timeout_ms = 3600000,
+                                .max_connections = 10000,
+                                .max_idle_per_endpoint = 64,
+                                .access_log_fd = -1};
+}
+
+uint64_t sp_worker_random(sp_worker *w) { /* xorshift64* */
+    w->random ^= w->random >> 12;
+    w->random ^= w->random << 25;
+    w->random ^= w->random >> 27;
+    return w->random * 2685821657736338717u;
+}
+
+/* --- pools --- */
+
+void sp_upstream_ref(sp_upstream *u) {
+    u->e.refs++;
+}
+
+void sp_upstream_unref(sp_upstream *u) {
+    if (--u->e.refs == 0) free(u);
+}
+
+sp_pool *sp_pool_ref(sp_pool *p) {
+    p->refs++;
+    return p;
+}
+
+static void remove_upstream(sp_worker *w, sp_pool *p, size_t i) {
+    sp_upstream *u = (sp_upstream *)(void *)p->balance.list.p[i];
+    sp_vec_remove(&p->balance.list, i);
+    u->e.gone = true;
+    u->e.ready = u->e.draining = false;
+    sp_upstream_close_idle(w, u);
+    sp_upstream_unref(u);
+}
+
+void sp_pool_unref(sp_worker *w, sp_pool *p) {
+    if (!p || --p->refs) return;
+    sp_map_del(&w->pools, p->name);
+    while (p->balance.list.n) remove_upstream(w, p, p->balance.list.n - 1);
+    sp_balance_free(&p->balance);
+    free((char *)(uintptr_t)p->name.p);
+    free(p);
+}
+
+static sp_pool *get_pool(sp_worker *w, const sp_pool_spec *spec) {
+    sp_pool *p = sp_map_get(&w->pools, spec->name);
+    if (p) return sp_pool_ref(p);
+    p = sp_zalloc(1, sizeof *p);
+    p->refs = 1;
+    sp_buf name = {0};
+    sp_buf_add(&name, spec->name);
+    p->name = sp_buf_str(&name);
+    sp_list_init(&p->waiters);
+    sp_map_put(&w->pools, p->name, p);
+    return p;
+}
+
+static const sp_endpoint_spec *find_spec(const sp_pool_spec *spec, const sp_addr *addr) {
+    for (size_t i = 0; i < spec->endpoint_count; i++)
+        if (sp_addr_eq(&spec->endpoints[i].addr, addr)) return &spec->endpoints[i];
+    return NULL;
+}
+
+static sp_upstream *find_upstream(const sp_pool *p, const sp_addr *addr) {
+    sp_vec_each(&p->balance.list, e) {
+        if (sp_addr_eq(&(*e)->addr, addr)) return (sp_upstream *)(void *)*e;
+    }
+    return NULL;
+}
+
+static void add_upstream(sp_pool *p, const sp_addr *addr) {
+    sp_upstream *u = sp_zalloc(1, sizeof *u);
+    u->e.addr = *addr;
+    u->e.refs = 1;
+    sp_list_init(&u->idle);
+    sp_vec_push(&p->balance.list, &u->e);
+}
+
+static void update_pool(sp_worker *w, sp_pool *p, const sp_pool_spec *spec) {
+    p->balance.algorithm = spec->algorithm;
+    p->balance.affinity_ms = spec->affinity_ms;
+    for (size_t i = p->balance.list.n; i-- > 0;)
+        if (!find_spec(spec, &p->balance.list.p[i]->addr)) remove_upstream(w, p, i);
+    for (size_t i = 0; i < spec->endpoint_count; i++) {
+        const sp_endpoint_spec *s = &spec->endpoints[i];
+        if (!find_upstream(p, &s->addr)) add_upstream(p, &s->addr);
+        sp_upstream *u = find_upstream(p, &s->addr);
+        bool came_back = s->ready && !u->e.ready;
+        u->e.ready = s->ready;
+        u->e.draining = s->draining;
+        if (came_back) sp_balance_connected(&u->e);
+        if (!s->ready) sp_upstream_close_idle(w, u);
+    }
+}
+
+static void wake_waiters(sp_pool *p) {
+    sp_list now;
+    sp_list_init(&now);
+    while (!sp_list_empty(&p->waiters)) {
+        sp_list *l = p->waiters.next;
+        sp_list_remove(l);
+        sp_list_append(&now, l);
+    }
+    while (!sp_list_empty(&now)) {
+        sp_dial *d = SP_CONTAINER(now.next, sp_dial, waiting);
+        sp_list_remove(&d->waiting);
+        sp_dial_retry(d);
+    }
+}
+
+static void apply_pools(sp_worker *w, const sp_gateway_config *c) {
+    size_t old_count = w->pool_at.n;
+    sp_pool **old = w->pool_at.p;
+    w->pool_at.p = NULL;
+    w->pool_at.n = w->pool_at.cap = 0;
+    for (size_t i = 0; i < c->pool_count; i++) {
+        sp_pool *p = get_pool(w, &c->pools[i]);
+        sp_vec_push(&w->pool_at, p);
+        update_pool(w, p, &c->pools[i]);
+    }
+    for (size_t i = 0; i < old_count; i++) sp_pool_unref(w, old[i]);
+    free(old);
+}
+
+/* --- sessions --- */
+
+void sp_session_open(sp_session *s, sp_worker *w, const sp_addr *client, const sp_addr *local) {
+    s->worker = w;
+    s->client = *client;
+    s->local = *local;
+    sp_list_init(&s->link);
+    sp_list_append(&w->sessions, &s->link);
+    w->stats.open++;
+}
+
+static void on_handle_closed(uv_handle_t *h) {
+    sp_worker *w = h->data;
+    if (--w->handles) return;
+    void (*fn)(void *) = w->on_stopped;
+    void *ctx = w->on_stopped_ctx;
+    free(w);
+    if (fn) fn(ctx);
+}
+
+static void finish_stop(sp_worker *w) {
+    if (!sp_list_empty(&w->sessions) || uv_is_closing((uv_handle_t *)&w->grace_timer)) return;
+    sp_vec_each(&w->pool_at, p) sp_pool_unref(w, *p);
+    sp_vec_free(&w->pool_at);
+    sp_map_free(&w->pools);
+    w->config = sp_gateway_config_unref(w->config);
+    sp_worker_close_pipes(w);
+    sp_vec_each(&w->spare, b) sp_buf_free(b);
+    sp_vec_free(&w->spare);
+    sp_vec_free(&w->listeners);
+    sp_alarm_stop(&w->accept_pause);
+    free(w->scratch);
+    if (w->log.n) (void)!write(w->settings.access_log_fd, w->log.p, w->log.n);
+    sp_buf_free(&w->log);
+    w->poller = sp_poller_free(w->poller);
+    uv_close((uv_handle_t *)&w->retry_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&w->grace_timer, on_handle_closed);
+}
+
+/* The worker must not go while the session's own callers are still on the stack. */
+static void on_last_session(uv_timer_t *t) {
+    finish_stop(t->data);
+}
+
+void sp_session_close(sp_session *s) {
+    sp_worker *w = s->worker;
+    sp_list_remove(&s->link);
+    w->stats.open--;
+    sp_poller_bury(w->poller, s);
+    if (w->accept_paused && w->stats.open < w->settings.max_connections) sp_worker_resume_accept(w);
+    if (w->stopping && sp_list_empty(&w->sessions))
+        uv_timer_start(&w->grace_timer, on_last_session, 0, 0);
+}
+
+static void on_grace_over(uv_timer_t *t) {
+    sp_worker *w = t->data;
+    sp_list_each(&w->sessions, l) {
+        sp_session *s = SP_CONTAINER(l, sp_session, link);
+        s->stop(s, true);
+    }
+    uv_timer_start(&w->grace_timer, on_last_session, 0, 0);
+}
+
+void sp_worker_stop(sp_worker *w, uint32_t grace_ms, void (*done)(void *ctx), void *ctx) {
+    w->stopping = true;
+    w->on_stopped = done;
+    w->on_stopped_ctx = ctx;
+    sp_worker_close_listeners(w);
+    uv_timer_stop(&w->retry_timer);
+    uv_timer_start(&w->grace_timer, on_grace_over, grace_ms, 0);
+    sp_list_each(&w->sessions, l) {
+        sp_session *s = SP_CONTAINER(l, sp_session, link);
+        s->stop(s, false);
+    }
+    if (sp_list_empty(&w->sessions)) uv_timer_start(&w->grace_timer, on_last_session, 0, 0);
+}
+
+/* --- the access log: lines gather during a turn and go out with one write --- */
+
+static void flush_log(sp_worker *w) {
+    if (w->log.n) (void)!write(w->settings.access_log_fd, w->log.p, w->log.n);
+    sp_buf_clear(&w->log);
+}
+
+void sp_worker_log(sp_worker *w, sp_str line) {
+    if (w->settings.access_log_fd < 0) return;
+    sp_buf_add(&w->log, line);
+    sp_buf_addc(&w->log, '\n');
+    if (w->log.n > LOG_FLUSH_BYTES) flush_log(w);
+}
+
+static void on_turn_end(void *ctx) {
+    flush_log(ctx);
+}
+
+/* --- life --- */
+
+static void set_timeouts(sp_worker *w) {
+    const sp_worker_settings *s = &w->settings;
+    const struct {
+        sp_timeout class;
+        uint32_t ms;
+    } rows[] = {
+        {SP_TIMEOUT_CONNECT, s->connect_timeout_ms},
+        {SP_TIMEOUT_ENDPOINT, s->endpoint_wait_ms},
+        {SP_TIMEOUT_RETRY, 50},
+        {SP_TIMEOUT_HEAD, s->head_timeout_ms},
+        {SP_TIMEOUT_IDLE, s->idle_timeout_ms},
+        {SP_TIMEOUT_POOLED, s->pooled_timeout_ms},
+        {SP_TIMEOUT_RESPONSE, s->response_timeout_ms},
+        {SP_TIMEOUT_STREAM, s->stream_timeout_ms},
+        {SP_TIMEOUT_LINGER, 2000},
+        {SP_TIMEOUT_ACCEPT, 100},
+    };
+    for (size_t i = 0; i < SP_COUNT(rows); i++)
+        sp_poller_set_timeout(w->poller, rows[i].class, rows[i].ms);
+}
+
+sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s) {
+    sp_worker *w = sp_zalloc(1, sizeof *w);
+    w->loop = loop;
+    w->settings = *s;
+    w->poller = sp_poller_new(loop);
+    w->random = sp_rng_u64() | 1;
+    w->scratch = sp_malloc(3 * SP_READ_SIZE);
+    w->config = sp_gateway_config_new();
+    sp_list_init(&w->sessions);
+    sp_worker_init_accept(w);
+    set_timeouts(w);
+    sp_poller_on_turn_end(w->poller, on_turn_end, w);
+    uv_timer_init(loop, &w->retry_timer);
+    uv_timer_init(loop, &w->grace_timer);
+    w->retry_timer.data = w->grace_timer.data = w;
+    w->handles = 2;
+    return w;
+}
+
+void sp_worker_apply(sp_worker *w, sp_gateway_config *config) {
+    sp_gateway_config *old = w->config;
+    if (w->stopping) return;
+    w->config = sp_gateway_config_ref(config);
+    apply_pools(w, config);
+    sp_worker_apply_listeners(w, config);
+    sp_vec_each(&w->pool_at, p) wake_waiters(*p);
+    sp_gateway_config_unref(old);
+}
+
+const sp_worker_stats *sp_worker_get_stats(const sp_worker *w) {
+    return &w->stats;
+}
+
+void sp_worker_on_listeners(sp_worker *w, void (*fn)(void *ctx), void *ctx) {
+    w->on_listeners = fn;
+    w->on_listeners_ctx = ctx;
+}
