@@ -4,6 +4,7 @@
 #pragma once
 #include "gateway/poller.h"
 #include "gateway/worker.h"
+#include "net/http1.h"
 
 typedef struct sp_pool sp_pool;
 typedef struct sp_listener sp_listener;
@@ -74,6 +75,8 @@ struct sp_worker {
     SP_VEC(sp_buf) spare;  /* empty buffers with memory */
     SP_VEC(sp_pipe) pipes; /* empty ones */
     uint64_t random;
+    sp_h1_head answer;                      /* of the answer being read; valid for one event */
+    SP_VEC(struct sp_exchange *) exchanges; /* spare */
     sp_buf log;
     sp_alarm accept_pause;
     uv_timer_t retry_timer, grace_timer;
@@ -92,12 +95,12 @@ void sp_session_close(sp_session *s); /* the last thing a session does */
 /* --- sock.c: a socket with what waits to be written on it --- */
 typedef struct sp_sock {
     sp_io io;
-    sp_buf out;  /* accepted, not yet sent; no memory while empty */
-    sp_buf in;   /* received, not yet understood; no memory while empty */
-    bool failed; /* a read or write failed; errno in error */
-    bool eof;
-    bool shut; /* our FIN is out */
-    int error;
+    sp_buf out;       /* accepted, not yet sent; no memory while empty */
+    sp_buf in;        /* received, not yet understood; no memory while empty */
+    bool eof, failed; /* nothing more can be read: properly, or not */
+    bool broken;      /* nothing more can be written; what would be is dropped */
+    bool shut;        /* our FIN is out */
+    bool unread;      /* in has bytes nobody has looked at */
     uint64_t received, sent;
 } sp_sock;
 
@@ -107,7 +110,12 @@ void sp_sock_close(sp_worker *w, sp_sock *c, bool reset); /* reset: RST instead 
 /* Reads once into the worker's scratch. Bytes are lent until the next read of anybody; {0} when
  * there is nothing now (see eof, failed). What was kept comes first. */
 sp_str sp_sock_read(sp_worker *w, sp_sock *c);
-void sp_sock_keep(sp_worker *w, sp_sock *c, sp_str rest); /* given again by the next read */
+/* Given again by the next read: keep, when more must come first; unread, when nobody looked yet. */
+void sp_sock_keep(sp_worker *w, sp_sock *c, sp_str rest);
+void sp_sock_unread(sp_worker *w, sp_sock *c, sp_str rest);
+static inline bool sp_sock_has_input(const sp_sock *c) {
+    return c->io.readable || c->unread;
+}
 /* Adds without sending. */
 void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes);
 /* Sends what waits and then the bytes; what does not go out now waits. */
@@ -142,6 +150,7 @@ typedef struct sp_dial {
     const sp_endpoint *tried[SP_MAX_TRIES];
     size_t tried_count, failed_count;
     bool active, timed_out, waited;
+    void *ctx;
     /* Exactly once unless cancelled. OK: io is connected (sp_sock_take it) and upstream yours. */
     void (*done)(struct sp_dial *d, sp_dial_result r);
     /* NULL, or asked before each connect: claims a kept connection to d->upstream. true: the dial
@@ -165,7 +174,8 @@ void sp_worker_close_pipes(sp_worker *w);
 
 /* --- http.c --- */
 void sp_http_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
-void sp_upstream_close_idle(sp_worker *w, sp_upstream *u);
+void sp_upstream_close_idle(sp_upstream *u);
+void sp_worker_free_exchanges(sp_worker *w);
 
 /* --- listener.c --- */
 void sp_worker_init_accept(sp_worker *w);

@@ -47,7 +47,6 @@ typedef struct sp_route_action {
     sp_path_edit path_edit;
     sp_str path;
     sp_header_edit request, response;
-    uint32_t timeout_ms; /* for the whole answer; 0 = the gateway's setting */
 } sp_route_action;
 
 typedef struct sp_route_entry {

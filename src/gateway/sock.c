@@ -60,11 +60,6 @@ void sp_sock_close(sp_worker *w, sp_sock *c, bool reset) {
     sp_worker_give_buf(w, &c->out);
 }
 
-static void fail(sp_sock *c, int error) {
-    c->failed = true;
-    c->error = error;
-}
-
 static ssize_t read_some(sp_sock *c, char *to, size_t size) {
     ssize_t n;
     do n = recv(c->io.fd, to, size, 0);
@@ -75,7 +70,7 @@ static ssize_t read_some(sp_sock *c, char *to, size_t size) {
     if (n == 0) c->eof = true, c->io.readable = false;
     if (n < 0) {
         c->io.readable = false;
-        if (errno != EAGAIN) fail(c, errno);
+        if (errno != EAGAIN) c->failed = true;
     }
     return n;
 }
@@ -85,6 +80,7 @@ sp_str sp_sock_read(sp_worker *w, sp_sock *c) {
     sp_assert(kept < SP_READ_SIZE * 2);
     if (kept) memcpy(w->scratch, c->in.p, kept);
     sp_worker_give_buf(w, &c->in);
+    c->unread = false;
     ssize_t n = 0;
     if (c->io.readable && !c->eof && !c->failed) n = read_some(c, w->scratch + kept, SP_READ_SIZE);
     return (sp_str){w->scratch, kept + (size_t)SP_MAX(n, 0)};
@@ -94,6 +90,11 @@ void sp_sock_keep(sp_worker *w, sp_sock *c, sp_str rest) {
     if (!rest.n) return;
     if (!c->in.p) c->in = sp_worker_take_buf(w);
     sp_buf_add(&c->in, rest);
+}
+
+void sp_sock_unread(sp_worker *w, sp_sock *c, sp_str rest) {
+    sp_sock_keep(w, c, rest);
+    c->unread = c->in.n > 0;
 }
 
 void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
@@ -108,19 +109,23 @@ void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes) {
     if (c->out.n) iov[count++] = (struct iovec){c->out.p, c->out.n};
     if (bytes.n) iov[count++] = (struct iovec){(void *)(uintptr_t)bytes.p, bytes.n};
     ssize_t n = 0;
-    if (count && c->io.writable && !c->failed) {
+    if (count && c->io.writable && !c->broken) {
         struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)count};
         do n = sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         if (n < 0) {
             c->io.writable = false;
-            if (errno != EAGAIN) fail(c, errno);
+            if (errno != EAGAIN) c->broken = true;
             n = 0;
         } else if ((size_t)n < c->out.n + bytes.n) {
             c->io.writable = false;
         }
     }
     c->sent += (size_t)n;
+    if (c->broken) {
+        sp_worker_give_buf(w, &c->out);
+        return;
+    }
     size_t from_out = SP_MIN((size_t)n, c->out.n);
     sp_str left = sp_str_from(bytes, (size_t)n - from_out);
     if (from_out == c->out.n)

@@ -70,11 +70,6 @@ void sp_worker_close_pipes(sp_worker *w) {
 
 /* --- one direction --- */
 
-static void fail(sp_sock *c, int error) {
-    c->failed = true;
-    c->error = error;
-}
-
 /* False when the pipe is still full. */
 static bool drain_pipe(half *h) {
     while (h->in_pipe) {
@@ -83,7 +78,7 @@ static bool drain_pipe(half *h) {
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (n < 0) {
             h->to->io.writable = false;
-            if (errno != EAGAIN) fail(h->to, errno);
+            if (errno != EAGAIN) h->to->broken = true;
             return false;
         }
         h->in_pipe -= (size_t)n;
@@ -107,7 +102,7 @@ static void fill_pipe(sp_worker *w, half *h) {
     else if (errno == EINVAL)
         h->from->io.readable = true; /* no splice here: copy */
     else if (errno != EAGAIN)
-        fail(h->from, errno);
+        h->from->failed = true;
     give_pipe(w, h);
     h->bulk = false;
 }
@@ -124,7 +119,7 @@ static void pass_end(half *h) {
 }
 
 static bool broken(const half *h) {
-    return h->from->failed || h->to->failed;
+    return h->from->failed || h->to->broken;
 }
 
 /* Moves what can be moved now; false when it used up its share of the turn. */
@@ -132,7 +127,7 @@ static bool run_half(sp_worker *w, half *h) {
     for (int budget = SP_RUN_BUDGET; budget > 0; budget--) {
         if (h->done || broken(h) || !drain_pipe(h)) return true;
         sp_sock_flush(w, h->to);
-        if (sp_sock_blocked(h->to) || h->to->failed) return true;
+        if (sp_sock_blocked(h->to) || h->to->broken) return true;
         if (h->from->eof && !h->from->in.n) {
             pass_end(h);
             return true;
@@ -182,7 +177,7 @@ static void run(tunnel *t) {
     sp_worker *w = t->s.worker;
     bool idle = run_half(w, &t->up);
     idle &= run_half(w, &t->down);
-    if (broken(&t->up))
+    if (broken(&t->up) || broken(&t->down))
         end(t, true);
     else if (t->up.done && t->down.done)
         end(t, false);

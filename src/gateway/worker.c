@@ -43,19 +43,19 @@ sp_pool *sp_pool_ref(sp_pool *p) {
     return p;
 }
 
-static void remove_upstream(sp_worker *w, sp_pool *p, size_t i) {
+static void remove_upstream(sp_pool *p, size_t i) {
     sp_upstream *u = (sp_upstream *)(void *)p->balance.list.p[i];
     sp_vec_remove(&p->balance.list, i);
     u->e.gone = true;
     u->e.ready = u->e.draining = false;
-    sp_upstream_close_idle(w, u);
+    sp_upstream_close_idle(u);
     sp_upstream_unref(u);
 }
 
 void sp_pool_unref(sp_worker *w, sp_pool *p) {
     if (!p || --p->refs) return;
     sp_map_del(&w->pools, p->name);
-    while (p->balance.list.n) remove_upstream(w, p, p->balance.list.n - 1);
+    while (p->balance.list.n) remove_upstream(p, p->balance.list.n - 1);
     sp_balance_free(&p->balance);
     free((char *)(uintptr_t)p->name.p);
     free(p);
@@ -95,11 +95,11 @@ static void add_upstream(sp_pool *p, const sp_addr *addr) {
     sp_vec_push(&p->balance.list, &u->e);
 }
 
-static void update_pool(sp_worker *w, sp_pool *p, const sp_pool_spec *spec) {
+static void update_pool(sp_pool *p, const sp_pool_spec *spec) {
     p->balance.algorithm = spec->algorithm;
     p->balance.affinity_ms = spec->affinity_ms;
     for (size_t i = p->balance.list.n; i-- > 0;)
-        if (!find_spec(spec, &p->balance.list.p[i]->addr)) remove_upstream(w, p, i);
+        if (!find_spec(spec, &p->balance.list.p[i]->addr)) remove_upstream(p, i);
     for (size_t i = 0; i < spec->endpoint_count; i++) {
         const sp_endpoint_spec *s = &spec->endpoints[i];
         if (!find_upstream(p, &s->addr)) add_upstream(p, &s->addr);
@@ -108,7 +108,7 @@ static void update_pool(sp_worker *w, sp_pool *p, const sp_pool_spec *spec) {
         u->e.ready = s->ready;
         u->e.draining = s->draining;
         if (came_back) sp_balance_connected(&u->e);
-        if (!s->ready) sp_upstream_close_idle(w, u);
+        if (!s->ready) sp_upstream_close_idle(u);
     }
 }
 
@@ -135,7 +135,7 @@ static void apply_pools(sp_worker *w, const sp_gateway_config *c) {
     for (size_t i = 0; i < c->pool_count; i++) {
         sp_pool *p = get_pool(w, &c->pools[i]);
         sp_vec_push(&w->pool_at, p);
-        update_pool(w, p, &c->pools[i]);
+        update_pool(p, &c->pools[i]);
     }
     for (size_t i = 0; i < old_count; i++) sp_pool_unref(w, old[i]);
     free(old);
@@ -168,6 +168,8 @@ static void finish_stop(sp_worker *w) {
     sp_map_free(&w->pools);
     w->config = sp_gateway_config_unref(w->config);
     sp_worker_close_pipes(w);
+    sp_worker_free_exchanges(w);
+    sp_vec_free(&w->answer.headers);
     sp_vec_each(&w->spare, b) sp_buf_free(b);
     sp_vec_free(&w->spare);
     sp_vec_free(&w->listeners);

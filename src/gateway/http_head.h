@@ -1,0 +1,44 @@
+/* The heads a proxy writes: a client's request as the backend gets it, the backend's answer as the
+ * client gets it, and the gateway's own answers. Pure functions of parsed heads (RFC 9110, 9112).
+ */
+#pragma once
+#include "gateway/route.h"
+#include "net/http1.h"
+
+/* Where a request goes, from its target and Host. Slices of the head, or of nothing. */
+typedef struct sp_http_target {
+    sp_str host; /* with port, as sent */
+    sp_str path, query;
+} sp_http_target;
+/* origin-form, absolute-form, and "*" (as path "/"). False: no path can be made of it. */
+SP_MUST_USE bool sp_http_split_target(const sp_h1_head *h, sp_http_target *ret);
+
+/* May be sent again when its fate is unknown (RFC 9110 9.2.2). */
+bool sp_http_is_idempotent(sp_str method);
+/* The protocol the client wants to change to, if it may: not h2c, which would carry requests past
+ * our rules. {0}: none. */
+sp_str sp_http_upgrade(const sp_h1_head *h);
+
+typedef struct sp_http_hop {
+    sp_str client_ip;
+    sp_http_target target;
+    const sp_route_entry *entry;
+    sp_str upgrade; /* of the request; {0} = none */
+} sp_http_hop;
+void sp_http_write_request(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop);
+
+typedef enum sp_http_body_as {
+    SP_BODY_AS_IS,
+    SP_BODY_CHUNKED,
+    SP_BODY_UNTIL_CLOSE
+} sp_http_body_as;
+/* How a client of that version gets the body of that answer. */
+sp_http_body_as sp_http_answer_body(const sp_h1_head *answer, int client_minor);
+/* edit may be NULL. keep_alive: what the client is told. */
+void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_header_edit *edit,
+                          sp_http_body_as body, int client_minor, bool keep_alive);
+/* A whole answer with one line of text. location may be empty. */
+void sp_http_write_own(sp_buf *b, int status, sp_str text, sp_str location, bool keep_alive,
+                       bool to_head);
+/* Where an entry with redirect_status sends the client. */
+void sp_http_redirect_location(sp_buf *b, const sp_http_hop *hop, uint16_t local_port);
