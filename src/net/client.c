@@ -180,10 +180,10 @@ void cli_conn_idle(cli_conn *c) {
 
 static void on_ready(void *ctx) {
     cli_conn *c = ctx;
-    bool h2 = false;
+    bool h2 = sp_str_eqz(sp_conn_alpn(c->io), "h2");
     c->client->connecting--;
     c->client->knows_h1 = !h2;
-    c->proto = &cli_h1;
+    c->proto = h2 ? &cli_h2 : &cli_h1;
     c->proto->open(c);
     sp_conn_deadline(c->io, IDLE_MS);
     sp_task_defer(c->client->turn, &c->client->pump);

@@ -53,8 +53,9 @@ struct sp_http_call {
     int status;          /* HTTP/2 */
     sp_headers headers;  /* HTTP/2, of the answer */
     size_t field_bytes;
-    bool sent;     /* a byte of it may have reached the server */
-    bool answered; /* a byte of the answer is here */
+    bool sent;                /* a byte of it may have reached the server */
+    bool answered;            /* a byte of the answer is here */
+    bool head_seen, complete; /* HTTP/2 */
     bool retried, finished;
 };
 

@@ -70,7 +70,7 @@ static void speak(srv_conn *c, const srv_proto *proto) {
 static void on_ready(void *ctx) {
     srv_conn *c = ctx;
     copy_peer(c->who, sp_conn_peer(c->io));
-    speak(c, sp_str_eqz(sp_conn_alpn(c->io), "h2") ? &srv_h1 : &srv_h1);
+    speak(c, sp_str_eqz(sp_conn_alpn(c->io), "h2") ? &srv_h2 : &srv_h1);
 }
 
 /* Without TLS the client's first bytes tell: HTTP/2 starts with "PRI", as no method does. */
@@ -85,7 +85,7 @@ static void on_data(void *ctx, char *p, size_t n) {
     if (got.n < 3 && sp_str_starts(SP_STR("PRI"), got)) return;
     sp_buf early = c->early;
     c->early = (sp_buf){0};
-    c->proto = sp_str_starts(got, SP_STR("PRI")) ? &srv_h1 : &srv_h1;
+    c->proto = sp_str_starts(got, SP_STR("PRI")) ? &srv_h2 : &srv_h1;
     c->proto->open(c);
     c->proto->data(c, early.p, early.n);
     sp_buf_free(&early);

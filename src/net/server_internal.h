@@ -82,7 +82,7 @@ struct sp_http_res {
     sp_task release;
     sp_list link;   /* HTTP/2: among the answers of the connection */
     int32_t stream; /* HTTP/2 */
-    size_t field_bytes;
+    size_t field_bytes, progress;
     bool refused, submitted, dispatched;
 };
 

@@ -126,7 +126,6 @@ static void set_alpn(sp_tls_ctx *c, const sp_tls_config *config) {
     if (!config->alpn) return;
     for (sp_str part, rest = sp_str_z(config->alpn); sp_str_cut(&rest, ',', &part);) {
         sp_assert(part.n > 0 && part.n < 256);
-        if (sp_str_eqz(part, "h2")) continue; /* comes with the next change */
         sp_buf_addc(&c->alpn, (char)part.n);
         sp_buf_add(&c->alpn, part);
     }

@@ -18,7 +18,7 @@ typedef struct world {
     uint16_t port;
     sp_tls_ctx *server_tls, *client_tls;
     sp_http_client *client;
-    bool stopped;
+    bool stopped, h2;
     int requests, gone;
     sp_http_res *held; /* by the handler */
     sp_buf log;
@@ -66,6 +66,7 @@ static void who(sp_http_req *q, sp_http_res *r) {
 static void handler(void *ctx, sp_http_req *q, sp_http_res *r) {
     world *w = ctx;
     w->requests++;
+    if (w->client) assert_int_equal(q->http2, w->h2);
     sp_header h = {SP_STR("x-path"), q->path};
     if (sp_str_eqz(q->path, "/echo"))
         sp_http_reply(r, 201, &h, 1, q->body);
@@ -156,6 +157,7 @@ static world *begin(setup s) {
     world *w = sp_zalloc(1, sizeof *w);
     uv_loop_init(&w->loop);
     if (s.tls) make_tls(w, &s);
+    w->h2 = s.h2;
     start_server(w, &s);
     sp_http_client_config c = {.host = "127.0.0.1", .port = w->port, .tls = w->client_tls};
     w->client = sp_http_client_new(&w->loop, &c);
@@ -422,7 +424,9 @@ static void late_answers_are_harmless(setup s) {
     end(w); /* runs the timer of the handler out */
 }
 
-static const setup plain = {0}, tls = {.tls = true}, cert = {.tls = true, .client_cert = true};
+static const setup plain = {0}, tls = {.tls = true}, cert = {.tls = true, .client_cert = true},
+                   h2 = {.tls = true, .h2 = true},
+                   h2_cert = {.tls = true, .h2 = true, .client_cert = true};
 
 #define EACH(name)                           \
     static void name##_plain(void **state) { \
@@ -433,6 +437,11 @@ static const setup plain = {0}, tls = {.tls = true}, cert = {.tls = true, .clien
         (void)state;                         \
         name(tls);                           \
         name(cert);                          \
+    }                                        \
+    static void name##_h2(void **state) {    \
+        (void)state;                         \
+        name(h2);                            \
+        name(h2_cert);                       \
     }
 EACH(basics)
 EACH(streams)
@@ -695,7 +704,8 @@ static void certificates_say_what_they_are(void **state) {
     assert_null(c);
 }
 
-#define BOTH(name) cmocka_unit_test(name##_plain), cmocka_unit_test(name##_tls)
+#define BOTH(name) \
+    cmocka_unit_test(name##_plain), cmocka_unit_test(name##_tls), cmocka_unit_test(name##_h2)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
