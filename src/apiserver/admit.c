@@ -1,5 +1,6 @@
 #include "apiserver/admit.h"
 
+#include "apiserver/crd.h"
 #include "apiserver/server.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -53,10 +54,11 @@ static bool check_shape(sp_op *op, sp_json *obj, sp_err *err) {
 static bool refuse_terminating(sp_op *op, const char *plural, sp_err *err) {
     sp_causes_add(&op->causes, "NamespaceTerminating", SP_STR("metadata.namespace"),
                   "namespace %.*s is being terminated", SP_ARG(op->ns));
-    return sp_fail(err, SP_FORBIDDEN,
-                   "%s \"%.*s\" is forbidden: unable to create new content in namespace %.*s because "
-                   "it is being terminated",
-                   plural, SP_ARG(op->name), SP_ARG(op->ns));
+    return sp_fail(
+        err, SP_FORBIDDEN,
+        "%s \"%.*s\" is forbidden: unable to create new content in namespace %.*s because "
+        "it is being terminated",
+        plural, SP_ARG(op->name), SP_ARG(op->ns));
 }
 
 static bool check_namespace_exists(sp_op *op, sp_err *err) {
@@ -64,8 +66,8 @@ static bool check_namespace_exists(sp_op *op, sp_err *err) {
     sp_str key = sp_arena_printf(op->arena, "/registry/core/namespaces/%.*s", SP_ARG(op->ns));
     sp_store_value *v = sp_store_get_latest(op->s->store, key);
     if (!v) return sp_fail(err, SP_NOT_FOUND, "namespaces \"%.*s\" not found", SP_ARG(op->ns));
-    const sp_resource *row = sp_registry_find(op->s->registry, SP_STR(""), SP_STR("v1"),
-                                              SP_STR("namespaces"));
+    const sp_resource *row =
+        sp_registry_find(op->s->registry, SP_STR(""), SP_STR("v1"), SP_STR("namespaces"));
     if (!row || !sp_value_facts(v, row)->deleting) return true;
     return refuse_terminating(op, op->served->row->plural, err);
 }
@@ -87,8 +89,10 @@ static bool prune(sp_op *op, sp_json *obj, sp_err *err) {
         if (text.n) sp_buf_addz(&text, ", ");
         sp_buf_add(&text, c->message);
     }
-    return sp_fail(err, SP_BAD_REQUEST, "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %s",
-                   op->served->row->kind, op->served->row->version, op->served->row->kind, sp_buf_z(&text));
+    return sp_fail(err, SP_BAD_REQUEST,
+                   "%s in version \"%s\" cannot be handled as a %s: strict decoding error: %s",
+                   op->served->row->kind, op->served->row->version, op->served->row->kind,
+                   sp_buf_z(&text));
 }
 
 /* ---------- defaults, hooks, validation ---------- */
@@ -117,6 +121,7 @@ static bool run_hooks(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err) 
     bool shaped = !row->schema || sp_schema_validate(row->schema, obj, SP_STR(""), &op->causes);
     if (!sp_validate_meta(&a, err)) return false;
     if (shaped && row->validate && !row->validate(&a, err)) return false;
+    if (shaped && sp_is_crd_row(row)) sp_crd_admit(op, old, obj);
     if (op->causes.list.n) return sp_fail(err, SP_INVALID, "the object is not valid");
     return true;
 }
@@ -170,6 +175,7 @@ bool sp_admit_create(sp_op *op, sp_json *obj, sp_err *err) {
                        "resourceVersion should not be set on objects to be created");
     if (!check_namespace(op, meta, err) || !prune(op, obj, err)) return false;
     if (!give_name(op, meta, err) || !check_namespace_exists(op, err)) return false;
+    if (!sp_crd_allows_create(op, err)) return false;
     fill_metadata(op, meta);
     if (!keeps_status_on_create(op->served->row)) sp_json_remove(obj, "status");
     return run_hooks(op, NULL, obj, err);
@@ -183,11 +189,12 @@ static bool check_preconditions(sp_op *op, const sp_json *old, const sp_json *me
     const sp_json *before = sp_json_get(old, "metadata");
     const sp_resource *row = op->served->row;
     if (uid.n && !sp_str_eq(uid, sp_json_str(sp_json_get(before, "uid"))))
-        return sp_fail(err, SP_CONFLICT,
-                       "Operation cannot be fulfilled on %s%s%s \"%.*s\": Precondition failed: UID in "
-                       "precondition: %.*s, UID in object meta: %s",
-                       row->plural, row->group[0] ? "." : "", row->group, SP_ARG(op->name),
-                       SP_ARG(uid), sp_json_get_z(before, "uid"));
+        return sp_fail(
+            err, SP_CONFLICT,
+            "Operation cannot be fulfilled on %s%s%s \"%.*s\": Precondition failed: UID in "
+            "precondition: %.*s, UID in object meta: %s",
+            row->plural, row->group[0] ? "." : "", row->group, SP_ARG(op->name), SP_ARG(uid),
+            sp_json_get_z(before, "uid"));
     if (rv.n && !sp_str_eqz(rv, "0") &&
         !sp_str_eq(rv, sp_json_str(sp_json_get(before, "resourceVersion"))))
         return sp_fail(err, SP_CONFLICT,
@@ -220,14 +227,18 @@ static void keep_metadata(sp_op *op, const sp_json *old, sp_json *meta) {
     sp_json_remove(meta, "selfLink");
     for (size_t i = 0; i < SP_COUNT(kept); i++) {
         const sp_json *v = sp_json_get(before, kept[i]);
-        if (v) sp_json_set(op->arena, meta, kept[i], sp_json_clone(op->arena, v));
-        else sp_json_remove(meta, kept[i]);
+        if (v)
+            sp_json_set(op->arena, meta, kept[i], sp_json_clone(op->arena, v));
+        else
+            sp_json_remove(meta, kept[i]);
     }
 }
 
 static void set_or_remove(sp_arena *a, sp_json *obj, const char *key, const sp_json *value) {
-    if (value) sp_json_set(a, obj, key, sp_json_clone(a, value));
-    else sp_json_remove(obj, key);
+    if (value)
+        sp_json_set(a, obj, key, sp_json_clone(a, value));
+    else
+        sp_json_remove(obj, key);
 }
 
 /* Leaves in obj only what this URL may change: everything but the status, or nothing but it. */
@@ -253,7 +264,8 @@ static bool same_spec(const sp_json *a, const sp_json *b) {
 
 static void count_generation(sp_op *op, const sp_json *old, sp_json *obj) {
     if (!op->served->row->counts_generation) return;
-    sp_json_set(op->arena, obj, "apiVersion", sp_json_clone(op->arena, sp_json_get(old, "apiVersion")));
+    sp_json_set(op->arena, obj, "apiVersion",
+                sp_json_clone(op->arena, sp_json_get(old, "apiVersion")));
     if (same_spec(old, obj) && same_spec(obj, old)) return;
     sp_json *meta = sp_json_get(obj, "metadata");
     sp_json_set_int(op->arena, meta, "generation", sp_obj_generation(old) + 1);

@@ -17,7 +17,9 @@ bool sp_call_query_true(sp_call *c, const char *key) {
     return sp_call_query(c, key, &v) && (!v.n || sp_str_eqz(v, "true") || sp_str_eqz(v, "1"));
 }
 
-static bool is_mutating(const sp_call *c) { return c->info.verb >= SP_REQ_CREATE; }
+static bool is_mutating(const sp_call *c) {
+    return c->info.verb >= SP_REQ_CREATE;
+}
 
 void sp_call_count(sp_call *c, int status) {
     if (c->http_status) return;
@@ -79,7 +81,8 @@ static void reply_other_form(sp_call *c, int status, sp_str json) {
         sp_call_reply(c, status, "application/json", json);
         return;
     }
-    if (c->yaml) sp_yaml_write(&b, doc);
+    if (c->yaml)
+        sp_yaml_write(&b, doc);
     else {
         sp_json_write_pretty(&b, doc);
         sp_buf_addc(&b, '\n');
@@ -102,11 +105,14 @@ void sp_call_reply_blob(sp_call *c, int status, sp_blob *body) {
 void sp_call_reply_json(sp_call *c, int status, const sp_json *j) {
     sp_auto(sp_buf) b = {0};
     sp_json_write(&b, j);
-    if (c->yaml || c->pretty) reply_other_form(c, status, sp_buf_str(&b));
-    else sp_call_reply(c, status, "application/json", sp_buf_str(&b));
+    if (c->yaml || c->pretty)
+        reply_other_form(c, status, sp_buf_str(&b));
+    else
+        sp_call_reply(c, status, "application/json", sp_buf_str(&b));
 }
 
-/* Details name the kind where the object itself is wrong, else the resource (as Kubernetes does). */
+/* Details name the kind where the object itself is wrong, else the resource (as Kubernetes does).
+ */
 static const char *kind_for(const sp_call *c, sp_code code) {
     if (!c->op.served) return "";
     return code == SP_INVALID ? c->op.served->row->kind : c->op.served->row->plural;
@@ -116,8 +122,8 @@ void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
     sp_arena *a = c->op.arena;
     const sp_resource *row = c->op.served ? c->op.served->row : NULL;
     sp_str name = c->op.name.n ? c->op.name : c->info.name;
-    sp_json *status = sp_status_from_err(a, err, causes, row ? row->group : "",
-                                         kind_for(c, err->code), name);
+    sp_json *status =
+        sp_status_from_err(a, err, causes, row ? row->group : "", kind_for(c, err->code), name);
     if (err->code == SP_TIMEOUT || err->code == SP_TOO_MANY)
         sp_json_set_int(a, sp_json_ensure_object(a, status, "details"), "retryAfterSeconds", 1);
     sp_call_reply_json(c, sp_code_http(err->code), status);

@@ -6,7 +6,9 @@
 
 enum { STOP_GRACE_MS = 2000 };
 
-uint16_t sp_apiserver_port(const sp_apiserver *s) { return sp_http_server_port(s->http); }
+uint16_t sp_apiserver_port(const sp_apiserver *s) {
+    return sp_http_server_port(s->http);
+}
 
 static void bootstrapped(sp_apiserver *s) {
     s->ready = true;
@@ -40,8 +42,7 @@ bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on
     s->on_ready_ctx = ctx;
     s->metrics = sp_metrics_new();
     sp_store_config store = {.path = c->store_path};
-    if (!sp_authn_new(c->tokens, &s->authn, err) ||
-        !sp_store_open(loop, &store, &s->store, err)) {
+    if (!sp_authn_new(c->tokens, &s->authn, err) || !sp_store_open(loop, &store, &s->store, err)) {
         free_parts(s);
         return false;
     }
@@ -84,6 +85,8 @@ void sp_apiserver_stop(sp_apiserver *s, void (*done)(void *ctx), void *ctx) {
     s->stopping = true;
     s->ready = false;
     sp_watch_hub_end_all(s->hub);
-    if (s->http) sp_http_server_stop(s->http, STOP_GRACE_MS, http_stopped, p);
-    else http_stopped(p);
+    if (s->http)
+        sp_http_server_stop(s->http, STOP_GRACE_MS, http_stopped, p);
+    else
+        http_stopped(p);
 }

@@ -28,7 +28,8 @@ static bool is_yaml(sp_str type) {
 bool sp_body_parse(sp_call *c, sp_json **ret, sp_err *err) {
     sp_str type = media_type(c), body = c->http->body;
     sp_arena *a = c->op.arena;
-    if (!body.n) return sp_fail(err, SP_BAD_REQUEST, "the request has no body; an object is expected");
+    if (!body.n)
+        return sp_fail(err, SP_BAD_REQUEST, "the request has no body; an object is expected");
     if (is_json(type)) return sp_json_parse(a, body, ret, err);
     if (is_yaml(type)) return sp_yaml_parse(a, body, ret, err);
     if (sp_str_ieq(type, SP_STR(SP_PROTOBUF_MEDIA_TYPE)))
@@ -52,8 +53,10 @@ bool sp_body_write_options(sp_call *c, sp_err *err) {
     sp_str v;
     if (sp_call_query(c, "dryRun", &v) && v.n && !set_dry_run(c, v, err)) return false;
     if (!sp_call_query(c, "fieldValidation", &v) || !v.n || sp_str_eqz(v, "Warn")) return true;
-    if (sp_str_eqz(v, "Strict")) c->op.validation = SP_FIELDS_STRICT;
-    else if (sp_str_eqz(v, "Ignore")) c->op.validation = SP_FIELDS_IGNORE;
+    if (sp_str_eqz(v, "Strict"))
+        c->op.validation = SP_FIELDS_STRICT;
+    else if (sp_str_eqz(v, "Ignore"))
+        c->op.validation = SP_FIELDS_IGNORE;
     else
         return sp_fail(err, SP_BAD_REQUEST,
                        "fieldValidation: \"%.*s\" is not known; Ignore, Warn and Strict are",

@@ -18,12 +18,15 @@ static const struct boot {
     {"", "v1", "namespaces", "", false, NAMESPACE("kube-public")},
     {"", "v1", "namespaces", "", false, NAMESPACE("kube-node-lease")},
     {"", "v1", "services", "default", false,
-     "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\",\"labels\":{"
-     "\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{\"clusterIP\":\"10.96.0.1\","
+     "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\",\"labels\":"
+     "{"
+     "\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{\"clusterIP\":\"10.96.0."
+     "1\","
      "\"type\":\"ClusterIP\",\"ports\":[{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\","
      "\"targetPort\":%2$u}]}}"},
     {"", "v1", "endpoints", "default", true,
-     "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"kubernetes\"},\"subsets\":["
+     "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"kubernetes\"},"
+     "\"subsets\":["
      "{\"addresses\":[{\"ip\":\"%1$s\"}],\"ports\":[{\"name\":\"https\",\"port\":%2$u,"
      "\"protocol\":\"TCP\"}]}]}"},
 };
@@ -64,7 +67,12 @@ static void end_op(sp_op *op) {
 static sp_op *new_op(boot_run *r, sp_served *v, const char *ns) {
     sp_arena *a = sp_arena_new();
     sp_op *op = SP_NEW(a, sp_op);
-    *op = (sp_op){.s = r->s, .served = v, .arena = a, .ns = sp_str_z(ns), .done = end_op, .ctx = r,
+    *op = (sp_op){.s = r->s,
+                  .served = v,
+                  .arena = a,
+                  .ns = sp_str_z(ns),
+                  .done = end_op,
+                  .ctx = r,
                   .user = SP_STR("system:apiserver")};
     return op;
 }

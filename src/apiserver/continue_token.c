@@ -17,8 +17,8 @@ sp_str sp_continue_make(sp_arena *a, uint64_t rev, sp_str start) {
 }
 
 static bool bad(sp_err *err, const char *why) {
-    return sp_fail(err, SP_BAD_REQUEST, "continue key is not valid: %s; start the list again without it",
-                   why);
+    return sp_fail(err, SP_BAD_REQUEST,
+                   "continue key is not valid: %s; start the list again without it", why);
 }
 
 bool sp_continue_parse(sp_arena *a, sp_str token, uint64_t *ret_rev, sp_str *ret_start,

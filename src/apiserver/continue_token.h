@@ -1,6 +1,6 @@
 /* The continue token of paged lists: where the next page starts and which revision all pages show.
- * base64url of {"v":"meta.k8s.io/v1","rv":N,"start":"KEY"}, KEY relative to the collection's prefix,
- * exclusive. Any thread. */
+ * base64url of {"v":"meta.k8s.io/v1","rv":N,"start":"KEY"}, KEY relative to the collection's
+ * prefix, exclusive. Any thread. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"

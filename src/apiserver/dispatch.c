@@ -115,7 +115,10 @@ void sp_apiserver_handle(void *ctx, sp_http_req *http, sp_http_res *res) {
     bool parsed = sp_reqinfo_parse(c->op.arena, http->method, path, sp_call_query_true(c, "watch"),
                                    &c->info, &err);
     sp_metrics_inflight(s->metrics, c->info.verb >= SP_REQ_CREATE, 1);
-    if (!parsed || !authenticate(c, &err)) sp_call_fail(c, &err, NULL);
-    else if (c->info.is_resource) serve_resource(c);
-    else sp_serve_nonresource(c);
+    if (!parsed || !authenticate(c, &err))
+        sp_call_fail(c, &err, NULL);
+    else if (c->info.is_resource)
+        serve_resource(c);
+    else
+        sp_serve_nonresource(c);
 }

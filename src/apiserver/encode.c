@@ -102,8 +102,10 @@ static sp_json *freeze(freezer *f, const sp_json *j) {
     copy->key = freeze_str(f, j->key);
     sp_json_each(j, c) {
         sp_json *child = freeze(f, c);
-        if (copy->last) copy->last->next = child;
-        else copy->first = child;
+        if (copy->last)
+            copy->last->next = child;
+        else
+            copy->first = child;
         copy->last = child;
     }
     return copy;
@@ -125,8 +127,8 @@ static void copy_path(sp_arena *a, const sp_json *from, sp_json *to, sp_str path
         if (!from) return;
         sp_json *child = sp_json_get_str(to, key);
         if (!child)
-            child = sp_json_set_str(a, to, key,
-                                    path.p ? sp_json_object(a) : sp_json_clone(a, from));
+            child =
+                sp_json_set_str(a, to, key, path.p ? sp_json_object(a) : sp_json_clone(a, from));
         to = child;
         if (path.p && !sp_json_is(to, SP_JSON_OBJECT)) return;
     }

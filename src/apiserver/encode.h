@@ -1,7 +1,7 @@
 /* Objects as bytes. Stored bytes are canonical: {"apiVersion":…,"kind":…,"metadata":{"name":…,
- * "generateName":…,"namespace":…,"uid":…,"resourceVersion":"…",…},…} so that the head can be exchanged (the
- * same object served under another group or version) and the revision spliced without parsing.
- * Loop thread only. */
+ * "generateName":…,"namespace":…,"uid":…,"resourceVersion":"…",…},…} so that the head can be
+ * exchanged (the same object served under another group or version) and the revision spliced
+ * without parsing. Loop thread only. */
 #pragma once
 #include "apiserver/registry.h"
 #include "store/store.h"
@@ -24,10 +24,10 @@ sp_blob *sp_value_blob(const sp_store_value *v, sp_str head);
 /* What selectors and the server's own checks ask of a stored object, parsed once per version and
  * kept on the value. Lent as long as the value. */
 typedef struct sp_facts {
-    sp_json *labels;  /* metadata.labels or NULL */
-    sp_json *fields;  /* the object reduced to metadata.name/namespace and selectable fields */
+    sp_json *labels; /* metadata.labels or NULL */
+    sp_json *fields; /* the object reduced to metadata.name/namespace and selectable fields */
     bool deleting;
-    bool broken;      /* the bytes could not be parsed: matches nothing */
+    bool broken; /* the bytes could not be parsed: matches nothing */
 } sp_facts;
 const sp_facts *sp_value_facts(sp_store_value *v, const sp_resource *row);
 

@@ -103,7 +103,8 @@ static bool load_kubelet_tls(role *r, sp_err *err) {
 
 static bool prepare_data_dir(role *r, sp_err *err) {
     if (!r->o.data_dir)
-        return sp_fail(err, SP_INVALID, "--data-dir is needed: the directory that keeps the objects");
+        return sp_fail(err, SP_INVALID,
+                       "--data-dir is needed: the directory that keeps the objects");
     if (!sp_mkdir_all(r->o.data_dir, 0700, err)) return sp_err_wrap(err, "--data-dir");
     sp_buf_printf(&r->store_path, "%s/state.db", r->o.data_dir);
     r->config.store_path = sp_buf_z(&r->store_path);
@@ -130,9 +131,12 @@ static void own_address(sp_buf *ret) {
 }
 
 static void choose_advertised(role *r) {
-    if (r->o.advertise) sp_buf_addz(&r->advertise, r->o.advertise);
-    else if (is_wildcard(r->o.bind)) own_address(&r->advertise);
-    if (!r->advertise.n) sp_buf_addz(&r->advertise, is_wildcard(r->o.bind) ? "127.0.0.1" : r->o.bind);
+    if (r->o.advertise)
+        sp_buf_addz(&r->advertise, r->o.advertise);
+    else if (is_wildcard(r->o.bind))
+        own_address(&r->advertise);
+    if (!r->advertise.n)
+        sp_buf_addz(&r->advertise, is_wildcard(r->o.bind) ? "127.0.0.1" : r->o.bind);
     r->config.advertise = sp_buf_z(&r->advertise);
 }
 
@@ -175,8 +179,10 @@ static int run(role *r) {
     if (!started) {
         fprintf(stderr, "sampan apiserver: %s\n", err.text);
         r->stopping = true;
-        if (r->server) sp_apiserver_stop(r->server, on_closed, r);
-        else on_closed(r);
+        if (r->server)
+            sp_apiserver_stop(r->server, on_closed, r);
+        else
+            on_closed(r);
     }
     uv_run(&r->loop, UV_RUN_DEFAULT);
     uv_loop_close(&r->loop);
@@ -194,12 +200,14 @@ static int parse_flags(options *o, int argc, char **argv) {
         {"tls-cert-file", 0, SP_FLAG_STR, &o->cert, "FILE", "PEM certificate chain, leaf first"},
         {"tls-private-key-file", 0, SP_FLAG_STR, &o->key, "FILE", "PEM key of that certificate"},
         {"client-ca-file", 0, SP_FLAG_STR, &o->client_ca, "FILE",
-         "PEM certificates of the CA whose client certificates are users: CN = user name, O = groups"},
+         "PEM certificates of the CA whose client certificates are users: CN = user name, O = "
+         "groups"},
         {"token-auth-file", 0, SP_FLAG_STR, &o->tokens, "FILE",
          "bearer tokens, one per line: token,user,uid,\"group1,group2\""},
         {"kubelet-client-certificate", 0, SP_FLAG_STR, &o->kubelet_cert, "FILE",
          "PEM client certificate shown to agents (kubectl logs)"},
-        {"kubelet-client-key", 0, SP_FLAG_STR, &o->kubelet_key, "FILE", "PEM key of that certificate"},
+        {"kubelet-client-key", 0, SP_FLAG_STR, &o->kubelet_key, "FILE",
+         "PEM key of that certificate"},
         {"kubelet-certificate-authority", 0, SP_FLAG_STR, &o->kubelet_ca, "FILE",
          "PEM CA of the agents' certificates; the client CA if not given"},
         {"plain-http", 0, SP_FLAG_BOOL, &o->plain, NULL,
@@ -210,14 +218,19 @@ static int parse_flags(options *o, int argc, char **argv) {
     const sp_usage usage = {
         .command = "sampan apiserver",
         .synopsis = "--data-dir DIR --tls-cert-file FILE --tls-private-key-file FILE [flags]",
-        .about = "Serves the Kubernetes API over HTTPS from one file of objects. Every write is on disk\n"
-                 "before it is answered. Users are those with a certificate of the client CA or a token of\n"
-                 "the token file; /version, /healthz, /livez and /readyz answer everybody. `sampan up`\n"
-                 "starts this role with certificates of its own.",
-        .examples = "  sampan apiserver --data-dir /var/lib/sampan --port 6443 --tls-cert-file api.crt \\\n"
-                    "    --tls-private-key-file api.key --client-ca-file ca.crt --token-auth-file tokens.csv\n"
-                    "  curl --cacert ca.crt -H 'Authorization: Bearer TOKEN' \\\n"
-                    "    https://127.0.0.1:6443/api/v1/namespaces\n",
+        .about =
+            "Serves the Kubernetes API over HTTPS from one file of objects. Every write is on "
+            "disk\n"
+            "before it is answered. Users are those with a certificate of the client CA or a token "
+            "of\n"
+            "the token file; /version, /healthz, /livez and /readyz answer everybody. `sampan up`\n"
+            "starts this role with certificates of its own.",
+        .examples =
+            "  sampan apiserver --data-dir /var/lib/sampan --port 6443 --tls-cert-file api.crt \\\n"
+            "    --tls-private-key-file api.key --client-ca-file ca.crt --token-auth-file "
+            "tokens.csv\n"
+            "  curl --cacert ca.crt -H 'Authorization: Bearer TOKEN' \\\n"
+            "    https://127.0.0.1:6443/api/v1/namespaces\n",
         .flags = flags,
         .flag_count = SP_COUNT(flags)};
     int code = sp_flags_parse(&usage, &argc, argv);

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* Upper bounds of apiserver_request_duration_seconds, in microseconds. */
-static const int64_t bounds_us[] = {500,    1000,   2500,    5000,    10000,   25000,  50000,
+static const int64_t bounds_us[] = {500,    1000,   2500,   5000,    10000,   25000,    50000,
                                     100000, 250000, 500000, 1000000, 2500000, 10000000, 60000000};
 
 enum { BUCKETS = SP_COUNT(bounds_us), MAX_SERIES = 5000 };
@@ -63,13 +63,20 @@ static series *find(sp_metrics *m, const sp_metrics_request *r) {
     char verb[32];
     snprintf(verb, sizeof verb, "%s", r->verb);
     for (char *c = verb; *c; c++) *c = (char)toupper((unsigned char)*c);
-    const sp_str parts[] = {SP_STR("verb=\""),        sp_str_z(verb),
-                            SP_STR("\",group=\""),    r->group,
-                            SP_STR("\",version=\""),  r->version,
-                            SP_STR("\",resource=\""), r->resource,
-                            SP_STR("\",subresource=\""), r->subresource,
-                            SP_STR("\",scope=\""),    sp_str_z(scope),
-                            SP_STR("\""),             sp_str_z(code)};
+    const sp_str parts[] = {SP_STR("verb=\""),
+                            sp_str_z(verb),
+                            SP_STR("\",group=\""),
+                            r->group,
+                            SP_STR("\",version=\""),
+                            r->version,
+                            SP_STR("\",resource=\""),
+                            r->resource,
+                            SP_STR("\",subresource=\""),
+                            r->subresource,
+                            SP_STR("\",scope=\""),
+                            sp_str_z(scope),
+                            SP_STR("\""),
+                            sp_str_z(code)};
     sp_str whole = join(key, sizeof key, parts, SP_COUNT(parts));
     series *s = sp_map_get(&m->requests, whole);
     if (s || m->requests.n >= MAX_SERIES) return s;
@@ -96,7 +103,9 @@ void sp_metrics_count(sp_metrics *m, const sp_metrics_request *r) {
         }
 }
 
-void sp_metrics_inflight(sp_metrics *m, bool mutating, int by) { m->inflight[mutating] += by; }
+void sp_metrics_inflight(sp_metrics *m, bool mutating, int by) {
+    m->inflight[mutating] += by;
+}
 
 static void head(sp_buf *b, const char *name, const char *type, const char *help) {
     sp_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);

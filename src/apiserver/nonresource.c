@@ -14,10 +14,18 @@ static void not_found(sp_call *c) {
 
 /* ---------- health ---------- */
 
-static bool check_ping(const sp_apiserver *s) { return s != NULL; }
-static bool check_bootstrap(const sp_apiserver *s) { return s->ready; }
-static bool check_shutdown(const sp_apiserver *s) { return !s->stopping; }
-static bool check_store(const sp_apiserver *s) { return sp_store_revision(s->store) > 0; }
+static bool check_ping(const sp_apiserver *s) {
+    return s != NULL;
+}
+static bool check_bootstrap(const sp_apiserver *s) {
+    return s->ready;
+}
+static bool check_shutdown(const sp_apiserver *s) {
+    return !s->stopping;
+}
+static bool check_store(const sp_apiserver *s) {
+    return sp_store_revision(s->store) > 0;
+}
 
 static const struct check {
     const char *name;
@@ -105,15 +113,18 @@ static void metrics(sp_call *c, sp_str rest) {
 
 static void reply_document(sp_call *c, sp_buf *b, const char *type) {
     sp_json *j;
-    if (c->pretty && sp_json_parse(c->op.arena, sp_buf_str(b), &j, NULL)) sp_call_reply_json(c, 200, j);
-    else sp_call_reply(c, 200, type, sp_buf_str(b));
+    if (c->pretty && sp_json_parse(c->op.arena, sp_buf_str(b), &j, NULL))
+        sp_call_reply_json(c, 200, j);
+    else
+        sp_call_reply(c, 200, type, sp_buf_str(b));
 }
 
 static void paths(sp_call *c, sp_str rest) {
     sp_arena *a = c->op.arena;
     sp_json *doc = sp_json_object(a), *list = sp_json_ensure_array(a, doc, "paths");
-    static const char *const fixed[] = {"/api",     "/api/v1", "/apis",       "/healthz",   "/livez",
-                                        "/metrics", "/readyz", "/openapi/v2", "/openapi/v3", "/version"};
+    static const char *const fixed[] = {"/api",        "/api/v1",  "/apis",   "/healthz",
+                                        "/livez",      "/metrics", "/readyz", "/openapi/v2",
+                                        "/openapi/v3", "/version"};
     (void)rest;
     for (size_t i = 0; i < SP_COUNT(fixed); i++) sp_json_push(list, sp_json_new_z(a, fixed[i]));
     sp_call_reply_json(c, 200, doc);
@@ -138,11 +149,13 @@ static void api(sp_call *c, sp_str rest) {
     if (rest.n) {
         if (sp_discovery_resources(&b, rows(c), SP_STR(""), rest))
             reply_document(c, &b, "application/json");
-        else not_found(c);
+        else
+            not_found(c);
         return;
     }
     const sp_apiserver *s = c->op.s;
-    sp_str address = sp_arena_printf(c->op.arena, "%s:%u", s->config.advertise, sp_apiserver_port(s));
+    sp_str address =
+        sp_arena_printf(c->op.arena, "%s:%u", s->config.advertise, sp_apiserver_port(s));
     sp_discovery_api(&b, rows(c), form, address);
     reply_document(c, &b, sp_discovery_content_type(form));
 }
@@ -159,8 +172,10 @@ static void apis(sp_call *c, sp_str rest) {
     sp_str_cut(&version_, '/', &group);
     bool found = version_.n ? sp_discovery_resources(&b, rows(c), group, version_)
                             : sp_discovery_group(&b, rows(c), group);
-    if (found) reply_document(c, &b, "application/json");
-    else not_found(c);
+    if (found)
+        reply_document(c, &b, "application/json");
+    else
+        not_found(c);
 }
 
 /* ---------- OpenAPI ---------- */
@@ -185,8 +200,10 @@ static void reply_tagged(sp_call *c, sp_blob *body, const char *etag, const char
                      {SP_STR("vary"), SP_STR("Accept")},
                      {SP_STR("cache-control"), SP_STR("public")}};
     sp_call_count(c, same ? 304 : 200);
-    if (same) sp_http_reply(c->res, 304, h, SP_COUNT(h), SP_STR(""));
-    else sp_http_reply_blob(c->res, 200, h, SP_COUNT(h), body);
+    if (same)
+        sp_http_reply(c->res, 304, h, SP_COUNT(h), SP_STR(""));
+    else
+        sp_http_reply_blob(c->res, 200, h, SP_COUNT(h), body);
     sp_call_end(c);
 }
 
@@ -200,8 +217,8 @@ static void openapi_v2(sp_call *c, sp_str rest) {
 static void openapi_v3(sp_call *c, sp_str rest) {
     char etag[SP_ETAG_MAX];
     sp_openapi *o = openapi_of(c);
-    sp_blob *b = rest.n > 1 ? sp_openapi_v3(o, sp_str_from(rest, 1), etag)
-                            : sp_openapi_v3_index(o, etag);
+    sp_blob *b =
+        rest.n > 1 ? sp_openapi_v3(o, sp_str_from(rest, 1), etag) : sp_openapi_v3_index(o, etag);
     reply_tagged(c, b, etag, "application/json");
 }
 

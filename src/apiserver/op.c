@@ -64,13 +64,17 @@ void sp_lookup_each_latest(void *server, sp_arena *a, const char *group, const c
 
 static void inflight_add(sp_apiserver *s, sp_str key, intptr_t by) {
     intptr_t n = (intptr_t)sp_map_get(&s->inflight, key) + by;
-    if (n > 0) sp_map_put(&s->inflight, key, (void *)n);
-    else sp_map_del(&s->inflight, key);
+    if (n > 0)
+        sp_map_put(&s->inflight, key, (void *)n);
+    else
+        sp_map_del(&s->inflight, key);
 }
 
 /* ---------- ending ---------- */
 
-static void finish(sp_op *op) { op->done(op); }
+static void finish(sp_op *op) {
+    op->done(op);
+}
 
 static void fail(sp_op *op, const sp_err *err) {
     op->err = *err;
@@ -318,7 +322,8 @@ static void mark_deleted(sp_op *op, const sp_json *old, sp_json *meta, int64_t g
     sp_json *generation = sp_json_get(meta, "generation");
     if (generation && !sp_obj_deleting(old))
         sp_json_set_int(a, meta, "generation", sp_obj_generation(old) + 1);
-    sp_json_set(a, meta, "deletionTimestamp", sp_json_new_time(a, sp_clock_wall_ms() + grace * 1000));
+    sp_json_set(a, meta, "deletionTimestamp",
+                sp_json_new_time(a, sp_clock_wall_ms() + grace * 1000));
     sp_json_set_int(a, meta, "deletionGracePeriodSeconds", grace);
 }
 
@@ -337,8 +342,8 @@ static void attempt_delete(sp_op *op) {
     int64_t running = sp_json_int(sp_json_get(meta, "deletionGracePeriodSeconds"), 0);
     set_propagation(op, meta);
     if (!sp_obj_deleting(old) || grace < running) mark_deleted(op, old, meta, grace);
-    bool is_namespace = !op->served->storage->group[0] &&
-                        strcmp(op->served->storage->plural, "namespaces") == 0;
+    bool is_namespace =
+        !op->served->storage->group[0] && strcmp(op->served->storage->plural, "namespaces") == 0;
     if (is_namespace && !sp_may_vanish(obj))
         sp_json_set_z(op->arena, sp_json_ensure_object(op->arena, obj, "status"), "phase",
                       "Terminating");

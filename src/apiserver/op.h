@@ -1,7 +1,8 @@
 /* One change of one object: create, update or delete, from the wish to the durable result. HTTP
  * requests, the bootstrap and the CRD clean-up all go this way. The new state is computed against
  * the newest version (writes on their way included) in one turn of the loop with the submit, so
- * whatever a row's hooks allocate by looking at other objects is free of races. Loop thread only. */
+ * whatever a row's hooks allocate by looking at other objects is free of races. Loop thread only.
+ */
 #pragma once
 #include "apiserver/encode.h"
 
@@ -48,10 +49,10 @@ struct sp_op {
     sp_err err; /* code SP_OK: it worked */
     sp_causes causes;
     sp_strs warnings;
-    sp_blob *bytes;    /* the object as stored (or as it would be, dry_run) */
-    sp_str uid;        /* of the object */
-    bool removed;      /* it is gone now; bytes show its last state */
-    uint64_t rev;      /* of the change; 0 for dry_run and when nothing changed */
+    sp_blob *bytes; /* the object as stored (or as it would be, dry_run) */
+    sp_str uid;     /* of the object */
+    bool removed;   /* it is gone now; bytes show its last state */
+    uint64_t rev;   /* of the change; 0 for dry_run and when nothing changed */
 
     /* the machinery's own */
     enum { SP_OP_CREATE, SP_OP_UPDATE, SP_OP_DELETE } kind;

@@ -17,26 +17,29 @@ typedef struct revision_wish {
 } revision_wish;
 
 static bool too_large(sp_call *c, uint64_t wanted, uint64_t newest, sp_err *err) {
-    sp_causes_add(&c->op.causes, "ResourceVersionTooLarge", SP_STR(""), "Too large resource version");
+    sp_causes_add(&c->op.causes, "ResourceVersionTooLarge", SP_STR(""),
+                  "Too large resource version");
     return sp_fail(err, SP_TIMEOUT, "Too large resource version: %llu, current: %llu",
                    (unsigned long long)wanted, (unsigned long long)newest);
 }
 
 static bool parse_wish(sp_call *c, revision_wish *w, sp_err *err) {
     sp_str m = {0};
-    if (sp_call_query(c, "resourceVersion", &w->text) && w->text.n &&
-        !sp_str_u64(w->text, &w->rev))
+    if (sp_call_query(c, "resourceVersion", &w->text) && w->text.n && !sp_str_u64(w->text, &w->rev))
         return sp_fail(err, SP_BAD_REQUEST, "resourceVersion: \"%.*s\" is no whole number",
                        SP_ARG(w->text));
     if (!sp_call_query(c, "resourceVersionMatch", &m) || !m.n) return true;
-    if (sp_str_eqz(m, "Exact")) w->match = MATCH_EXACT;
-    else if (sp_str_eqz(m, "NotOlderThan")) w->match = MATCH_NOT_OLDER;
+    if (sp_str_eqz(m, "Exact"))
+        w->match = MATCH_EXACT;
+    else if (sp_str_eqz(m, "NotOlderThan"))
+        w->match = MATCH_NOT_OLDER;
     else
         return sp_fail_field(err, SP_INVALID, "resourceVersionMatch",
                              "\"%.*s\" is not known; Exact and NotOlderThan are", SP_ARG(m));
     if (!w->text.n)
-        return sp_fail_field(err, SP_INVALID, "resourceVersionMatch",
-                             "resourceVersionMatch is forbidden unless resourceVersion is provided");
+        return sp_fail_field(
+            err, SP_INVALID, "resourceVersionMatch",
+            "resourceVersionMatch is forbidden unless resourceVersion is provided");
     if (w->match == MATCH_EXACT && !w->rev)
         return sp_fail_field(err, SP_INVALID, "resourceVersionMatch",
                              "resourceVersionMatch Exact is forbidden for resourceVersion 0");
@@ -63,8 +66,8 @@ static void reply_table(sp_call *c, sp_store_value *v) {
                       .with_columns = true,
                       .now_wall_ms = sp_clock_wall_ms(),
                       .remaining = -1,
-                      .resource_version = sp_json_str(sp_json_dig(obj, "metadata", "resourceVersion",
-                                                                  NULL))};
+                      .resource_version =
+                          sp_json_str(sp_json_dig(obj, "metadata", "resourceVersion", NULL))};
         (void)sp_call_query(c, "includeObject", &include);
         if (!sp_table_include_parse(include, &t.include, &err)) {
             sp_call_fail(c, &err, NULL);
@@ -114,11 +117,11 @@ typedef struct lister {
     sp_call *call;
     sp_filter filter;
     const sp_resource *storage;
-    sp_str prefix; /* the whole collection's or one namespace's */
-    uint64_t rev;  /* all pages show this one */
-    uint64_t limit; /* 0 = none */
+    sp_str prefix;                  /* the whole collection's or one namespace's */
+    uint64_t rev;                   /* all pages show this one */
+    uint64_t limit;                 /* 0 = none */
     SP_VEC(sp_store_value *) found; /* lent: nothing here returns to the loop */
-    sp_str last_key; /* of the last one found */
+    sp_str last_key;                /* of the last one found */
     uint64_t remaining;
     bool more;
     sp_str continue_;
@@ -152,9 +155,10 @@ static bool explain_expired(sp_err *err, bool paged) {
     if (err->code != SP_EXPIRED && err->code != SP_GONE) return false;
     if (!paged)
         return sp_fail(err, SP_EXPIRED, "The resourceVersion for the provided list is too old.");
-    return sp_fail(err, SP_EXPIRED,
-                   "The provided continue parameter is too old to display a consistent list result. "
-                   "You can start a new list without the continue parameter.");
+    return sp_fail(
+        err, SP_EXPIRED,
+        "The provided continue parameter is too old to display a consistent list result. "
+        "You can start a new list without the continue parameter.");
 }
 
 static bool gather(lister *l, sp_err *err) {
@@ -171,15 +175,15 @@ static bool gather(lister *l, sp_err *err) {
     if (w.match == MATCH_EXACT || (w.match == MATCH_NONE && w.rev && l->limit)) exact = w.rev;
     if (exact > newest) return too_large(c, exact, newest, err);
     l->rev = exact ? exact : newest;
-    sp_str after = start.n ? sp_arena_printf(c->op.arena, "%.*s%.*s", SP_ARG(l->prefix), SP_ARG(start))
-                           : SP_STR("");
+    sp_str after = start.n
+                       ? sp_arena_printf(c->op.arena, "%.*s%.*s", SP_ARG(l->prefix), SP_ARG(start))
+                       : SP_STR("");
     if (!sp_store_range(s->store, l->prefix, after, exact == newest ? 0 : exact, collect, l, err)) {
         explain_expired(err, start.n > 0);
         return false;
     }
     if (l->more)
-        l->continue_ = sp_continue_make(c->op.arena, l->rev,
-                                        sp_str_from(l->last_key, l->prefix.n));
+        l->continue_ = sp_continue_make(c->op.arena, l->rev, sp_str_from(l->last_key, l->prefix.n));
     return true;
 }
 
@@ -242,7 +246,8 @@ static void reply_table_list(lister *l) {
                   .with_columns = true,
                   .now_wall_ms = sp_clock_wall_ms(),
                   .remaining = l->more && l->filter.any ? (int64_t)l->remaining : -1,
-                  .resource_version = sp_arena_printf(c->op.arena, "%llu", (unsigned long long)l->rev),
+                  .resource_version =
+                      sp_arena_printf(c->op.arena, "%llu", (unsigned long long)l->rev),
                   .continue_ = l->continue_};
     (void)sp_call_query(c, "includeObject", &include);
     if (!sp_table_include_parse(include, &t.include, &err)) {
@@ -287,9 +292,13 @@ void sp_verb_list(sp_call *c) {
     l.prefix = c->op.served->prefix;
     if (c->op.ns.n)
         l.prefix = sp_arena_printf(c->op.arena, "%.*s%.*s/", SP_ARG(l.prefix), SP_ARG(c->op.ns));
-    if (!gather(&l, &err)) sp_call_fail(c, &err, &c->op.causes);
-    else if (c->form == SP_FORM_TABLE) reply_table_list(&l);
-    else if (c->form == SP_FORM_PARTIAL_LIST) reply_partial_list(&l);
-    else reply_list(&l);
+    if (!gather(&l, &err))
+        sp_call_fail(c, &err, &c->op.causes);
+    else if (c->form == SP_FORM_TABLE)
+        reply_table_list(&l);
+    else if (c->form == SP_FORM_PARTIAL_LIST)
+        reply_partial_list(&l);
+    else
+        reply_list(&l);
     sp_vec_free(&l.found);
 }

@@ -16,11 +16,16 @@ typedef struct segments {
 } segments;
 
 const char *sp_req_verb_name(sp_req_verb v) {
-    static const char *const names[SP_REQ_VERB_MAX] = {
-        [SP_REQ_NONE] = "",          [SP_REQ_GET] = "get",       [SP_REQ_LIST] = "list",
-        [SP_REQ_WATCH] = "watch",    [SP_REQ_CREATE] = "create", [SP_REQ_UPDATE] = "update",
-        [SP_REQ_PATCH] = "patch",    [SP_REQ_DELETE] = "delete",
-        [SP_REQ_DELETE_COLLECTION] = "deletecollection"};
+    static const char *const names[SP_REQ_VERB_MAX] = {[SP_REQ_NONE] = "",
+                                                       [SP_REQ_GET] = "get",
+                                                       [SP_REQ_LIST] = "list",
+                                                       [SP_REQ_WATCH] = "watch",
+                                                       [SP_REQ_CREATE] = "create",
+                                                       [SP_REQ_UPDATE] = "update",
+                                                       [SP_REQ_PATCH] = "patch",
+                                                       [SP_REQ_DELETE] = "delete",
+                                                       [SP_REQ_DELETE_COLLECTION] =
+                                                           "deletecollection"};
     return names[v];
 }
 
@@ -28,7 +33,8 @@ static bool split(sp_arena *a, sp_str path, segments *s, sp_err *err) {
     path = sp_str_from(path, 1);
     if (sp_str_ends(path, SP_STR("/"))) path.n--;
     for (sp_str part; s->n < MAX_SEGMENTS && sp_str_cut(&path, '/', &part); s->n++) {
-        if (sp_str_chr(part, '%') < 0) s->p[s->n] = part;
+        if (sp_str_chr(part, '%') < 0)
+            s->p[s->n] = part;
         else if (!sp_url_decode(a, part, false, &s->p[s->n]))
             return sp_fail(err, SP_BAD_REQUEST, "the path has a broken %% escape: %.*s",
                            SP_ARG(part));
@@ -46,8 +52,7 @@ static sp_req_verb verb_of(sp_str method, bool collection, bool watch) {
     if (sp_str_eqz(method, "POST")) return SP_REQ_CREATE;
     if (sp_str_eqz(method, "PUT")) return SP_REQ_UPDATE;
     if (sp_str_eqz(method, "PATCH")) return SP_REQ_PATCH;
-    if (sp_str_eqz(method, "DELETE"))
-        return collection ? SP_REQ_DELETE_COLLECTION : SP_REQ_DELETE;
+    if (sp_str_eqz(method, "DELETE")) return collection ? SP_REQ_DELETE_COLLECTION : SP_REQ_DELETE;
     return SP_REQ_NONE;
 }
 
@@ -55,7 +60,9 @@ static bool is_namespace_sub(sp_str s) {
     return sp_str_eqz(s, "status") || sp_str_eqz(s, "finalize");
 }
 
-static sp_str at(const segments *s, size_t i) { return i < s->n ? s->p[i] : SP_STR(""); }
+static sp_str at(const segments *s, size_t i) {
+    return i < s->n ? s->p[i] : SP_STR("");
+}
 
 bool sp_reqinfo_parse(sp_arena *a, sp_str method, sp_str path, bool watch, sp_reqinfo *ret,
                       sp_err *err) {

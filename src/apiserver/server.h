@@ -33,9 +33,9 @@ struct sp_apiserver {
     struct sp_crds *crds;
     struct sp_watch_hub *hub;
     struct sp_node_links *nodes;
-    sp_map inflight;        /* keys with a write on its way → how many */
+    sp_map inflight; /* keys with a write on its way → how many */
     uint64_t openapi_generation;
-    size_t bootstrap_left;  /* objects still being created at start */
+    size_t bootstrap_left; /* objects still being created at start */
     bool ready, stopping;
     void (*on_ready)(void *ctx);
     void *on_ready_ctx;
@@ -111,9 +111,9 @@ SP_MUST_USE bool sp_body_write_options(sp_call *c, sp_err *err);
 
 /* --- what a LIST or WATCH selects (select.c) --- */
 typedef struct sp_filter {
-    sp_selector *labels;      /* NULL = all */
+    sp_selector *labels; /* NULL = all */
     sp_field_selector *fields;
-    bool any;                 /* neither: everything matches */
+    bool any; /* neither: everything matches */
 } sp_filter;
 SP_MUST_USE bool sp_filter_parse(sp_call *c, sp_filter *ret, sp_err *err);
 bool sp_filter_matches(const sp_filter *f, sp_store_value *v, const sp_resource *row);

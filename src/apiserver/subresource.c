@@ -61,7 +61,8 @@ static sp_json *scale_of(sp_arena *a, const sp_resource *row, const sp_json *obj
     sp_json *spec = sp_json_set(a, s, "spec", sp_json_object(a));
     sp_json *status = sp_json_set(a, s, "status", sp_json_object(a));
     sp_json_set_int(a, spec, "replicas", sp_json_int(at_path(obj, row->scale->spec_replicas), 0));
-    sp_json_set_int(a, status, "replicas", sp_json_int(at_path(obj, row->scale->status_replicas), 0));
+    sp_json_set_int(a, status, "replicas",
+                    sp_json_int(at_path(obj, row->scale->status_replicas), 0));
     sp_str selector = selector_text(a, at_path(obj, row->scale->selector));
     if (selector.n) sp_json_set(a, status, "selector", sp_json_new_str(a, selector));
     return s;
@@ -123,8 +124,8 @@ static bool change_scale(sp_op *op, const sp_json *old, sp_json **ret, sp_err *e
 }
 
 static void get_scale(sp_call *c) {
-    sp_store_value *v =
-        sp_store_get(c->op.s->store, sp_object_key(c->op.arena, c->op.served, c->op.ns, c->op.name));
+    sp_store_value *v = sp_store_get(
+        c->op.s->store, sp_object_key(c->op.arena, c->op.served, c->op.ns, c->op.name));
     sp_err err;
     sp_json *obj;
     if (!v)
@@ -146,7 +147,8 @@ static void verb_scale(sp_call *c) {
     sp_arena *a = c->op.arena;
     scale_wish *w = SP_NEW(a, scale_wish);
     w->put = c->info.verb == SP_REQ_UPDATE;
-    w->type = sp_arena_str(a, sp_headers_get(c->http->headers, c->http->header_count, "content-type"));
+    w->type =
+        sp_arena_str(a, sp_headers_get(c->http->headers, c->http->header_count, "content-type"));
     if (!sp_body_write_options(c, &err) ||
         !(w->put ? sp_body_parse(c, &w->body, &err)
                  : sp_json_parse(a, c->http->body, &w->body, &err))) {
@@ -180,8 +182,10 @@ static bool bind_pod(sp_op *op, const sp_json *old, sp_json **ret, sp_err *err) 
 
 static void answer_created_status(sp_op *op) {
     sp_call *c = op->ctx;
-    if (op->err.code) sp_call_fail(c, &op->err, &op->causes);
-    else sp_call_success(c, 201, SP_STR(""), "", SP_STR(""));
+    if (op->err.code)
+        sp_call_fail(c, &op->err, &op->causes);
+    else
+        sp_call_success(c, 201, SP_STR(""), "", SP_STR(""));
 }
 
 static void verb_binding(sp_call *c) {
@@ -248,12 +252,23 @@ static void plain_verbs(sp_call *c) {
 /* A namespace is released by PUT finalize; our controllers may POST it. */
 static void verb_finalize(sp_call *c) {
     c->op.sub = SP_STR("");
-    if (c->info.verb == SP_REQ_CREATE) sp_verb_update(c);
-    else plain_verbs(c);
+    if (c->info.verb == SP_REQ_CREATE)
+        sp_verb_update(c);
+    else
+        plain_verbs(c);
 }
 
-enum { V_GET = 1 << SP_REQ_GET, V_PUT = 1 << SP_REQ_UPDATE, V_PATCH = 1 << SP_REQ_PATCH,
-       V_POST = 1 << SP_REQ_CREATE };
+enum {
+    V_GET = 1 << SP_REQ_GET,
+    V_PUT = 1 << SP_REQ_UPDATE,
+    V_PATCH = 1 << SP_REQ_PATCH,
+    V_POST = 1 << SP_REQ_CREATE
+};
+
+static bool has_sub(const sp_resource *row, unsigned flag) {
+    bool is_namespace = !row->group[0] && strcmp(row->plural, "namespaces") == 0;
+    return (row->subresources & flag) || (flag == SP_SUB_FINALIZE && is_namespace);
+}
 
 static const struct sub {
     const char *name;
@@ -271,8 +286,7 @@ static const struct sub {
 void sp_verb_subresource(sp_call *c) {
     sp_err err;
     for (size_t i = 0; i < SP_COUNT(subs); i++) {
-        if (!sp_str_eqz(c->info.sub, subs[i].name) ||
-            !(c->op.served->row->subresources & subs[i].flag))
+        if (!sp_str_eqz(c->info.sub, subs[i].name) || !has_sub(c->op.served->row, subs[i].flag))
             continue;
         if (subs[i].verbs & 1u << c->info.verb) {
             c->op.sub = c->info.sub;

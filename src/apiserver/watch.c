@@ -1,7 +1,7 @@
 /* WATCH. Each watcher sits on a watch of the store; an event is turned into one frame, a line of
- * JSON, which is made once and shared by everybody who wants the same bytes: it hangs on the store's
- * event, and its first bytes ({"type":"ADDED","object":{"apiVersion":…,"kind":…) tell for whom it
- * is. Tables are made per watcher, because ages and first columns differ.
+ * JSON, which is made once and shared by everybody who wants the same bytes: it hangs on the
+ * store's event, and its first bytes ({"type":"ADDED","object":{"apiVersion":…,"kind":…) tell for
+ * whom it is. Tables are made per watcher, because ages and first columns differ.
  *
  * A watcher that reads more slowly than the cluster changes is cut off at PENDING_LIMIT; it comes
  * back with the last revision it saw. One timer serves all bookmarks; it runs only while somebody
@@ -31,8 +31,8 @@ typedef struct watcher {
     sp_str prefix;            /* of keys */
     sp_str frame_head[KINDS]; /* how my frames begin */
     sp_table table;
-    sp_arena *scratch;        /* for tables; NULL until needed */
-    uint64_t seen;            /* newest revision told */
+    sp_arena *scratch; /* for tables; NULL until needed */
+    uint64_t seen;     /* newest revision told */
     bool bookmarks;
     bool ended, over; /* the answer has ended; out of the hub */
     uv_timer_t timeout;
@@ -112,7 +112,9 @@ static void write_rendered(watcher *w, const char *type, sp_str bytes) {
     sp_http_write(c->res, sp_buf_str(&b));
 }
 
-static bool plain(const watcher *w) { return w->call->form == SP_FORM_OBJECT; }
+static bool plain(const watcher *w) {
+    return w->call->form == SP_FORM_OBJECT;
+}
 
 static void deliver(watcher *w, sp_store_event *e, kind k) {
     if (plain(w)) {
@@ -176,19 +178,23 @@ static void send_bookmark(watcher *w, bool initial_end) {
     uint64_t rev = sp_store_revision(w->hub->s->store);
     sp_auto(sp_buf) b = {0};
     if (w->call->form == SP_FORM_TABLE) {
-        sp_buf_printf(&b, "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Table\",\"apiVersion\":"
-                          "\"meta.k8s.io/%s\",\"metadata\":{\"resourceVersion\":\"%llu\"},"
-                          "\"columnDefinitions\":null,\"rows\":[]}}\n",
+        sp_buf_printf(&b,
+                      "{\"type\":\"BOOKMARK\",\"object\":{\"kind\":\"Table\",\"apiVersion\":"
+                      "\"meta.k8s.io/%s\",\"metadata\":{\"resourceVersion\":\"%llu\"},"
+                      "\"columnDefinitions\":null,\"rows\":[]}}\n",
                       w->call->form_version, (unsigned long long)rev);
     } else {
         sp_buf_addz(&b, "{\"type\":\"BOOKMARK\",\"object\":");
-        if (plain(w)) sp_buf_add(&b, v->head);
+        if (plain(w))
+            sp_buf_add(&b, v->head);
         else
-            sp_buf_printf(&b, "{\"apiVersion\":\"meta.k8s.io/%s\",\"kind\":\"PartialObjectMetadata\"",
+            sp_buf_printf(&b,
+                          "{\"apiVersion\":\"meta.k8s.io/%s\",\"kind\":\"PartialObjectMetadata\"",
                           w->call->form_version);
-        sp_buf_printf(&b, ",\"metadata\":{\"resourceVersion\":\"%llu\",\"creationTimestamp\":null%s}}}\n",
-                      (unsigned long long)rev,
-                      initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
+        sp_buf_printf(
+            &b, ",\"metadata\":{\"resourceVersion\":\"%llu\",\"creationTimestamp\":null%s}}}\n",
+            (unsigned long long)rev,
+            initial_end ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
     }
     w->seen = rev;
     sp_http_write(w->call->res, sp_buf_str(&b));
@@ -220,9 +226,12 @@ static void on_event(void *ctx, sp_store_event *e) {
     watcher *w = ctx;
     bool now = matches(w, e->value);
     bool before = e->type != SP_STORE_CREATED && matches(w, e->prev);
-    if (now) deliver(w, e, before ? MODIFIED : ADDED);
-    else if (before) deliver(w, e, DELETED);
-    else return;
+    if (now)
+        deliver(w, e, before ? MODIFIED : ADDED);
+    else if (before)
+        deliver(w, e, DELETED);
+    else
+        return;
     w->seen = e->rev;
     if (sp_http_pending(w->call->res) > PENDING_LIMIT) end_watch(w);
 }
@@ -255,7 +264,8 @@ static bool parse_wish(sp_call *c, watch_wish *w, sp_err *err) {
     sp_str v;
     uint64_t rev = 0;
     if (sp_call_query(c, "resourceVersion", &v) && v.n && !sp_str_u64(v, &rev))
-        return sp_fail(err, SP_BAD_REQUEST, "resourceVersion: \"%.*s\" is no whole number", SP_ARG(v));
+        return sp_fail(err, SP_BAD_REQUEST, "resourceVersion: \"%.*s\" is no whole number",
+                       SP_ARG(v));
     w->timeout_s = MIN_TIMEOUT_S + sp_rng_below(MIN_TIMEOUT_S);
     if (sp_call_query(c, "timeoutSeconds", &v) && v.n) {
         if (!sp_str_u64(v, &w->timeout_s))
@@ -316,8 +326,10 @@ static bool start(watcher *w, const watch_wish *wish, sp_err *err) {
         return false;
     if (wish->initial_end) send_bookmark(w, true);
     if (wish->after > sp_store_revision(store))
-        return sp_fail(err, SP_EXPIRED, "resource version %llu lies in the future (the newest is %llu): "
-                       "list again", (unsigned long long)wish->after,
+        return sp_fail(err, SP_EXPIRED,
+                       "resource version %llu lies in the future (the newest is %llu): "
+                       "list again",
+                       (unsigned long long)wish->after,
                        (unsigned long long)sp_store_revision(store));
     if (sp_store_watch_start(store, w->prefix, wish->after, on_event, w, &w->store_watch, err))
         return true;
@@ -361,7 +373,9 @@ struct sp_watch_hub *sp_watch_hub_new(sp_apiserver *s) {
     return h;
 }
 
-static void hub_closed(uv_handle_t *handle) { free(handle->data); }
+static void hub_closed(uv_handle_t *handle) {
+    free(handle->data);
+}
 
 void sp_watch_hub_end_all(struct sp_watch_hub *h) {
     sp_list_each(&h->watchers, it) end_watch(SP_CONTAINER(it, watcher, link));
@@ -373,4 +387,6 @@ void sp_watch_hub_free(struct sp_watch_hub *h) {
     uv_close((uv_handle_t *)&h->bookmark_timer, hub_closed);
 }
 
-size_t sp_watch_hub_count(const struct sp_watch_hub *h) { return h->n; }
+size_t sp_watch_hub_count(const struct sp_watch_hub *h) {
+    return h->n;
+}

@@ -107,9 +107,10 @@ static bool choose_patch(sp_call *c, const struct patch_type **ret, sp_err *err)
             return true;
         }
     if (sp_str_ieq(type, SP_STR("application/apply-patch+yaml")))
-        return sp_fail(err, SP_UNSUPPORTED_MEDIA,
-                       "server-side apply is not supported by this server yet; use client-side apply "
-                       "(kubectl apply without --server-side) or a merge patch");
+        return sp_fail(
+            err, SP_UNSUPPORTED_MEDIA,
+            "server-side apply is not supported by this server yet; use client-side apply "
+            "(kubectl apply without --server-side) or a merge patch");
     return sp_fail(err, SP_UNSUPPORTED_MEDIA,
                    "the body of the request was in an unknown format - accepted media types "
                    "include: application/json-patch+json, application/merge-patch+json%s",
@@ -132,9 +133,12 @@ void sp_verb_patch(sp_call *c) {
 
 static void answer_deleted(sp_op *op) {
     sp_call *c = op->ctx;
-    if (op->err.code) sp_call_fail(c, &op->err, &op->causes);
-    else if (op->removed) sp_call_success(c, 200, op->name, op->served->row->plural, op->uid);
-    else sp_call_reply_blob(c, 200, op->bytes);
+    if (op->err.code)
+        sp_call_fail(c, &op->err, &op->causes);
+    else if (op->removed)
+        sp_call_success(c, 200, op->name, op->served->row->plural, op->uid);
+    else
+        sp_call_reply_blob(c, 200, op->bytes);
 }
 
 void sp_verb_delete(sp_call *c) {
@@ -163,8 +167,10 @@ typedef struct bulk {
 
 static void bulk_end(bulk *b) {
     sp_call *c = b->call;
-    if (b->err.code) sp_call_fail(c, &b->err, NULL);
-    else sp_call_success(c, 200, SP_STR(""), c->op.served->row->plural, SP_STR(""));
+    if (b->err.code)
+        sp_call_fail(c, &b->err, NULL);
+    else
+        sp_call_success(c, 200, SP_STR(""), c->op.served->row->plural, SP_STR(""));
 }
 
 static void bulk_one_done(sp_op *op) {
@@ -178,8 +184,13 @@ static void bulk_one_done(sp_op *op) {
 static void bulk_delete(bulk *b, sp_str key) {
     sp_arena *a = sp_arena_new();
     sp_op *op = SP_NEW(a, sp_op), *from = &b->call->op;
-    *op = (sp_op){.s = from->s, .served = from->served, .arena = a, .user = from->user,
-                  .dry_run = from->dry_run, .done = bulk_one_done, .ctx = b};
+    *op = (sp_op){.s = from->s,
+                  .served = from->served,
+                  .arena = a,
+                  .user = from->user,
+                  .dry_run = from->dry_run,
+                  .done = bulk_one_done,
+                  .ctx = b};
     ptrdiff_t slash = sp_str_chr(key, '/');
     if (slash >= 0) op->ns = sp_str_sub(key, 0, (size_t)slash);
     op->name = sp_str_from(key, (size_t)(slash + 1));
@@ -190,8 +201,7 @@ static bool bulk_collect(void *ctx, sp_str key, sp_store_value *v) {
     bulk *b = ctx;
     sp_call *c = b->call;
     if (sp_filter_matches(&b->filter, v, c->op.served->storage))
-        sp_vec_push(&b->keys,
-                    sp_arena_str(c->op.arena, sp_str_from(key, c->op.served->prefix.n)));
+        sp_vec_push(&b->keys, sp_arena_str(c->op.arena, sp_str_from(key, c->op.served->prefix.n)));
     return true;
 }
 
