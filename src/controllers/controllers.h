@@ -1,0 +1,28 @@
+/* The controllers: each watches some kinds and brings others closer to what is declared. Every one
+ * is a pure decision function (state in, actions out; tested on virtual time) and a few lines that
+ * connect it to informers. To add one: a file, its sp_add_… here, a row in main.c. */
+#pragma once
+#include "kube/controller.h"
+#include "kube/gvrs.h"
+
+/* Registers with the manager. */
+void sp_add_deployment(sp_manager *m);
+void sp_add_replicaset(sp_manager *m);
+void sp_add_endpoints(sp_manager *m);
+void sp_add_scheduler(sp_manager *m);
+void sp_add_serviceaccount(sp_manager *m);
+
+/* --- decisions (the lists hold borrowed documents) --- */
+
+/* pods: all pods of the namespace. */
+bool sp_replicaset_decide(sp_reconcile *r, const sp_json *rs, const sp_obj_list *pods, sp_err *err);
+/* sets: all ReplicaSets of the namespace; pods: all pods of it. */
+bool sp_deployment_decide(sp_reconcile *r, const sp_json *deployment, const sp_obj_list *sets,
+                          const sp_obj_list *pods, sp_err *err);
+/* service: NULL when it is gone. pods: of the namespace; endpoints: the object of that name or
+ * NULL; slices: of the namespace. */
+bool sp_endpoints_decide(sp_reconcile *r, const sp_json *service, const sp_obj_list *pods,
+                         const sp_json *endpoints, const sp_obj_list *slices, sp_err *err);
+/* nodes: all; pods: all of the cluster (what is bound takes room). */
+bool sp_scheduler_decide(sp_reconcile *r, const sp_json *pod, const sp_obj_list *nodes,
+                         const sp_obj_list *pods, sp_err *err);
