@@ -1,5 +1,7 @@
 #include "data/schema.h"
 
+const sp_schema sp_schema_undeclared = {.type = SP_SCHEMA_ANY, .preserve_unknown = true};
+
 const sp_field *sp_schema_field(const sp_schema *s, sp_str name) {
     for (size_t i = 0; s && i < s->field_count; i++) {
         const char *known = s->fields[i].name;

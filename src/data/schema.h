@@ -78,12 +78,18 @@ struct sp_schema_logic {
     const sp_schema *not_; /* NULL = none */
 };
 
+/* The schema of a field that is required without being declared: nothing is known about it, so it is
+ * pruned like any unknown field. */
+extern const sp_schema sp_schema_undeclared;
+
 const sp_field *sp_schema_field(const sp_schema *s, sp_str name); /* NULL if unknown */
 
 /* Builds from the OpenAPI v3 schema of a CRD version. Refuses what is not structural, naming path
  * and rule. Everything lives in the arena. */
 SP_MUST_USE bool sp_schema_from_json(sp_arena *a, const sp_json *openapi, const sp_schema **ret,
                                      sp_err *err);
+/* One entry for each part of the schema that is accepted but not enforced (CEL rules), for warnings. */
+void sp_schema_unenforced(const sp_json *openapi, sp_str at, sp_causes *ret);
 /* The reverse, for /openapi/v3: appends the OpenAPI v3 form. Named types become $ref when ref_prefix
  * is not NULL (the caller lists them). */
 void sp_schema_to_openapi(sp_buf *b, const sp_schema *s, const char *ref_prefix);

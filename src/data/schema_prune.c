@@ -25,6 +25,7 @@ static bool is_open(const sp_schema *s) {
 
 static bool keep_member(pruner *p, const sp_schema *s, sp_json *m) {
     const sp_field *f = sp_schema_field(s, m->key);
+    if (f && f->schema == &sp_schema_undeclared) f = NULL;
     bool is_map_value = !f && s->items;
     if (f && f->number && m->type == SP_JSON_NULL) return false;
     size_t before = is_map_value ? sp_path_key(&p->path, m->key) : sp_path_field(&p->path, m->key);

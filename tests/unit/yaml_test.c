@@ -170,6 +170,55 @@ static void manifests_keep_their_types(void **state) {
                 "\"value\":\"4096\"}]}}");
 }
 
+static void documents_are_written_as_kubectl_prints(void **state) {
+    (void)state;
+    static const char *const same[] = {
+        "apiVersion: v1\nkind: Pod\nmetadata:\n  annotations: {}\n  creationTimestamp: "
+        "\"2026-11-22T16:03:29Z\"\n"
+        "  name: x\nspec:\n  containers:\n  - args: []\n    env:\n    - name: a\n      value: "
+        "\"1\"\n    image: nginx:1.7.9\n"
+        "  hostIPC: true\n  empty: \"\"\n  none: null\n  count: 4096\n",
+        "script: |\n  #!/bin/sh\n  echo hi\n\n    indented\ntext: |-\n  a\n  b\nkeep: |+\n  "
+        "a\n\nlast: x\n",
+        "- - a\n  - b\n- c: 1\n  d:\n  - e\n- |\n  x\n  y\n",
+        "a: 'x: y'\nb: '#c'\nc: a#b\nd: '- x'\ne: -x\nf: \"yes\"\ng: \"y\"\nh: \"1:30\"\ni: "
+        "a:1\nj: 'it''s: me'\nk: it's\n"
+        "l: \"\\x01\\e9\\u2028\"\nm: ' x'\nnn: \"~\"\no: \"0644\"\np: \"1e3\"\nq: 'a:'\nr: "
+        "\"\\n\"\n",
+        "\"yes\": 1\n\"1\": 2\n\"<<\": 3\na b: 4\n'a: b': 5\n\"\": 6\n",
+        "\"text\\r\"\n",
+        "plain\n",
+        "[]\n",
+    };
+    for (size_t i = 0; i < SP_COUNT(same); i++) {
+        sp_auto_ptr(sp_arena) a = sp_arena_new();
+        sp_json *j = NULL, *again = NULL;
+        sp_err err = {0};
+        sp_auto(sp_buf) b = {0};
+        sp_auto(sp_buf) fixed = {0};
+        for (const char *c = same[i]; *c; c++) /* \e9 is shown as it is: a letter */
+            if (strncmp(c, "\\e9", 3) == 0)
+                sp_buf_addz(&fixed, "\xc3\xa9"), c += 2;
+            else
+                sp_buf_addc(&fixed, *c);
+        if (!sp_yaml_parse(a, sp_buf_str(&fixed), &j, &err))
+            fail_msg("%s in %s", err.text, fixed.p);
+        sp_yaml_write(&b, j);
+        assert_string_equal(b.p, fixed.p);
+        assert_true(sp_yaml_parse(a, sp_buf_str(&b), &again, &err));
+        assert_true(sp_json_equal(j, again));
+    }
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_auto(sp_buf) name = {0};
+    sp_auto(sp_buf) b = {0};
+    for (int i = 0; i < 2000; i++) sp_buf_addc(&name, 'k');
+    sp_json *j = sp_json_object(a), *again = NULL;
+    sp_json_set_int(a, sp_json_ensure_object(a, j, name.p), name.p, 1);
+    sp_yaml_write(&b, j);
+    assert_true(sp_yaml_parse(a, sp_buf_str(&b), &again, NULL));
+    assert_true(sp_json_equal(j, again));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scalars_resolve_as_in_kubernetes),
@@ -178,6 +227,7 @@ int main(void) {
         cmocka_unit_test(refusals_say_where),
         cmocka_unit_test(an_indented_document_end_is_located),
         cmocka_unit_test(manifests_keep_their_types),
+        cmocka_unit_test(documents_are_written_as_kubectl_prints),
     };
     return cmocka_run_group_tests_name("yaml", tests, NULL, NULL);
 }
