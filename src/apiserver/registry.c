@@ -39,13 +39,18 @@ static sp_str api_version_of(sp_arena *a, const sp_resource *r) {
     return sp_arena_printf(a, "%s/%s", r->group, r->version);
 }
 
+static sp_str head_of(sp_arena *a, const sp_resource *r) {
+    sp_str api = api_version_of(a, r);
+    return sp_arena_printf(a, "{\"apiVersion\":\"%.*s\",\"kind\":\"%s\"", SP_ARG(api), r->kind);
+}
+
 static void fill(sp_served *s, sp_rowset *set, const sp_resource *row) {
     sp_arena *a = set->arena;
     const sp_resource *storage = row->storage ? row->storage : row;
     *s = (sp_served){.row = row, .storage = storage, .set = set};
     s->api_version = api_version_of(a, row);
-    s->head = sp_arena_printf(a, "{\"apiVersion\":\"%.*s\",\"kind\":\"%s\"", SP_ARG(s->api_version),
-                              row->kind);
+    s->head = head_of(a, row);
+    s->stored_head = head_of(a, storage);
     s->prefix = sp_arena_printf(a, "/registry/%s/%s/", storage->group[0] ? storage->group : "core",
                                 storage->plural);
 }

@@ -119,6 +119,7 @@ typedef struct sp_served {
     const sp_resource *storage; /* the row that stores: row itself, or what it is an alias of */
     sp_str api_version;         /* "apps/v1" */
     sp_str head;                /* {"apiVersion":"apps/v1","kind":"Deployment" */
+    sp_str stored_head;         /* the same of the storage row: how stored bytes begin */
     sp_str prefix;              /* where the objects are: /registry/apps/deployments/ */
     struct sp_rowset *set;      /* whose arena everything above lives in */
 } sp_served;

@@ -14,6 +14,9 @@ static const char *role = "";
 void sp_log_set_level(sp_log_level level) {
     threshold = level;
 }
+bool sp_log_enabled(sp_log_level level) {
+    return level >= threshold;
+}
 void sp_log_set_role(const char *r) {
     role = r;
 }

@@ -45,6 +45,7 @@ static inline sp_kv sp_kv_bool(const char *k, bool v) {
 
 void sp_log_write(sp_log_level level, const char *msg, const sp_kv *fields);
 void sp_log_set_level(sp_log_level level);
+bool sp_log_enabled(sp_log_level level); /* would a line be written? */
 void sp_log_set_role(const char *role); /* borrowed for ever; shown on each line */
 bool sp_log_level_parse(sp_str s, sp_log_level *ret);
 

@@ -1,0 +1,121 @@
+/* What must exist before the first request: created at every start where it is missing, and kept as
+ * written here where `enforce` says so. */
+#include "apiserver/server.h"
+#include "base/log.h"
+
+#include <stdio.h>
+
+#define NAMESPACE(name) \
+    "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"" name "\"}}"
+
+static const struct boot {
+    const char *group, *version, *plural, *ns;
+    bool enforce;
+    const char *json; /* %1$s: the address, %2$u: the port of this server */
+} table[] = {
+    {"", "v1", "namespaces", "", false, NAMESPACE("default")},
+    {"", "v1", "namespaces", "", false, NAMESPACE("kube-system")},
+    {"", "v1", "namespaces", "", false, NAMESPACE("kube-public")},
+    {"", "v1", "namespaces", "", false, NAMESPACE("kube-node-lease")},
+    {"", "v1", "services", "default", false,
+     "{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"kubernetes\",\"labels\":"
+     "{"
+     "\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{\"clusterIP\":\"10.96.0."
+     "1\","
+     "\"type\":\"ClusterIP\",\"ports\":[{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\","
+     "\"targetPort\":%2$u}]}}"},
+    {"", "v1", "endpoints", "default", true,
+     "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"kubernetes\"},"
+     "\"subsets\":["
+     "{\"addresses\":[{\"ip\":\"%1$s\"}],\"ports\":[{\"name\":\"https\",\"port\":%2$u,"
+     "\"protocol\":\"TCP\"}]}]}"},
+};
+
+typedef struct boot_run {
+    sp_apiserver *s;
+    size_t next; /* row of the table */
+    void (*done)(sp_apiserver *s);
+} boot_run;
+
+static void step(boot_run *r);
+
+static void report(const sp_op *op) {
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    const sp_json *status = sp_status_from_err(a, &op->err, &op->causes, op->served->row->group,
+                                               op->served->row->kind, op->name);
+    sp_warn("a built-in object could not be created", SP_KV("resource", op->served->row->plural),
+            SP_KV("name", op->name), SP_KV("reason", sp_json_get_z(status, "message")));
+}
+
+static bool set_subsets(sp_op *op, const sp_json *old, sp_json **ret, sp_err *err) {
+    (void)err;
+    sp_json *obj = sp_json_clone(op->arena, old);
+    sp_json_set(op->arena, obj, "subsets",
+                sp_json_clone(op->arena, sp_json_get(op->change_ctx, "subsets")));
+    *ret = obj;
+    return true;
+}
+
+static void end_op(sp_op *op) {
+    boot_run *r = op->ctx;
+    if (op->err.code) report(op);
+    sp_op_cleanup(op);
+    sp_arena_free(op->arena);
+    step(r);
+}
+
+static sp_op *new_op(boot_run *r, sp_served *v, const char *ns) {
+    sp_arena *a = sp_arena_new();
+    sp_op *op = SP_NEW(a, sp_op);
+    *op = (sp_op){.s = r->s,
+                  .served = v,
+                  .arena = a,
+                  .ns = sp_str_z(ns),
+                  .done = end_op,
+                  .ctx = r,
+                  .user = SP_STR("system:apiserver")};
+    return op;
+}
+
+static void start_op(boot_run *r, const struct boot *b, sp_served *v) {
+    sp_op *op = new_op(r, v, b->ns);
+    sp_json *obj;
+    sp_err err;
+    const char *address = r->s->config.advertise;
+    sp_str text = sp_arena_printf(op->arena, b->json, address, (unsigned)sp_apiserver_port(r->s));
+    sp_assert(sp_json_parse(op->arena, text, &obj, &err));
+    sp_str name = sp_obj_name(obj);
+    sp_str key = sp_object_key(op->arena, v, op->ns, name);
+    bool exists = sp_store_get_latest(r->s->store, key) != NULL;
+    if (exists && b->enforce) {
+        op->name = name;
+        sp_op_update(op, set_subsets, obj);
+    } else if (exists) {
+        sp_arena_free(op->arena);
+        step(r);
+    } else {
+        sp_op_create(op, obj);
+    }
+}
+
+static void step(boot_run *r) {
+    sp_apiserver *s = r->s;
+    while (r->next < SP_COUNT(table)) {
+        const struct boot *b = &table[r->next++];
+        sp_served *v = sp_registry_served(s->registry, sp_str_z(b->group), sp_str_z(b->version),
+                                          sp_str_z(b->plural));
+        if (!v) continue;
+        start_op(r, b, v);
+        return;
+    }
+    void (*done)(sp_apiserver *) = r->done;
+    free(r);
+    done(s);
+}
+
+void sp_bootstrap_start(sp_apiserver *s, void (*done)(sp_apiserver *s)) {
+    boot_run *r = sp_zalloc(1, sizeof *r);
+    r->s = s;
+    r->done = done;
+    step(r);
+}

@@ -1,0 +1,124 @@
+/* From an HTTP request to the verb that answers it: who is it, what is meant, is there such a
+ * thing, may the method be used on it. */
+#include "apiserver/server.h"
+#include "base/clock.h"
+
+static bool wants_pretty(const sp_http_req *r) {
+    sp_str agent = sp_headers_get(r->headers, r->header_count, "user-agent");
+    return sp_str_starts(agent, SP_STR("curl/")) || sp_str_starts(agent, SP_STR("Wget/")) ||
+           sp_str_starts(agent, SP_STR("Mozilla/"));
+}
+
+static bool authenticate(sp_call *c, sp_err *err) {
+    const sp_tls_peer *peer = c->http->peer;
+    sp_str token = sp_headers_get(c->http->headers, c->http->header_count, "authorization");
+    if (!sp_authn_identify(c->op.s->authn, peer ? peer->common_name : SP_STR(""),
+                           peer ? &peer->organizations : NULL, token, &c->user, err))
+        return false;
+    if (c->user.kind == SP_USER_ANONYMOUS && c->op.s->config.trust_everybody)
+        c->user.name = SP_STR("system:admin");
+    else if (c->user.kind == SP_USER_ANONYMOUS && !sp_is_public(c->http->path))
+        return sp_fail(err, SP_UNAUTHORIZED, "Unauthorized");
+    c->user.name = sp_arena_str(c->op.arena, c->user.name);
+    c->op.user = c->user.name;
+    return true;
+}
+
+static bool negotiate(sp_call *c, sp_err *err) {
+    sp_str accept = sp_headers_get(c->http->headers, c->http->header_count, "accept");
+    c->form = sp_table_negotiate(accept, &c->form_version, &c->yaml);
+    if (c->form != SP_FORM_REFUSED) return true;
+    c->form = SP_FORM_OBJECT;
+    return sp_fail(err, SP_NOT_ACCEPTABLE,
+                   "only the following media types are accepted: application/json, "
+                   "application/yaml, application/json;as=Table;v=v1;g=meta.k8s.io, "
+                   "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io");
+}
+
+static bool not_found(sp_err *err) {
+    return sp_fail(err, SP_NOT_FOUND, "the server could not find the requested resource");
+}
+
+static bool find_resource(sp_call *c, sp_err *err) {
+    const sp_reqinfo *i = &c->info;
+    sp_served *v = sp_registry_served(c->op.s->registry, i->group, i->version, i->plural);
+    if (!v || i->rest.n) return not_found(err);
+    bool all = !i->ns.n && !i->name.n && !i->sub.n;
+    if (v->row->namespaced ? !i->ns.n && !all : i->ns.n > 0) return not_found(err);
+    c->op.served = sp_served_ref(v);
+    c->op.ns = i->ns;
+    c->op.name = i->name;
+    return true;
+}
+
+static bool refuse_method(sp_err *err) {
+    return sp_fail(err, SP_METHOD_NOT_ALLOWED,
+                   "the server does not allow this method on the requested resource");
+}
+
+typedef void verb_fn(sp_call *c);
+
+static verb_fn *const verbs[SP_REQ_VERB_MAX] = {
+    [SP_REQ_GET] = sp_verb_get,       [SP_REQ_LIST] = sp_verb_list,
+    [SP_REQ_WATCH] = sp_verb_watch,   [SP_REQ_CREATE] = sp_verb_create,
+    [SP_REQ_UPDATE] = sp_verb_update, [SP_REQ_PATCH] = sp_verb_patch,
+    [SP_REQ_DELETE] = sp_verb_delete, [SP_REQ_DELETE_COLLECTION] = sp_verb_delete_collection,
+};
+
+/* Which verbs the collection and the single object know. */
+static bool verb_allowed(const sp_call *c) {
+    sp_req_verb v = c->info.verb;
+    bool named = c->info.name.n > 0;
+    if (v == SP_REQ_WATCH) return true;
+    if (v == SP_REQ_LIST || v == SP_REQ_DELETE_COLLECTION) return !named;
+    if (v == SP_REQ_CREATE) return !named && (!c->op.served->row->namespaced || c->info.ns.n);
+    return named && v != SP_REQ_NONE;
+}
+
+static void serve_resource(sp_call *c) {
+    sp_err err;
+    if (!negotiate(c, &err) || !find_resource(c, &err)) {
+        sp_call_fail(c, &err, NULL);
+        return;
+    }
+    if (c->info.sub.n) {
+        sp_verb_subresource(c);
+        return;
+    }
+    if (!verb_allowed(c)) {
+        refuse_method(&err);
+        sp_call_fail(c, &err, NULL);
+        return;
+    }
+    verbs[c->info.verb](c);
+}
+
+static sp_call *new_call(sp_apiserver *s, sp_http_req *http, sp_http_res *res) {
+    sp_arena *a = sp_arena_new();
+    sp_call *c = SP_NEW(a, sp_call);
+    c->op.s = s;
+    c->op.arena = a;
+    c->op.causes.arena = a;
+    c->http = http;
+    c->res = res;
+    c->query = sp_arena_str(a, http->query);
+    c->start_us = sp_clock_mono_us();
+    c->pretty = sp_call_query_true(c, "pretty") || wants_pretty(http);
+    return c;
+}
+
+void sp_apiserver_handle(void *ctx, sp_http_req *http, sp_http_res *res) {
+    sp_apiserver *s = ctx;
+    sp_call *c = new_call(s, http, res);
+    sp_err err;
+    sp_str path = sp_arena_str(c->op.arena, http->path);
+    bool parsed = sp_reqinfo_parse(c->op.arena, http->method, path, sp_call_query_true(c, "watch"),
+                                   &c->info, &err);
+    sp_metrics_inflight(s->metrics, c->info.verb >= SP_REQ_CREATE, 1);
+    if (!parsed || !authenticate(c, &err))
+        sp_call_fail(c, &err, NULL);
+    else if (c->info.is_resource)
+        serve_resource(c);
+    else
+        sp_serve_nonresource(c);
+}

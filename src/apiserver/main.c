@@ -1,0 +1,256 @@
+/* `sampan apiserver`: flags, files, signals; the rest is in apiserver.c. */
+#include "apiserver/server.h"
+#include "base/file.h"
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/role.h"
+#include "cli/commands.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+typedef struct options {
+    const char *data_dir, *bind, *advertise, *log_level;
+    const char *cert, *key, *client_ca, *tokens, *kubelet_cert, *kubelet_key, *kubelet_ca;
+    uint16_t port;
+    bool plain;
+} options;
+
+typedef struct role {
+    uv_loop_t loop;
+    sp_apiserver *server;
+    uv_signal_t term, intr;
+    options o;
+    sp_buf tokens;
+    sp_buf store_path, advertise;
+    sp_apiserver_config config;
+    bool stopping;
+} role;
+
+static void on_closed(void *ctx) {
+    role *r = ctx;
+    uv_close((uv_handle_t *)&r->term, NULL);
+    uv_close((uv_handle_t *)&r->intr, NULL);
+}
+
+static void on_signal(uv_signal_t *h, int signum) {
+    role *r = h->data;
+    (void)signum;
+    if (r->stopping) return;
+    r->stopping = true;
+    sp_info("stopping");
+    sp_apiserver_stop(r->server, on_closed, r);
+}
+
+static void on_ready(void *ctx) {
+    role *r = ctx;
+    sp_info("ready", SP_KV("address", r->o.bind), SP_KV("port", (int)sp_apiserver_port(r->server)),
+            SP_KV("tls", r->config.tls != NULL));
+    malloc_trim(0);
+    sp_role_ready();
+}
+
+/* ---------- files ---------- */
+
+static bool read_pem(const char *path, const char *flag, sp_buf *ret, sp_err *err) {
+    if (!path) return true;
+    if (sp_file_read(path, 1 << 20, ret, err)) return true;
+    return sp_err_wrap(err, "--%s", flag);
+}
+
+static bool load_server_tls(role *r, sp_err *err) {
+    sp_auto(sp_buf) cert = {0}, key = {0}, ca = {0};
+    const options *o = &r->o;
+    if (o->plain) return true;
+    if (!o->cert || !o->key)
+        return sp_fail(err, SP_INVALID,
+                       "--tls-cert-file and --tls-private-key-file are needed (`sampan up` makes "
+                       "them; --plain-http serves without TLS)");
+    if (!read_pem(o->cert, "tls-cert-file", &cert, err) ||
+        !read_pem(o->key, "tls-private-key-file", &key, err) ||
+        !read_pem(o->client_ca, "client-ca-file", &ca, err))
+        return false;
+    sp_tls_config c = {.cert_pem = sp_buf_str(&cert),
+                       .key_pem = sp_buf_str(&key),
+                       .ca_pem = sp_buf_str(&ca),
+                       .server = true,
+                       .alpn = "h2,http/1.1"};
+    return sp_tls_ctx_new(&c, &r->config.tls, err);
+}
+
+/* Towards the agents: who we are, and the CA that signed their certificates. */
+static bool load_kubelet_tls(role *r, sp_err *err) {
+    sp_auto(sp_buf) cert = {0}, key = {0}, ca = {0};
+    const options *o = &r->o;
+    const char *ca_path = o->kubelet_ca ? o->kubelet_ca : o->client_ca;
+    if (!o->kubelet_cert && !o->kubelet_key) return true;
+    if (!o->kubelet_cert || !o->kubelet_key || !ca_path)
+        return sp_fail(err, SP_INVALID,
+                       "--kubelet-client-certificate, --kubelet-client-key and a CA "
+                       "(--kubelet-certificate-authority or --client-ca-file) go together");
+    if (!read_pem(o->kubelet_cert, "kubelet-client-certificate", &cert, err) ||
+        !read_pem(o->kubelet_key, "kubelet-client-key", &key, err) ||
+        !read_pem(ca_path, "kubelet-certificate-authority", &ca, err))
+        return false;
+    sp_tls_config c = {.cert_pem = sp_buf_str(&cert),
+                       .key_pem = sp_buf_str(&key),
+                       .ca_pem = sp_buf_str(&ca),
+                       .alpn = "http/1.1"};
+    return sp_tls_ctx_new(&c, &r->config.kubelet, err);
+}
+
+static bool prepare_data_dir(role *r, sp_err *err) {
+    if (!r->o.data_dir)
+        return sp_fail(err, SP_INVALID,
+                       "--data-dir is needed: the directory that keeps the objects");
+    if (!sp_mkdir_all(r->o.data_dir, 0700, err)) return sp_err_wrap(err, "--data-dir");
+    sp_buf_printf(&r->store_path, "%s/state.db", r->o.data_dir);
+    r->config.store_path = sp_buf_z(&r->store_path);
+    return true;
+}
+
+/* ---------- the address others may use ---------- */
+
+static bool is_wildcard(const char *host) {
+    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
+}
+
+/* The first IPv4 address of this machine that is not loopback. */
+static void own_address(sp_buf *ret) {
+    uv_interface_address_t *list;
+    int n;
+    if (uv_interface_addresses(&list, &n) != 0) return;
+    for (int i = 0; i < n && !ret->n; i++) {
+        char text[64];
+        if (list[i].is_internal || list[i].address.address4.sin_family != AF_INET) continue;
+        if (uv_ip4_name(&list[i].address.address4, text, sizeof text) == 0) sp_buf_addz(ret, text);
+    }
+    uv_free_interface_addresses(list, n);
+}
+
+static void choose_advertised(role *r) {
+    if (r->o.advertise)
+        sp_buf_addz(&r->advertise, r->o.advertise);
+    else if (is_wildcard(r->o.bind))
+        own_address(&r->advertise);
+    if (!r->advertise.n)
+        sp_buf_addz(&r->advertise, is_wildcard(r->o.bind) ? "127.0.0.1" : r->o.bind);
+    r->config.advertise = sp_buf_z(&r->advertise);
+}
+
+/* ---------- running ---------- */
+
+static bool configure(role *r, sp_err *err) {
+    sp_log_level level;
+    if (!sp_log_level_parse(sp_str_z(r->o.log_level), &level))
+        return sp_fail(err, SP_INVALID, "--log-level %s: debug, info, warn or error is expected",
+                       r->o.log_level);
+    sp_log_set_level(level);
+    if (!prepare_data_dir(r, err)) return false;
+    if (r->o.tokens && !sp_file_read(r->o.tokens, 1 << 20, &r->tokens, err))
+        return sp_err_wrap(err, "--token-auth-file");
+    r->config.tokens = sp_buf_str(&r->tokens);
+    r->config.bind = r->o.bind;
+    r->config.port = r->o.port;
+    choose_advertised(r);
+    return load_server_tls(r, err) && load_kubelet_tls(r, err);
+}
+
+static void watch_signals(role *r) {
+    signal(SIGPIPE, SIG_IGN);
+    uv_signal_init(&r->loop, &r->term);
+    uv_signal_init(&r->loop, &r->intr);
+    r->term.data = r->intr.data = r;
+    uv_signal_start(&r->term, on_signal, SIGTERM);
+    uv_signal_start(&r->intr, on_signal, SIGINT);
+}
+
+static int run(role *r) {
+    sp_err err = {0};
+    if (!configure(r, &err)) {
+        fprintf(stderr, "sampan apiserver: %s\n", err.text);
+        return 1;
+    }
+    uv_loop_init(&r->loop);
+    watch_signals(r);
+    bool started = sp_apiserver_start(&r->loop, &r->config, on_ready, r, &r->server, &err);
+    if (!started) {
+        fprintf(stderr, "sampan apiserver: %s\n", err.text);
+        r->stopping = true;
+        if (r->server)
+            sp_apiserver_stop(r->server, on_closed, r);
+        else
+            on_closed(r);
+    }
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&r->loop);
+    return started ? 0 : 1;
+}
+
+static int parse_flags(options *o, int argc, char **argv) {
+    const sp_flag flags[] = {
+        {"data-dir", 0, SP_FLAG_STR, &o->data_dir, "DIR",
+         "where the objects are kept (DIR/state.db); made if missing"},
+        {"bind-address", 0, SP_FLAG_STR, &o->bind, "ADDRESS", "address to listen on"},
+        {"port", 0, SP_FLAG_PORT, &o->port, "PORT", "port to listen on; 0 = any free one"},
+        {"advertise-address", 0, SP_FLAG_STR, &o->advertise, "ADDRESS",
+         "address written into the endpoints of the service kubernetes"},
+        {"tls-cert-file", 0, SP_FLAG_STR, &o->cert, "FILE", "PEM certificate chain, leaf first"},
+        {"tls-private-key-file", 0, SP_FLAG_STR, &o->key, "FILE", "PEM key of that certificate"},
+        {"client-ca-file", 0, SP_FLAG_STR, &o->client_ca, "FILE",
+         "PEM certificates of the CA whose client certificates are users: CN = user name, O = "
+         "groups"},
+        {"token-auth-file", 0, SP_FLAG_STR, &o->tokens, "FILE",
+         "bearer tokens, one per line: token,user,uid,\"group1,group2\""},
+        {"kubelet-client-certificate", 0, SP_FLAG_STR, &o->kubelet_cert, "FILE",
+         "PEM client certificate shown to agents (kubectl logs)"},
+        {"kubelet-client-key", 0, SP_FLAG_STR, &o->kubelet_key, "FILE",
+         "PEM key of that certificate"},
+        {"kubelet-certificate-authority", 0, SP_FLAG_STR, &o->kubelet_ca, "FILE",
+         "PEM CA of the agents' certificates; the client CA if not given"},
+        {"plain-http", 0, SP_FLAG_BOOL, &o->plain, NULL,
+         "serve HTTP without TLS: for tests and behind a proxy of your own"},
+        {"log-level", 0, SP_FLAG_STR, &o->log_level, "LEVEL",
+         "debug (one line per request), info, warn or error"},
+    };
+    const sp_usage usage = {
+        .command = "sampan apiserver",
+        .synopsis = "--data-dir DIR --tls-cert-file FILE --tls-private-key-file FILE [flags]",
+        .about =
+            "Serves the Kubernetes API over HTTPS from one file of objects. Every write is on "
+            "disk\n"
+            "before it is answered. Users are those with a certificate of the client CA or a token "
+            "of\n"
+            "the token file; /version, /healthz, /livez and /readyz answer everybody. `sampan up`\n"
+            "starts this role with certificates of its own.",
+        .examples =
+            "  sampan apiserver --data-dir /var/lib/sampan --port 6443 --tls-cert-file api.crt \\\n"
+            "    --tls-private-key-file api.key --client-ca-file ca.crt --token-auth-file "
+            "tokens.csv\n"
+            "  curl --cacert ca.crt -H 'Authorization: Bearer TOKEN' \\\n"
+            "    https://127.0.0.1:6443/api/v1/namespaces\n",
+        .flags = flags,
+        .flag_count = SP_COUNT(flags)};
+    int code = sp_flags_parse(&usage, &argc, argv);
+    if (code != SP_FLAGS_GO_ON || argc == 1) return code;
+    fprintf(stderr, "sampan apiserver: \"%s\" is no flag; see sampan apiserver --help\n", argv[1]);
+    return 2;
+}
+
+int sp_apiserver_main(int argc, char **argv) {
+    role r = {.o = {.bind = "0.0.0.0", .port = 6443, .log_level = "info"}};
+    int code = parse_flags(&r.o, argc, argv);
+    if (code != SP_FLAGS_GO_ON) return code;
+    sp_log_set_role("apiserver");
+    sp_role_follow_parent();
+    mallopt(M_ARENA_MAX, 2);
+    code = run(&r);
+    sp_tls_ctx_unref(r.config.tls);
+    sp_tls_ctx_unref(r.config.kubelet);
+    sp_buf_free(&r.tokens);
+    sp_buf_free(&r.store_path);
+    sp_buf_free(&r.advertise);
+    return code;
+}
