@@ -1,21 +1,26 @@
-/* The subcommands of the one binary. Each takes what follows its name and returns the exit code. */
+/* The subcommands of the one binary. Each takes what follows its name (argv[0] is the name itself)
+ * and returns the exit code: 0, 1 when it failed, 2 when it was called wrongly. */
 #pragma once
 #include "base/util.h"
 
-typedef int sp_command_fn(int argc, char **argv); /* argv[0] is the command's own name */
+typedef int sp_command_fn(int argc, char **argv);
 
-typedef struct sp_command {
-    const char *name;
-    const char *group;   /* heading in `sampan --help` */
-    const char *summary; /* one line */
-    sp_command_fn *run;
-} sp_command;
+int sp_up_main(int argc, char **argv);
+int sp_apply_main(int argc, char **argv);
+int sp_get_main(int argc, char **argv);
+int sp_describe_main(int argc, char **argv);
+int sp_logs_main(int argc, char **argv);
+int sp_delete_main(int argc, char **argv);
+int sp_api_resources_main(int argc, char **argv);
+int sp_version_main(int argc, char **argv);
+int sp_completion_main(int argc, char **argv);
 
-/* One row per command lives in cli/main.c; the functions in the files beside it, the roles'
- * entry points in their own folders. */
+/* The entry points of the other folders; they stand here so that main.c's table is the whole list.
+ */
 int sp_apiserver_main(int argc, char **argv);
 int sp_controllers_main(int argc, char **argv);
 int sp_agent_main(int argc, char **argv);
 int sp_gateway_main(int argc, char **argv);
+int sp_image_main(int argc, char **argv);
 int sp_shim_main(int argc, char **argv); /* holds one container's output and exit status */
 int sp_image_main(int argc, char **argv); /* the image store by hand */

@@ -1,9 +1,99 @@
+/* The one binary: a table of subcommands. */
 #include "cli/commands.h"
+
+#include "base/log.h"
+#include "base/role.h"
 
 #include <stdio.h>
 
-int main(int argc, char **argv) {
+static int help_main(int argc, char **argv);
+static int words_main(int argc, char **argv);
+
+enum { IS_ROLE = 1 };
+
+static const struct row {
+    const char *group, *name, *summary; /* no summary: not listed */
+    sp_command_fn *run;
+    int flags;
+} table[] = {
+    {"Start here", "up", "run the whole platform on this machine", sp_up_main, 0},
+    {"Objects, as with kubectl", "apply", "make the cluster hold what files say", sp_apply_main, 0},
+    {"Objects, as with kubectl", "get", "show objects", sp_get_main, 0},
+    {"Objects, as with kubectl", "describe", "show objects with their events", sp_describe_main, 0},
+    {"Objects, as with kubectl", "logs", "print what a container wrote", sp_logs_main, 0},
+    {"Objects, as with kubectl", "delete", "delete objects", sp_delete_main, 0},
+    {"Objects, as with kubectl", "api-resources", "list the types of objects",
+     sp_api_resources_main, 0},
+    {"Images", "image", "import, pull, list and remove container images", sp_image_main, 0},
+    {"Roles, each alone", "apiserver", "the Kubernetes API and its store", sp_apiserver_main,
+     IS_ROLE},
+    {"Roles, each alone", "controllers", "bring what is closer to what is wanted",
+     sp_controllers_main, IS_ROLE},
+    {"Roles, each alone", "agent", "run the pods of this machine", sp_agent_main, IS_ROLE},
+    {"Roles, each alone", "gateway", "bring traffic to the pods", sp_gateway_main, IS_ROLE},
+    {"More", "version", "print versions", sp_version_main, 0},
+    {"More", "completion", "print a shell completion script", sp_completion_main, 0},
+    {"More", "help", "this text, or that of a command", help_main, 0},
+    {"", "shim", NULL, sp_shim_main, 0},
+    {"", "__words", NULL, words_main, 0},
+};
+
+static void print_help(FILE *out) {
+    fprintf(out,
+            "Sampan %s: a cloud-native platform in one program. Its API is that of Kubernetes.\n\n"
+            "Usage: sampan COMMAND [flags]\n",
+            SP_VERSION);
+    const char *group = "";
+    for (size_t i = 0; i < SP_COUNT(table); i++) {
+        if (!table[i].summary) continue;
+        if (strcmp(group, table[i].group) != 0) fprintf(out, "\n%s:\n", group = table[i].group);
+        fprintf(out, "  %-15s%s\n", table[i].name, table[i].summary);
+    }
+    fprintf(out, "\nsampan COMMAND --help tells more about each.\n");
+}
+
+static const struct row *find(const char *name) {
+    for (size_t i = 0; i < SP_COUNT(table); i++)
+        if (strcmp(table[i].name, name) == 0) return &table[i];
+    return NULL;
+}
+
+static int help_main(int argc, char **argv) {
+    const struct row *row = argc > 1 ? find(argv[1]) : NULL;
+    if (!row) {
+        print_help(stdout);
+        return argc > 1 ? 2 : 0;
+    }
+    char *args[] = {argv[1], (char *)(uintptr_t) "--help", NULL};
+    return row->run(2, args);
+}
+
+/* For the completion scripts. */
+static int words_main(int argc, char **argv) {
     (void)argc, (void)argv;
-    puts("sampan " SP_VERSION);
+    for (size_t i = 0; i < SP_COUNT(table); i++)
+        if (table[i].summary) printf("%s\n", table[i].name);
     return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) return help_main(1, argv);
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("sampan %s\n", SP_VERSION);
+        return 0;
+    }
+    const struct row *row = find(argv[1]);
+    if (!row) {
+        fprintf(stderr, "sampan: there is no command \"%s\"; sampan --help lists them\n", argv[1]);
+        return 2;
+    }
+    if (row->flags & IS_ROLE) {
+        sp_log_set_role(row->name);
+        sp_role_follow_parent();
+    }
+    return row->run(argc - 1, argv + 1);
 }

@@ -1,0 +1,19 @@
+/* The certificates and kubeconfigs of one installation, made on first start and kept:
+ *   DIR/pki/ca.crt …      our own CA, a server certificate, one client certificate per role
+ *   DIR/kubeconfig        the administrator's (system:masters), for kubectl
+ *   DIR/conf/ROLE.kubeconfig
+ * Blocking; no loop needed. */
+#pragma once
+#include "base/err.h"
+
+typedef struct sp_pki_config {
+    const char *dir;  /* the data directory; exists */
+    const char *host; /* where clients of this machine reach the API server */
+    uint16_t port;
+    const char *node_name;
+    const char *node_ip;
+} sp_pki_config;
+
+/* Makes what is missing, renews what ends within 30 days (not the CA), rewrites the kubeconfigs
+ * when the address changed. */
+SP_MUST_USE bool sp_pki_ensure(const sp_pki_config *c, sp_err *err);

@@ -1,0 +1,20 @@
+/* What must hold before `sampan up` starts anything, each failure a sentence that says what to do.
+ */
+#pragma once
+#include "base/err.h"
+
+typedef struct sp_preflight {
+    const char *data_dir;
+    const char *bind; /* address of the API server */
+    uint16_t api_port, gateway_port;
+    bool agent; /* containers will be run here */
+} sp_preflight;
+
+enum { SP_DATA_VERSION = 1 };
+
+/* Creates and locks the data directory (the lock is held until the process ends), checks rights,
+ * programs and ports. */
+SP_MUST_USE bool sp_preflight_run(const sp_preflight *p, sp_err *err);
+/* The address of this machine that others would use: the source address of the default route, else
+ * the first one that is not loopback, else 127.0.0.1. */
+void sp_node_address(char ret[46]);

@@ -1,0 +1,286 @@
+/* Each role gets a pipe as descriptor 3 on which it says READY=1 (base/role.h). Its standard error
+ * goes to DIR/logs/ROLE.log, whose end is shown when the role cannot start. */
+#include "cli/supervisor.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    HEALTHY_AFTER_MS = 30000,
+    HOPELESS_STARTS = 3,
+    MAX_LOG_BYTES = 10 * 1024 * 1024,
+    TAIL_BYTES = 1500
+};
+
+typedef struct role {
+    sp_supervisor *owner;
+    sp_role_spec spec;
+    uv_process_t process;
+    uv_pipe_t ready_pipe;
+    uv_timer_t restart;
+    bool running, ready, ever_ready, pipe_open;
+    int failures, exits;
+    int64_t started_ms;
+    char read_buffer[64];
+} role;
+
+struct sp_supervisor {
+    uv_loop_t *loop;
+    sp_supervisor_config config;
+    SP_VEC(role *) roles;
+    uv_timer_t kill_timer;
+    bool stopping;
+    void (*stopped)(void *ctx);
+    size_t open_handles; /* of roles and the timer, while closing */
+};
+
+int64_t sp_restart_delay_ms(int failures) {
+    int64_t ms = 100;
+    for (int i = 1; i < failures && ms < 10000; i++) ms *= 2;
+    return SP_MIN(ms, 10000);
+}
+
+static bool start(role *r, sp_err *err);
+
+/* ---------- logs ---------- */
+
+static void log_path(const role *r, char out[PATH_MAX]) {
+    snprintf(out, PATH_MAX, "%s/%s.log", r->owner->config.log_dir, r->spec.name);
+}
+
+static int open_log(const role *r) {
+    if (!r->owner->config.log_dir) return dup(STDERR_FILENO);
+    char path[PATH_MAX], old[PATH_MAX + 2];
+    log_path(r, path);
+    struct stat st;
+    if (stat(path, &st) == 0 && st.st_size > MAX_LOG_BYTES) {
+        snprintf(old, sizeof old, "%s.1", path);
+        rename(path, old);
+    }
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
+
+static void read_tail(const role *r, sp_buf *out) {
+    if (!r->owner->config.log_dir) return;
+    char path[PATH_MAX];
+    log_path(r, path);
+    if (!sp_file_read(path, 2 * MAX_LOG_BYTES, out, NULL)) return;
+    if (out->n > TAIL_BYTES) {
+        sp_buf_drop(out, out->n - TAIL_BYTES);
+        ptrdiff_t line = sp_str_chr(sp_buf_str(out), '\n');
+        if (line >= 0) sp_buf_drop(out, (size_t)line + 1);
+    }
+}
+
+/* ---------- ending ---------- */
+
+static void finish_stop(sp_supervisor *s) {
+    for (size_t i = 0; i < s->roles.n; i++) {
+        sp_vec_free(&s->roles.p[i]->spec.args);
+        free(s->roles.p[i]);
+    }
+    sp_vec_free(&s->roles);
+    void (*stopped)(void *) = s->stopped;
+    void *ctx = s->config.ctx;
+    free(s);
+    if (stopped) stopped(ctx);
+}
+
+static void on_timer_closed(uv_handle_t *h) {
+    sp_supervisor *s = h->data;
+    if (--s->open_handles == 0) finish_stop(s);
+}
+
+static void close_all_when_done(sp_supervisor *s) {
+    for (size_t i = 0; i < s->roles.n; i++)
+        if (s->roles.p[i]->running || s->roles.p[i]->pipe_open) return;
+    if (uv_is_closing((uv_handle_t *)&s->kill_timer)) return;
+    s->open_handles = s->roles.n + 1;
+    for (size_t i = 0; i < s->roles.n; i++) {
+        s->roles.p[i]->restart.data = s;
+        uv_close((uv_handle_t *)&s->roles.p[i]->restart, on_timer_closed);
+    }
+    s->kill_timer.data = s;
+    uv_close((uv_handle_t *)&s->kill_timer, on_timer_closed);
+}
+
+static void on_pipe_closed(uv_handle_t *h) {
+    role *r = h->data;
+    r->pipe_open = false;
+    if (r->owner->stopping) close_all_when_done(r->owner);
+}
+
+static void close_pipe(role *r) {
+    if (r->pipe_open && !uv_is_closing((uv_handle_t *)&r->ready_pipe))
+        uv_close((uv_handle_t *)&r->ready_pipe, on_pipe_closed);
+}
+
+static void on_restart(uv_timer_t *t) {
+    role *r = t->data;
+    if (r->pipe_open) { /* its close is on its way */
+        uv_timer_start(t, on_restart, 10, 0);
+        return;
+    }
+    sp_err err;
+    if (!start(r, &err))
+        uv_timer_start(t, on_restart, (uint64_t)sp_restart_delay_ms(++r->failures), 0);
+}
+
+static void on_process_closed(uv_handle_t *h) {
+    role *r = h->data;
+    r->running = false;
+    if (r->owner->stopping) close_all_when_done(r->owner);
+}
+
+static void describe_exit(int64_t status, int sig, char out[64]) {
+    if (sig)
+        snprintf(out, 64, "killed by signal %d (%s)", sig, strsignal(sig));
+    else
+        snprintf(out, 64, "exit code %d", (int)status);
+}
+
+static void on_process_exit(uv_process_t *p, int64_t status, int sig) {
+    role *r = p->data;
+    sp_supervisor *s = r->owner;
+    char how[64];
+    describe_exit(status, sig, how);
+    r->ready = false;
+    r->exits++;
+    close_pipe(r);
+    uv_close((uv_handle_t *)p, on_process_closed);
+    if (s->stopping) return;
+    bool was_healthy = sp_clock_mono_ms() - r->started_ms >= HEALTHY_AFTER_MS;
+    r->failures = was_healthy ? 1 : r->failures + 1;
+    if (!r->ever_ready && r->exits >= HOPELESS_STARTS) {
+        sp_auto(sp_buf) tail = {0};
+        read_tail(r, &tail);
+        s->config.on_hopeless(s->config.ctx, r->spec.name, how, sp_buf_str(&tail));
+        return;
+    }
+    int64_t delay = sp_restart_delay_ms(r->failures);
+    s->config.on_exit(s->config.ctx, r->spec.name, how, delay);
+    uv_timer_start(&r->restart, on_restart, (uint64_t)delay, 0);
+}
+
+/* ---------- starting ---------- */
+
+static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf) {
+    (void)hint;
+    role *r = h->data;
+    *buf = uv_buf_init(r->read_buffer, sizeof r->read_buffer);
+}
+
+static void on_ready_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+    role *r = stream->data;
+    if (n > 0 && sp_str_starts((sp_str){buf->base, (size_t)n}, SP_STR("READY=1")) && !r->ready) {
+        bool first = !r->ever_ready;
+        r->ready = r->ever_ready = true;
+        sp_supervisor *s = r->owner;
+        s->config.on_ready(s->config.ctx, r->spec.name, first, sp_clock_mono_ms() - r->started_ms);
+    }
+    if (n < 0) close_pipe(r);
+}
+
+static char **environment(void) {
+    extern char **environ;
+    size_t n = 0;
+    while (environ[n]) n++;
+    char **env = sp_zalloc(n + 2, sizeof *env);
+    memcpy(env, environ, n * sizeof *env);
+    env[n] = (char *)(uintptr_t) "SAMPAN_READY_FD=3";
+    return env;
+}
+
+static bool start(role *r, sp_err *err) {
+    sp_supervisor *s = r->owner;
+    char self[PATH_MAX];
+    size_t self_size = sizeof self;
+    if (uv_exepath(self, &self_size) != 0)
+        return sp_fail(err, SP_INTERNAL, "cannot find our own program file");
+    int log = open_log(r);
+    if (log < 0) return sp_fail_errno(err, errno, "open the log of %s", r->spec.name);
+
+    char **args = sp_zalloc(r->spec.args.n + 3, sizeof *args);
+    args[0] = self;
+    args[1] = (char *)(uintptr_t)r->spec.name;
+    for (size_t i = 0; i < r->spec.args.n; i++) args[i + 2] = (char *)(uintptr_t)r->spec.args.p[i];
+    char **env = environment();
+    uv_pipe_init(s->loop, &r->ready_pipe, 0);
+    r->ready_pipe.data = r;
+    r->pipe_open = true;
+    uv_stdio_container_t stdio[] = {
+        {.flags = UV_IGNORE},
+        {.flags = UV_INHERIT_FD, .data.fd = log},
+        {.flags = UV_INHERIT_FD, .data.fd = log},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&r->ready_pipe},
+    };
+    uv_process_options_t options = {.file = self,
+                                    .args = args,
+                                    .env = env,
+                                    .stdio = stdio,
+                                    .stdio_count = SP_COUNT(stdio),
+                                    .exit_cb = on_process_exit};
+    r->process.data = r;
+    int rc = uv_spawn(s->loop, &r->process, &options);
+    close(log);
+    free(args);
+    free(env);
+    r->started_ms = sp_clock_mono_ms();
+    r->running = true; /* until the handle is closed, also when the start failed */
+    if (rc != 0) {
+        close_pipe(r);
+        uv_close((uv_handle_t *)&r->process, on_process_closed);
+        return sp_fail(err, SP_INTERNAL, "cannot start %s: %s", r->spec.name, uv_strerror(rc));
+    }
+    uv_read_start((uv_stream_t *)&r->ready_pipe, on_alloc, on_ready_bytes);
+    return true;
+}
+
+sp_supervisor *sp_supervisor_new(uv_loop_t *loop, const sp_supervisor_config *c) {
+    sp_supervisor *s = sp_zalloc(1, sizeof *s);
+    s->loop = loop;
+    s->config = *c;
+    uv_timer_init(loop, &s->kill_timer);
+    s->kill_timer.data = s;
+    return s;
+}
+
+bool sp_supervisor_add(sp_supervisor *s, sp_role_spec spec, sp_err *err) {
+    role *r = sp_zalloc(1, sizeof *r);
+    r->owner = s;
+    r->spec = spec;
+    uv_timer_init(s->loop, &r->restart);
+    r->restart.data = r;
+    sp_vec_push(&s->roles, r);
+    return start(r, err);
+}
+
+bool sp_supervisor_all_ready(const sp_supervisor *s) {
+    sp_vec_each(&s->roles, it) if (!(*it)->ready) return false;
+    return true;
+}
+
+static void on_kill(uv_timer_t *t) {
+    sp_supervisor *s = t->data;
+    sp_vec_each(&s->roles, it) if ((*it)->running) uv_process_kill(&(*it)->process, SIGKILL);
+}
+
+void sp_supervisor_stop(sp_supervisor *s, int64_t grace_ms, void (*done)(void *ctx)) {
+    s->stopping = true;
+    s->stopped = done;
+    for (size_t i = s->roles.n; i-- > 0;) {
+        role *r = s->roles.p[i];
+        uv_timer_stop(&r->restart);
+        if (r->running) uv_process_kill(&r->process, SIGTERM);
+    }
+    uv_timer_start(&s->kill_timer, on_kill, (uint64_t)grace_ms, 0);
+    close_all_when_done(s);
+}

@@ -1,0 +1,323 @@
+/* `sampan up`: everything on one machine. Checks what must hold, makes certificates and kubeconfigs
+ * on first start, runs every role as a child process and says what happens, one line each. */
+#include "cli/commands.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/flags.h"
+#include "base/role.h"
+#include "cli/pki.h"
+#include "cli/preflight.h"
+#include "cli/supervisor.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct up {
+    const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *log_level;
+    uint16_t api_port, gateway_port, agent_port;
+    bool verbose, stop_containers;
+    char node_name_buffer[HOST_NAME_MAX + 1], node_ip_buffer[46], dir_buffer[PATH_MAX];
+
+    sp_arena *arena;
+    uv_loop_t loop;
+    uv_signal_t sigint, sigterm;
+    sp_supervisor *supervisor;
+    int64_t began_ms;
+    bool said_ready, stopping;
+    int exit_code;
+} up;
+
+enum { STOP_GRACE_MS = 10000 };
+
+/* ---------- what the supervisor tells ---------- */
+
+static void on_ready(void *ctx, const char *role, bool first, int64_t took_ms) {
+    up *u = ctx;
+    printf("%-12s %s (%lld ms)\n", role, first ? "ready" : "ready again", (long long)took_ms);
+    if (!u->said_ready && sp_supervisor_all_ready(u->supervisor)) {
+        u->said_ready = true;
+        printf("sampan is ready: %lld ms, API https://%s:%u, export KUBECONFIG=%s/kubeconfig\n",
+               (long long)(sp_clock_mono_ms() - u->began_ms), u->bind, u->api_port, u->data_dir);
+        sp_role_ready();
+    }
+    fflush(stdout);
+}
+
+static void on_exit_of_role(void *ctx, const char *role, const char *how, int64_t restart_ms) {
+    const up *u = ctx;
+    printf("%-12s ended (%s); starting again in %lld ms; its log: %s/logs/%s.log\n", role, how,
+           (long long)restart_ms, u->data_dir, role);
+    fflush(stdout);
+}
+
+static void on_stopped(void *ctx) {
+    up *u = ctx;
+    u->supervisor = NULL;
+    uv_close((uv_handle_t *)&u->sigint, NULL);
+    uv_close((uv_handle_t *)&u->sigterm, NULL);
+}
+
+static void stop(up *u, int exit_code) {
+    if (u->stopping) return;
+    u->stopping = true;
+    u->exit_code = exit_code;
+    sp_supervisor_stop(u->supervisor, STOP_GRACE_MS, on_stopped);
+}
+
+static void on_hopeless(void *ctx, const char *role, const char *how, sp_str tail) {
+    up *u = ctx;
+    fprintf(stderr, "sampan up: %s does not start (%s). The end of its log:\n%.*s\n", role, how,
+            SP_ARG(tail));
+    stop(u, 1);
+}
+
+static void on_signal(uv_signal_t *s, int number) {
+    (void)number;
+    up *u = s->data;
+    if (u->stopping) return;
+    printf("stopping\n");
+    fflush(stdout);
+    stop(u, 0);
+}
+
+/* ---------- the roles and their arguments ---------- */
+
+static const char *in_dir(up *u, const char *name) {
+    return sp_arena_printf(u->arena, "%s/%s", u->data_dir, name).p;
+}
+
+static const char *number(up *u, unsigned n) {
+    return sp_arena_printf(u->arena, "%u", n).p;
+}
+
+static bool wants(const up *u, const char *role) {
+    for (sp_str part, rest = sp_str_z(u->roles); sp_str_cut(&rest, ',', &part);)
+        if (sp_str_eqz(sp_str_trim(part), role)) return true;
+    return false;
+}
+
+typedef SP_VEC(const char *) args;
+
+static void push_pairs(args *a, const char *const *pairs) {
+    for (; pairs[0]; pairs += 2) {
+        if (!pairs[1]) continue;
+        sp_vec_push(a, pairs[0]);
+        sp_vec_push(a, pairs[1]);
+    }
+}
+
+#define PAIRS(...) ((const char *const[]){__VA_ARGS__, NULL, NULL})
+
+static void apiserver_args(up *u, args *a) {
+    const char *tokens = in_dir(u, "tokens.csv");
+    push_pairs(a, PAIRS("--data-dir", in_dir(u, "apiserver"), "--bind-address", u->bind, "--port",
+                        number(u, u->api_port), "--tls-cert-file", in_dir(u, "pki/apiserver.crt"),
+                        "--tls-private-key-file", in_dir(u, "pki/apiserver.key"),
+                        "--client-ca-file", in_dir(u, "pki/ca.crt"), "--kubelet-client-certificate",
+                        in_dir(u, "pki/apiserver-kubelet-client.crt"), "--kubelet-client-key",
+                        in_dir(u, "pki/apiserver-kubelet-client.key")));
+    if (sp_file_exists(tokens)) push_pairs(a, PAIRS("--token-auth-file", tokens));
+}
+
+static void controllers_args(up *u, args *a) {
+    push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/controllers.kubeconfig")));
+}
+
+static void agent_args(up *u, args *a) {
+    push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/agent.kubeconfig"), "--node-name",
+                        u->node_name, "--node-ip", u->node_ip, "--data-dir", in_dir(u, "agent"),
+                        "--pod-cidr", u->pod_cidr, "--bridge", u->bridge, "--port",
+                        number(u, u->agent_port), "--tls-cert-file", in_dir(u, "pki/agent.crt"),
+                        "--tls-private-key-file", in_dir(u, "pki/agent.key"), "--client-ca-file",
+                        in_dir(u, "pki/ca.crt")));
+    if (u->stop_containers) sp_vec_push(a, "--stop-containers");
+}
+
+static void gateway_args(up *u, args *a) {
+    push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/gateway.kubeconfig"), "--http-port",
+                        number(u, u->gateway_port), "--node-address", u->node_ip));
+}
+
+static const struct {
+    const char *name;
+    void (*fill)(up *u, args *a);
+} role_table[] = {
+    {"apiserver", apiserver_args},
+    {"controllers", controllers_args},
+    {"agent", agent_args},
+    {"gateway", gateway_args},
+};
+
+static bool start_roles(up *u, sp_err *err) {
+    const sp_supervisor_config config = {
+        .log_dir = u->verbose ? NULL : in_dir(u, "logs"),
+        .on_ready = on_ready,
+        .on_exit = on_exit_of_role,
+        .on_hopeless = on_hopeless,
+        .ctx = u,
+    };
+    if (config.log_dir && !sp_mkdir_all(config.log_dir, 0750, err)) return false;
+    u->supervisor = sp_supervisor_new(&u->loop, &config);
+    for (size_t i = 0; i < SP_COUNT(role_table); i++) {
+        if (!wants(u, role_table[i].name)) continue;
+        args list = {0};
+        role_table[i].fill(u, &list);
+        push_pairs(&list, PAIRS("--log-level", u->log_level));
+        sp_role_spec spec = {.name = role_table[i].name};
+        spec.args.p = list.p, spec.args.n = list.n, spec.args.cap = list.cap;
+        if (!sp_supervisor_add(u->supervisor, spec, err)) return false;
+    }
+    return true;
+}
+
+/* ---------- before that ---------- */
+
+static bool check_roles(const up *u, sp_err *err) {
+    size_t known = 0;
+    for (sp_str part, rest = sp_str_z(u->roles); sp_str_cut(&rest, ',', &part);) {
+        bool found = false;
+        for (size_t i = 0; i < SP_COUNT(role_table); i++)
+            found = found || sp_str_eqz(sp_str_trim(part), role_table[i].name);
+        if (!found)
+            return sp_fail(
+                err, SP_INVALID,
+                "there is no role \"%.*s\"; the roles are apiserver, controllers, agent, gateway",
+                SP_ARG(part));
+        known++;
+    }
+    return known || sp_fail(err, SP_INVALID, "--roles names none");
+}
+
+/* In a child: the supervisor itself never touches keys and stays small. */
+static bool make_pki(const up *u, sp_err *err) {
+    const sp_pki_config config = {u->data_dir,
+                                  strcmp(u->bind, "0.0.0.0") == 0 ? "127.0.0.1" : u->bind,
+                                  u->api_port, u->node_name, u->node_ip};
+    pid_t pid = fork();
+    if (pid < 0) return sp_fail_errno(err, errno, "fork");
+    if (pid == 0) {
+        sp_err why = {0};
+        bool ok = sp_pki_ensure(&config, &why);
+        if (!ok) fprintf(stderr, "sampan up: %s\n", why.text);
+        _exit(ok ? 0 : 1);
+    }
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
+    return sp_fail(err, SP_INTERNAL, "the certificates in %s/pki could not be made", u->data_dir);
+}
+
+static void fill_defaults(up *u) {
+    if (!u->data_dir) {
+        const char *home = getenv("HOME");
+        if (geteuid() == 0 || !home)
+            u->data_dir = "/var/lib/sampan";
+        else
+            snprintf(u->dir_buffer, sizeof u->dir_buffer, "%s/.local/share/sampan", home),
+                u->data_dir = u->dir_buffer;
+    }
+    if (u->data_dir[0] != '/' && realpath(".", u->dir_buffer)) {
+        size_t n = strlen(u->dir_buffer);
+        snprintf(u->dir_buffer + n, sizeof u->dir_buffer - n, "/%s", u->data_dir);
+        u->data_dir = u->dir_buffer;
+    }
+    if (!u->node_name) {
+        gethostname(u->node_name_buffer, sizeof u->node_name_buffer - 1);
+        for (char *c = u->node_name_buffer; *c; c++)
+            if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
+        u->node_name = u->node_name_buffer;
+    }
+    if (!u->node_ip) {
+        sp_node_address(u->node_ip_buffer);
+        u->node_ip = u->node_ip_buffer;
+    }
+}
+
+static bool run(up *u, sp_err *err) {
+    const sp_preflight preflight = {u->data_dir, u->bind, u->api_port,
+                                    wants(u, "gateway") ? u->gateway_port : 0, wants(u, "agent")};
+    if (!check_roles(u, err) || !sp_preflight_run(&preflight, err) || !make_pki(u, err))
+        return false;
+    uv_loop_init(&u->loop);
+    uv_signal_init(&u->loop, &u->sigint);
+    uv_signal_init(&u->loop, &u->sigterm);
+    u->sigint.data = u->sigterm.data = u;
+    uv_signal_start(&u->sigint, on_signal, SIGINT);
+    uv_signal_start(&u->sigterm, on_signal, SIGTERM);
+    signal(SIGPIPE, SIG_IGN);
+    bool started = start_roles(u, err);
+    if (!started && u->supervisor)
+        stop(u, 1);
+    else if (!started)
+        on_stopped(u);
+    uv_run(&u->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&u->loop);
+    return started;
+}
+
+int sp_up_main(int argc, char **argv) {
+    up u = {.bind = "127.0.0.1",
+            .roles = "apiserver,controllers,agent,gateway",
+            .pod_cidr = "10.88.0.0/16",
+            .bridge = "sampan0",
+            .log_level = "info",
+            .api_port = 6443,
+            .gateway_port = 8080,
+            .agent_port = 10250};
+    const sp_flag flags[] = {
+        {"data-dir", 'd', SP_FLAG_STR, &u.data_dir, "DIR",
+         "where everything is kept (/var/lib/sampan)"},
+        {"api-port", 0, SP_FLAG_PORT, &u.api_port, "N", "port of the API server (6443)"},
+        {"gateway-port", 0, SP_FLAG_PORT, &u.gateway_port, "N",
+         "port on which Ingress and HTTPRoute rules answer (8080)"},
+        {"agent-port", 0, SP_FLAG_PORT, &u.agent_port, "N",
+         "port of the node agent, for logs (10250)"},
+        {"bind-address", 0, SP_FLAG_STR, &u.bind, "ADDR", "address of the API server (127.0.0.1)"},
+        {"node-name", 0, SP_FLAG_STR, &u.node_name, "NAME", "name of this node (the host name)"},
+        {"node-ip", 0, SP_FLAG_STR, &u.node_ip, "ADDR",
+         "address of this node (that of the default route)"},
+        {"pod-cidr", 0, SP_FLAG_STR, &u.pod_cidr, "CIDR", "addresses of pods (10.88.0.0/16)"},
+        {"bridge", 0, SP_FLAG_STR, &u.bridge, "NAME", "network bridge of pods (sampan0)"},
+        {"roles", 0, SP_FLAG_STR, &u.roles, "LIST",
+         "what to run (apiserver,controllers,agent,gateway)"},
+        {"stop-containers", 0, SP_FLAG_BOOL, &u.stop_containers, NULL,
+         "stop the containers too when stopping; otherwise they go on\nand are taken over by the "
+         "next start"},
+        {"verbose", 'v', SP_FLAG_BOOL, &u.verbose, NULL,
+         "logs to the terminal instead of DIR/logs"},
+        {"log-level", 0, SP_FLAG_STR, &u.log_level, "LEVEL", "debug, info, warn or error (info)"},
+    };
+    const sp_usage usage = {"sampan up",
+                            "[flags]",
+                            "Runs the whole platform on this machine: API server, controllers, "
+                            "node agent and gateway,\n"
+                            "each as a process of its own, watched over and started again when it "
+                            "ends. The first start\n"
+                            "makes certificates and DIR/kubeconfig. Ctrl-C stops it.",
+                            "  sampan up\n"
+                            "  sampan up --data-dir ./data --api-port 16443 --gateway-port 18080\n"
+                            "  export KUBECONFIG=/var/lib/sampan/kubeconfig; kubectl get nodes\n",
+                            flags,
+                            SP_COUNT(flags)};
+    int rc = sp_flags_parse(&usage, &argc, argv);
+    if (rc != SP_FLAGS_GO_ON) return rc;
+    if (argc > 1) {
+        fprintf(stderr, "sampan up: unexpected argument \"%s\"\n", argv[1]);
+        return 2;
+    }
+    u.began_ms = sp_clock_mono_ms();
+    u.arena = sp_arena_new();
+    fill_defaults(&u);
+    sp_err err = {0};
+    bool ok = run(&u, &err);
+    if (!ok) fprintf(stderr, "sampan up: %s\n", err.text);
+    sp_arena_free(u.arena);
+    return ok ? u.exit_code : 1;
+}
