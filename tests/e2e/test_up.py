@@ -1,0 +1,125 @@
+"""sampan up: starting, stopping, refusing to start, surviving crashes."""
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+
+import pytest
+
+from conftest import BINARY, IS_ROOT, PATIENCE, Sampan, needs_root, wait_until
+
+
+def refusal(s, *extra, env=None):
+    done = subprocess.run(s.up_args() + list(extra), capture_output=True, text=True, timeout=PATIENCE, env=env)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+def test_prints_a_line_per_role_and_ready_last(fresh):
+    fresh.start()
+    lines = fresh.output.read_text().splitlines()
+    assert lines[-1].startswith("sampan is ready")
+    for role in fresh.roles.split(","):
+        assert any(line.startswith(role) and "ready" in line for line in lines), lines
+    assert stat.S_IMODE(os.stat(fresh.kubeconfig).st_mode) == 0o600
+    assert fresh.kubectl("get", "namespaces", "-o", "name").out.split() == [
+        "namespace/default", "namespace/kube-node-lease", "namespace/kube-public", "namespace/kube-system"]
+    assert fresh.stop() == 0
+    assert not fresh.role_pids()
+
+
+def test_port_in_use_is_named_with_its_owner(fresh):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", fresh.api_port))
+        s.listen()
+        text = refusal(fresh)
+    assert f"port {fresh.api_port}" in text and "--api-port" in text and f"pid {os.getpid()}" in text
+
+
+def test_a_directory_of_a_newer_version_is_left_alone(fresh):
+    fresh.dir.mkdir()
+    (fresh.dir / "version").write_text("99\n")
+    text = refusal(fresh)
+    assert "newer Sampan" in text and "99" in text
+    assert os.listdir(fresh.dir / "pki") == [] if (fresh.dir / "pki").exists() else True
+
+
+def test_one_directory_one_sampan(fresh):
+    fresh.start()
+    other = Sampan(fresh.dir)
+    text = refusal(other)
+    assert "in use by another sampan" in text and str(fresh.process.pid) in text
+
+
+def test_unknown_role_and_flag(fresh):
+    assert "no role" in refusal(fresh, "--roles", "apiserver,dreams")
+    done = subprocess.run([BINARY, "up", "--dreams"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--dreams" in done.stderr
+
+
+@needs_root
+def test_missing_crun_is_said(fresh, workdir):
+    bare = workdir / "bare-path"
+    bare.mkdir(exist_ok=True)
+    text = refusal(fresh, env={"PATH": str(bare)})
+    assert "crun" in text and "apt-get install crun" in text
+
+
+@needs_root
+def test_missing_rights_are_said(fresh, workdir):
+    os.chmod(workdir, 0o777)
+    binary = workdir / "sampan"
+    shutil.copy(BINARY, binary)
+    args = [str(binary)] + fresh.up_args()[1:]
+    done = subprocess.run(args, capture_output=True, text=True, user=65534, group=65534, timeout=PATIENCE)
+    assert done.returncode != 0 and "needs root" in done.stderr
+
+
+def test_a_killed_role_comes_back_alone(fresh):
+    fresh.start()
+    fresh.kubectl("create", "configmap", "kept", "--from-literal=a=1")
+    for role in ("controllers", "gateway", "apiserver"):
+        before = fresh.role_pids()
+        os.kill(before[role], signal.SIGKILL)
+        after = wait_until(lambda: (lambda now: now if now.get(role, before[role]) != before[role] else None)(fresh.role_pids()),
+                           f"{role} starts again")
+        assert all(after[other] == before[other] for other in before if other != role)
+        wait_until(lambda: fresh.kubectl("get", "configmap", "kept", check=False).code == 0, "the API answers")
+    wait_until(lambda: fresh.output.read_text().count("ready again") >= 3, "all three report ready again")
+
+
+def test_kill_9_loses_nothing(fresh):
+    fresh.start()
+    names = [f"cm-{i}" for i in range(20)]
+    for name in names:
+        status, _ = fresh.api("POST", "/api/v1/namespaces/default/configmaps",
+                              {"metadata": {"name": name}, "data": {"value": name * 10}})
+        assert status == 201
+    before = fresh.get("configmaps")["items"]
+    fresh.kill()
+    fresh.start()
+    after = fresh.get("configmaps")["items"]
+    assert after == before and {c["metadata"]["name"] for c in after} >= set(names)
+
+
+@pytest.mark.parametrize("command", ["", "up", "apply", "get", "describe", "logs", "delete", "image", "apiserver",
+                                     "controllers", "agent", "gateway", "version", "completion", "api-resources"])
+def test_every_command_explains_itself(command):
+    done = subprocess.run([BINARY, *command.split(), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith(("Usage: sampan " + command, "Sampan "))
+    assert len(done.stdout.splitlines()) >= 4 and done.stderr == ""
+
+
+def test_tokens_authenticate(fresh):
+    fresh.dir.mkdir()
+    (fresh.dir / "tokens.csv").write_text('s3cret,alice,1000,"system:masters"\n')
+    fresh.start()
+    get = lambda token: fresh.api("GET", "/api/v1/namespaces", headers={"Authorization": f"Bearer {token}"}, anonymous=True)
+    assert get("s3cret")[0] == 200
+    status, body = get("wrong")
+    assert status == 401 and body["kind"] == "Status" and body["reason"] == "Unauthorized"
+    assert fresh.api("GET", "/api/v1/namespaces", anonymous=True)[0] == 401
+    assert fresh.api("GET", "/version", anonymous=True)[0] == 200
