@@ -149,7 +149,10 @@ static bool print_objects(get *g, sp_err *err) {
     } else if (sp_str_eqz(o, "yaml")) {
         sp_yaml_write(&b, doc);
     } else if (sp_str_starts(o, SP_STR("jsonpath="))) {
-        if (!sp_jsonpath_print(g->cli.arena, sp_str_from(o, strlen("jsonpath=")), doc, &b, err))
+        const sp_jsonpath_template *t;
+        if (!sp_jsonpath_template_compile(g->cli.arena, sp_str_from(o, strlen("jsonpath=")), &t,
+                                          err) ||
+            !sp_jsonpath_print(t, doc, true, &b, err))
             return false;
     } else {
         return sp_fail(err, SP_BAD_REQUEST,
