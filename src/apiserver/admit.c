@@ -167,6 +167,16 @@ static bool keeps_status_on_create(const sp_resource *row) {
     return !row->status_is_subresource || (!row->group[0] && strcmp(row->plural, "nodes") == 0);
 }
 
+/* A namespace lives until the namespace controller has emptied it and takes this finalizer off. */
+static void begin_namespace(sp_op *op, sp_json *obj) {
+    const sp_resource *row = op->served->row;
+    if (row->group[0] || strcmp(row->plural, "namespaces") != 0) return;
+    sp_json *list = sp_json_ensure_array(op->arena, sp_json_ensure_object(op->arena, obj, "spec"),
+                                         "finalizers");
+    if (!list->count) sp_json_push(list, sp_json_new_z(op->arena, "kubernetes"));
+    sp_json_set_z(op->arena, sp_json_ensure_object(op->arena, obj, "status"), "phase", "Active");
+}
+
 bool sp_admit_create(sp_op *op, sp_json *obj, sp_err *err) {
     if (!check_shape(op, obj, err)) return false;
     sp_json *meta = sp_json_ensure_object(op->arena, obj, "metadata");
@@ -178,6 +188,7 @@ bool sp_admit_create(sp_op *op, sp_json *obj, sp_err *err) {
     if (!sp_crd_allows_create(op, err)) return false;
     fill_metadata(op, meta);
     if (!keeps_status_on_create(op->served->row)) sp_json_remove(obj, "status");
+    begin_namespace(op, obj);
     return run_hooks(op, NULL, obj, err);
 }
 

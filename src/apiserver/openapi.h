@@ -7,7 +7,9 @@
 #include "apiserver/discovery.h"
 #include "base/blob.h"
 
-#define SP_OPENAPI_V2_TYPE "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+/* Clients ask for …v2@v1.0+protobuf; the answer has a dot there, because '@' is no part of a media
+ * type and their own parsers refuse it. */
+#define SP_OPENAPI_V2_TYPE "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 typedef struct sp_openapi sp_openapi;
 
