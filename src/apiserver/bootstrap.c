@@ -2,6 +2,8 @@
  * written here where `enforce` says so. */
 #include "apiserver/server.h"
 #include "base/log.h"
+#include "kube/gvrs.h"
+#include "kube/oam.h"
 
 #include <stdio.h>
 
@@ -33,7 +35,9 @@ static const struct boot {
 
 typedef struct boot_run {
     sp_apiserver *s;
-    size_t next; /* row of the table */
+    size_t next; /* row of the table, then of the OAM definitions */
+    sp_arena *arena;
+    sp_oam_objects oam;
     void (*done)(sp_apiserver *s);
 } boot_run;
 
@@ -77,13 +81,18 @@ static sp_op *new_op(boot_run *r, sp_served *v, const char *ns) {
     return op;
 }
 
-static void start_op(boot_run *r, const struct boot *b, sp_served *v) {
-    sp_op *op = new_op(r, v, b->ns);
+static sp_json *built_in(boot_run *r, const struct boot *b) {
     sp_json *obj;
     sp_err err;
     const char *address = r->s->config.advertise;
-    sp_str text = sp_arena_printf(op->arena, b->json, address, (unsigned)sp_apiserver_port(r->s));
-    sp_assert(sp_json_parse(op->arena, text, &obj, &err));
+    sp_str text = sp_arena_printf(r->arena, b->json, address, (unsigned)sp_apiserver_port(r->s));
+    sp_assert(sp_json_parse(r->arena, text, &obj, &err));
+    return obj;
+}
+
+static void start_op(boot_run *r, const struct boot *b, sp_served *v, const sp_json *object) {
+    sp_op *op = new_op(r, v, b->ns);
+    sp_json *obj = sp_json_clone(op->arena, object);
     sp_str name = sp_obj_name(obj);
     sp_str key = sp_object_key(op->arena, v, op->ns, name);
     bool exists = sp_store_get_latest(r->s->store, key) != NULL;
@@ -98,17 +107,35 @@ static void start_op(boot_run *r, const struct boot *b, sp_served *v) {
     }
 }
 
+static struct boot definition_row(const sp_json *definition) {
+    bool trait = sp_str_eqz(sp_obj_kind(definition), "TraitDefinition");
+    const sp_gvr *g = trait ? &sp_gvr_traitdefinitions : &sp_gvr_workloaddefinitions;
+    return (struct boot){g->group, g->version, g->plural, "", false, NULL};
+}
+
+/* False when there is nothing more to do. */
+static bool next_object(boot_run *r, struct boot *ret, const sp_json **ret_object) {
+    size_t i = r->next++;
+    if (i >= SP_COUNT(table) + r->oam.n) return false;
+    *ret = i < SP_COUNT(table) ? table[i] : definition_row(r->oam.p[i - SP_COUNT(table)]);
+    *ret_object = i < SP_COUNT(table) ? built_in(r, ret) : r->oam.p[i - SP_COUNT(table)];
+    return true;
+}
+
 static void step(boot_run *r) {
     sp_apiserver *s = r->s;
-    while (r->next < SP_COUNT(table)) {
-        const struct boot *b = &table[r->next++];
-        sp_served *v = sp_registry_served(s->registry, sp_str_z(b->group), sp_str_z(b->version),
-                                          sp_str_z(b->plural));
+    struct boot b;
+    const sp_json *object;
+    while (next_object(r, &b, &object)) {
+        sp_served *v = sp_registry_served(s->registry, sp_str_z(b.group), sp_str_z(b.version),
+                                          sp_str_z(b.plural));
         if (!v) continue;
-        start_op(r, b, v);
+        start_op(r, &b, v, object);
         return;
     }
     void (*done)(sp_apiserver *) = r->done;
+    sp_vec_free(&r->oam);
+    sp_arena_free(r->arena);
     free(r);
     done(s);
 }
@@ -117,5 +144,7 @@ void sp_bootstrap_start(sp_apiserver *s, void (*done)(sp_apiserver *s)) {
     boot_run *r = sp_zalloc(1, sizeof *r);
     r->s = s;
     r->done = done;
+    r->arena = sp_arena_new();
+    sp_oam_builtin(r->arena, &r->oam);
     step(r);
 }

@@ -4,7 +4,7 @@
 #include "kube/gvrs.h"
 #include "kube/oam_model.h"
 
-/* --- checking --- */
+/* --- checking: what the schemas of these kinds cannot say --- */
 
 static void check_volumes(const sp_json *container, sp_str path, sp_causes *causes) {
     size_t i = 0;
@@ -33,18 +33,11 @@ static void check_config(const sp_json *container, sp_str path, sp_causes *cause
 }
 
 static void check_containers(const sp_json *list, sp_str path, sp_causes *causes) {
-    if (!list || !list->first)
+    if (list && !list->first)
         sp_causes_add(causes, "FieldValueRequired", path, "Required value: at least one container");
     size_t i = 0;
     sp_json_each(list, it) {
         sp_str at = sp_arena_printf(causes->arena, "%.*s[%zu]", SP_ARG(path), i++);
-        for (size_t k = 0; k < 2; k++) {
-            const char *field = k ? "image" : "name";
-            if (!sp_json_get_z(it, field)[0])
-                sp_causes_add(causes, "FieldValueRequired",
-                              sp_arena_printf(causes->arena, "%.*s.%s", SP_ARG(at), field),
-                              "Required value");
-        }
         check_volumes(it, at, causes);
         check_config(it, at, causes);
     }

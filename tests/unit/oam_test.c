@@ -321,7 +321,6 @@ static void components_are_checked(void **state) {
               "core.oam.dev/v1alpha2, kind: ContainerizedWorkload, spec: {containers: [{name: a, "
               "config: [{path: x}]}]}}, parameters: [{name: p, type: int, fieldPaths: ['a..b']}, "
               "{name: p}]}}"),
-        "spec.workload.spec.containers[0].image: Required value\n"
         "spec.workload.spec.containers[0].config[0].path: Invalid value: \"x\": must be the "
         "absolute "
         "path of a file\n"

@@ -4,6 +4,7 @@
  * accepted beside the specification's: `name` for componentName, `appliesTo` for
  * appliesToWorkloads, any scalar as parameter value. Custom resources upstream, so without protobuf
  * numbers. */
+#include "kube/oam.h"
 #include "apiserver/types/types.h"
 
 /* --- shared by all --- */
@@ -258,47 +259,68 @@ TYPE(oam_config, "ApplicationConfiguration",
 
 /* --- rows: each kind twice, the second an alias --- */
 
+/* The rules between fields and objects: kube/oam. */
+bool sp_validate_oam(sp_admit *a, sp_err *err) {
+    (void)err;
+    if (a->subresource.n) return true;
+    const sp_oam_lookup lookup = {a->lookup_ctx, a->lookup, a->lookup_each};
+    const sp_json *workload = sp_json_dig(a->obj, "spec", "workload", NULL);
+    const sp_schema *schema = sp_builtin_schema(
+        NULL, sp_json_str(sp_json_get(workload, "apiVersion")), sp_obj_kind(workload));
+    if (workload && schema) {
+        sp_json *copy = sp_json_clone(a->arena, workload);
+        sp_schema_default(a->arena, schema, copy);
+        sp_schema_prune(schema, copy, SP_STR("spec.workload"), a->causes);
+        sp_schema_validate(schema, copy, SP_STR("spec.workload"), a->causes);
+    }
+    sp_oam_admit(a->obj, &lookup, a->causes, a->warnings);
+    return true;
+}
+
 #define OAM_STORED .group = "core.oam.dev", .version = "v1alpha2", .counts_generation = true
 #define OAM_ALIAS(id)                                                          \
     .group = "core.oam.dev", .version = "v1alpha1", .counts_generation = true, \
     .storage = &sp_row_##id
 
-#define OAM_CONFIG_ROW                                                             \
-    .plural = "applicationconfigurations", .singular = "applicationconfiguration", \
-    .kind = "ApplicationConfiguration", .short_names = NAMES("appconfig"),         \
-    .categories = NAMES("oam"), .namespaced = true, .schema = T(oam_config),       \
-    .subresources = SP_SUB_STATUS, .status_is_subresource = true
+#define OAM_CONFIG_ROW                                                                 \
+    .validate = sp_validate_oam, .plural = "applicationconfigurations",                \
+    .singular = "applicationconfiguration", .kind = "ApplicationConfiguration",        \
+    .short_names = NAMES("appconfig"), .categories = NAMES("oam"), .namespaced = true, \
+    .schema = T(oam_config), .subresources = SP_SUB_STATUS, .status_is_subresource = true
 ROW(oam_config, OAM_STORED, OAM_CONFIG_ROW);
 ROW(oam_config_v1alpha1, OAM_ALIAS(oam_config), OAM_CONFIG_ROW);
 
-#define OAM_COMPONENT_ROW                                                                     \
-    .plural = "components", .singular = "component", .kind = "Component",                     \
-    .short_names = NAMES("comp"), .categories = NAMES("oam"), .namespaced = true,             \
-    .schema = T(oam_component), .subresources = SP_SUB_STATUS, .status_is_subresource = true, \
-    COLUMNS(SP_COLUMN_NAME,                                                                   \
-            PATH_COLUMN("Workload-Kind", "Kind of the workload.", ".spec.workload.kind"),     \
+#define OAM_COMPONENT_ROW                                                                 \
+    .validate = sp_validate_oam, .plural = "components", .singular = "component",         \
+    .kind = "Component", .short_names = NAMES("comp"), .categories = NAMES("oam"),        \
+    .namespaced = true, .schema = T(oam_component), .subresources = SP_SUB_STATUS,        \
+    .status_is_subresource = true,                                                        \
+    COLUMNS(SP_COLUMN_NAME,                                                               \
+            PATH_COLUMN("Workload-Kind", "Kind of the workload.", ".spec.workload.kind"), \
             SP_COLUMN_AGE)
 ROW(oam_component, OAM_STORED, OAM_COMPONENT_ROW);
 ROW(oam_component_v1alpha1, OAM_ALIAS(oam_component), OAM_COMPONENT_ROW);
 
-#define OAM_WORKLOAD_DEFINITION_ROW                                                             \
-    .plural = "workloaddefinitions", .singular = "workloaddefinition",                          \
-    .kind = "WorkloadDefinition", .short_names = NAMES("workload"), .categories = NAMES("oam"), \
-    .schema = T(oam_workload_definition),                                                       \
-    COLUMNS(SP_COLUMN_NAME, SP_COLUMN_AGE,                                                      \
-            WIDE_PATH("Definition-Name", "Its kind.", ".spec.definitionRef.name"),              \
+#define OAM_WORKLOAD_DEFINITION_ROW                                                \
+    .validate = sp_validate_oam, .plural = "workloaddefinitions",                  \
+    .singular = "workloaddefinition", .kind = "WorkloadDefinition",                \
+    .short_names = NAMES("workload"), .categories = NAMES("oam"),                  \
+    .schema = T(oam_workload_definition),                                          \
+    COLUMNS(SP_COLUMN_NAME, SP_COLUMN_AGE,                                         \
+            WIDE_PATH("Definition-Name", "Its kind.", ".spec.definitionRef.name"), \
             WIDE_CELL("Description", "What it is for.", sp_cell_oam_description))
 ROW(oam_workload_definition, OAM_STORED, OAM_WORKLOAD_DEFINITION_ROW);
 ROW(oam_workload_definition_v1alpha1, OAM_ALIAS(oam_workload_definition),
     OAM_WORKLOAD_DEFINITION_ROW);
 
-#define OAM_TRAIT_DEFINITION_ROW                                                                  \
-    .plural = "traitdefinitions", .singular = "traitdefinition", .kind = "TraitDefinition",       \
-    .short_names = NAMES("trait"), .categories = NAMES("oam"), .schema = T(oam_trait_definition), \
-    COLUMNS(SP_COLUMN_NAME, SP_COLUMN_AGE,                                                        \
-            WIDE_PATH("Definition-Name", "Its kind.", ".spec.definitionRef.name"),                \
-            WIDE_CELL("Applies-To", "Workloads it fits.", sp_cell_oam_applies_to),                \
-            WIDE_CELL("Conflicts-With", "Traits it excludes.", sp_cell_oam_conflicts_with),       \
+#define OAM_TRAIT_DEFINITION_ROW                                                              \
+    .validate = sp_validate_oam, .plural = "traitdefinitions", .singular = "traitdefinition", \
+    .kind = "TraitDefinition", .short_names = NAMES("trait"), .categories = NAMES("oam"),     \
+    .schema = T(oam_trait_definition),                                                        \
+    COLUMNS(SP_COLUMN_NAME, SP_COLUMN_AGE,                                                    \
+            WIDE_PATH("Definition-Name", "Its kind.", ".spec.definitionRef.name"),            \
+            WIDE_CELL("Applies-To", "Workloads it fits.", sp_cell_oam_applies_to),            \
+            WIDE_CELL("Conflicts-With", "Traits it excludes.", sp_cell_oam_conflicts_with),   \
             WIDE_CELL("Description", "What it is for.", sp_cell_oam_description))
 ROW(oam_trait_definition, OAM_STORED, OAM_TRAIT_DEFINITION_ROW);
 ROW(oam_trait_definition_v1alpha1, OAM_ALIAS(oam_trait_definition), OAM_TRAIT_DEFINITION_ROW);

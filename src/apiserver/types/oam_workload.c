@@ -305,10 +305,11 @@ ALIBABA(security_policy_alibaba, "app.alibaba.com", SECURITY_POLICY_ROW,
 ALIBABA(security_policy_aliaba, "app.aliaba.com", SECURITY_POLICY_ROW,
         .storage = &sp_row_security_policy);
 
-#define CRON_HPA_ROW                                                                       \
-    .plural = "cronhpas", .singular = "cronhpa", .kind = "CronHPA", .schema = T(cron_hpa), \
-    COLUMNS(SP_COLUMN_NAME,                                                                \
-            PATH_COLUMN("Timezone", "Time zone of the schedule.", ".spec.timezone"),       \
+#define CRON_HPA_ROW                                                                             \
+    .validate = sp_validate_oam, .plural = "cronhpas", .singular = "cronhpa", .kind = "CronHPA", \
+    .schema = T(cron_hpa),                                                                       \
+    COLUMNS(SP_COLUMN_NAME,                                                                      \
+            PATH_COLUMN("Timezone", "Time zone of the schedule.", ".spec.timezone"),             \
             SP_COLUMN_AGE)
 ALIBABA(cron_hpa, "app.alibabacloud.com", CRON_HPA_ROW);
 ALIBABA(cron_hpa_alibaba, "app.alibaba.com", CRON_HPA_ROW, .storage = &sp_row_cron_hpa);

@@ -146,6 +146,9 @@ extern const sp_schema sp_schema_gateway_class, sp_schema_gateway, sp_schema_htt
 /* oam.c */
 extern const sp_schema sp_schema_oam_ref, sp_schema_oam_status;
 
+/* oam.c: what a schema cannot say about an OAM kind. */
+bool sp_validate_oam(sp_admit *a, sp_err *err);
+
 /* --- rows --- */
 /* Columns of text: always shown, or with -o wide. */
 #define CELL_COLUMN(name_, text, cell_) \
