@@ -145,11 +145,18 @@ static sp_blob *with_revision(sp_str bytes, size_t rev_at, uint64_t rev) {
     return b;
 }
 
-/* What the answer shows when nothing (or not obj) is stored. */
+/* What the answer shows when nothing (or not obj) is stored; without a revision if rev is 0. */
 static void show(sp_op *op, const sp_json *obj, uint64_t rev) {
+    static const sp_str before = SP_STR_INIT(",\"resourceVersion\":\"");
     sp_auto(sp_buf) b = {0};
     size_t rev_at;
     sp_encode_object(&b, op->served->head, obj, &rev_at);
+    if (!rev) { /* every object has a name, so the field is never the first */
+        size_t from = rev_at - before.n, to = rev_at + 1;
+        memmove(b.p + from, b.p + to, b.n - to);
+        b.n -= to - from;
+        rev_at = b.n;
+    }
     op->bytes = sp_blob_unref(op->bytes);
     op->bytes = with_revision(sp_buf_str(&b), rev_at, rev);
 }
