@@ -40,7 +40,7 @@ static bool build_schema(sp_arena *a, const sp_json *version, size_t index, cons
         return sp_fail_field(err, SP_INVALID, at, "schemas are required");
     if (!sp_schema_from_json(a, openapi, &s, err)) {
         char field[sizeof err->field];
-        snprintf(field, sizeof field, "%s%s%.80s", at, err->field[0] ? "." : "", err->field);
+        snprintf(field, sizeof field, "spec.versions[%zu].schema.%.100s", index, err->field);
         snprintf(err->field, sizeof err->field, "%s", field);
         return false;
     }
