@@ -13,7 +13,7 @@
 static const struct boot {
     const char *group, *version, *plural, *ns;
     bool enforce;
-    const char *json; /* %1$s: the address, %2$u: the port of this server */
+    const char *json; /* @A: the address, @P: the port of this server */
 } table[] = {
     {"", "v1", "namespaces", "", false, NAMESPACE("default")},
     {"", "v1", "namespaces", "", false, NAMESPACE("kube-system")},
@@ -25,11 +25,11 @@ static const struct boot {
      "\"component\":\"apiserver\",\"provider\":\"kubernetes\"}},\"spec\":{\"clusterIP\":\"10.96.0."
      "1\","
      "\"type\":\"ClusterIP\",\"ports\":[{\"name\":\"https\",\"port\":443,\"protocol\":\"TCP\","
-     "\"targetPort\":%2$u}]}}"},
+     "\"targetPort\":@P}]}}"},
     {"", "v1", "endpoints", "default", true,
      "{\"apiVersion\":\"v1\",\"kind\":\"Endpoints\",\"metadata\":{\"name\":\"kubernetes\"},"
      "\"subsets\":["
-     "{\"addresses\":[{\"ip\":\"%1$s\"}],\"ports\":[{\"name\":\"https\",\"port\":%2$u,"
+     "{\"addresses\":[{\"ip\":\"@A\"}],\"ports\":[{\"name\":\"https\",\"port\":@P,"
      "\"protocol\":\"TCP\"}]}]}"},
 };
 
@@ -88,6 +88,20 @@ static sp_json *built_in(boot_run *r, const struct boot *b) {
     sp_str text = sp_arena_printf(r->arena, b->json, address, (unsigned)sp_apiserver_port(r->s));
     sp_assert(sp_json_parse(r->arena, text, &obj, &err));
     return obj;
+}
+
+static sp_str fill_in(sp_apiserver *s, sp_arena *a, sp_str text) {
+    sp_auto(sp_buf) b = {0};
+    for (ptrdiff_t at; (at = sp_str_chr(text, '@')) >= 0;) {
+        sp_buf_add(&b, sp_str_sub(text, 0, (size_t)at));
+        if (text.p[at + 1] == 'A')
+            sp_buf_addz(&b, s->config.advertise);
+        else
+            sp_buf_u64(&b, sp_apiserver_port(s));
+        text = sp_str_from(text, (size_t)at + 2);
+    }
+    sp_buf_add(&b, text);
+    return sp_arena_str(a, sp_buf_str(&b));
 }
 
 static void start_op(boot_run *r, const struct boot *b, sp_served *v, const sp_json *object) {
