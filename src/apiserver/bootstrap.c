@@ -81,15 +81,6 @@ static sp_op *new_op(boot_run *r, sp_served *v, const char *ns) {
     return op;
 }
 
-static sp_json *built_in(boot_run *r, const struct boot *b) {
-    sp_json *obj;
-    sp_err err;
-    const char *address = r->s->config.advertise;
-    sp_str text = sp_arena_printf(r->arena, b->json, address, (unsigned)sp_apiserver_port(r->s));
-    sp_assert(sp_json_parse(r->arena, text, &obj, &err));
-    return obj;
-}
-
 static sp_str fill_in(sp_apiserver *s, sp_arena *a, sp_str text) {
     sp_auto(sp_buf) b = {0};
     for (ptrdiff_t at; (at = sp_str_chr(text, '@')) >= 0;) {
@@ -102,6 +93,13 @@ static sp_str fill_in(sp_apiserver *s, sp_arena *a, sp_str text) {
     }
     sp_buf_add(&b, text);
     return sp_arena_str(a, sp_buf_str(&b));
+}
+
+static sp_json *built_in(boot_run *r, const struct boot *b) {
+    sp_json *obj;
+    sp_err err;
+    sp_assert(sp_json_parse(r->arena, fill_in(r->s, r->arena, sp_str_z(b->json)), &obj, &err));
+    return obj;
 }
 
 static void start_op(boot_run *r, const struct boot *b, sp_served *v, const sp_json *object) {
