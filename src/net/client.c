@@ -98,6 +98,12 @@ void sp_http_call_cancel(sp_http_call *call) {
     finish(call);
 }
 
+void sp_http_call_pause(sp_http_call *call, bool paused) {
+    if (call->finished || call->paused == paused) return;
+    call->paused = paused;
+    if (call->conn) call->conn->proto->pause(call->conn, call);
+}
+
 static void too_late(void *ctx) {
     sp_http_call *call = ctx;
     call->timer = NULL;
@@ -278,6 +284,7 @@ static void pump(sp_task *task) {
         call->conn = c;
         sp_conn_deadline(c->io, 0);
         c->proto->start(c, call);
+        if (call->paused && call->conn) c->proto->pause(c, call);
     }
     size_t want = client->tls && !client->knows_h1 ? SP_MIN(left, 1) : left;
     while (client->connecting < want && client->n_conns < MAX_CONNS) open_conn(client);

@@ -39,6 +39,9 @@ typedef struct sp_http_call_params {
 } sp_http_call_params;
 
 sp_http_call *sp_http_call_start(sp_http_client *c, const sp_http_call_params *p);
+/* Takes no more bytes for a while (what is on its way, up to 1 MiB with HTTP/2, still comes), so
+ * that the server is held back. */
+void sp_http_call_pause(sp_http_call *call, bool paused);
 void sp_http_call_cancel(sp_http_call *call); /* done is not called any more */
 
 /* The whole answer at once (up to max_bytes, 0 = 64 MiB). reply is lent; NULL when err is set. */

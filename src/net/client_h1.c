@@ -68,6 +68,10 @@ static void h1_cancel(cli_conn *c, sp_http_call *call) {
     cli_conn_close(c, NULL);
 }
 
+static void h1_pause(cli_conn *c, sp_http_call *call) {
+    if (((h1 *)c->state)->call == call) sp_conn_pause(c->io, call->paused);
+}
+
 static void h1_fill(cli_conn *c) {
     (void)c; /* the request was queued whole */
 }
@@ -82,6 +86,7 @@ static void complete(cli_conn *c) {
     h1 *h = c->state;
     sp_http_call *call = h->call;
     h->call = NULL;
+    sp_conn_pause(c->io, false);
     h->in_body = false;
     h->scan = (sp_h1_scan){0};
     if (!h->head.keep_alive || sp_conn_pending(c->io) > 0) c->no_more = true;
@@ -172,6 +177,7 @@ const cli_proto cli_h1 = {
     .open = h1_open,
     .start = h1_start,
     .cancel = h1_cancel,
+    .pause = h1_pause,
     .has_room = h1_has_room,
     .data = h1_data,
     .fill = h1_fill,

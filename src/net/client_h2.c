@@ -66,6 +66,13 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
     (void)flags, (void)ctx;
     sp_http_call *call = call_of(session, id);
     if (call && call->p.data) call->p.data(call->p.ctx, (sp_str){(const char *)p, n});
+    call = call_of(session, id); /* it may be gone now */
+    if (call && call->paused) {  /* its own window stays closed, that of the others opens */
+        call->held += n;
+        nghttp2_session_consume_connection(session, n);
+    } else {
+        nghttp2_session_consume(session, id, n);
+    }
     return 0;
 }
 
@@ -173,7 +180,7 @@ static void h2_start(cli_conn *c, sp_http_call *call) {
     call->stream = id;
     call->status = 0;
     call->headers.n = 0;
-    call->field_bytes = 0;
+    call->field_bytes = call->held = 0;
     sp_conn_wake(c->io);
 }
 
@@ -181,6 +188,14 @@ static void h2_cancel(cli_conn *c, sp_http_call *call) {
     h2 *h = c->state;
     nghttp2_session_set_stream_user_data(h->session, call->stream, NULL);
     nghttp2_submit_rst_stream(h->session, 0, call->stream, NGHTTP2_CANCEL);
+    sp_conn_wake(c->io);
+}
+
+static void h2_pause(cli_conn *c, sp_http_call *call) {
+    h2 *h = c->state;
+    if (call->paused) return;
+    nghttp2_session_consume_stream(h->session, call->stream, call->held);
+    call->held = 0;
     sp_conn_wake(c->io);
 }
 
@@ -209,6 +224,7 @@ static void h2_open(cli_conn *c) {
     nghttp2_option *option;
     nghttp2_option_new(&option);
     nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_no_auto_window_update(option, 1);
     int rc = nghttp2_session_client_new2(&h->session, callbacks(), c, option);
     nghttp2_option_del(option);
     sp_assert(rc == 0);
@@ -264,6 +280,7 @@ const cli_proto cli_h2 = {
     .open = h2_open,
     .start = h2_start,
     .cancel = h2_cancel,
+    .pause = h2_pause,
     .has_room = h2_has_room,
     .data = h2_data,
     .fill = h2_fill,

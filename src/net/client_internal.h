@@ -16,6 +16,7 @@ typedef struct cli_proto {
     void (*open)(cli_conn *c);
     void (*start)(cli_conn *c, sp_http_call *call);
     void (*cancel)(cli_conn *c, sp_http_call *call); /* the call is forgotten */
+    void (*pause)(cli_conn *c, sp_http_call *call);  /* call->paused has changed */
     bool (*has_room)(const cli_conn *c);
     void (*data)(cli_conn *c, char *p, size_t n);
     void (*fill)(cli_conn *c);
@@ -53,10 +54,11 @@ struct sp_http_call {
     int status;          /* HTTP/2 */
     sp_headers headers;  /* HTTP/2, of the answer */
     size_t field_bytes;
+    size_t held;              /* HTTP/2: received while paused, the window not given back */
     bool sent;                /* a byte of it may have reached the server */
     bool answered;            /* a byte of the answer is here */
     bool head_seen, complete; /* HTTP/2 */
-    bool retried, finished;
+    bool paused, retried, finished;
 };
 
 struct sp_http_client {

@@ -9,7 +9,8 @@
 
 #include "net/tls_io.h"
 
-#include <stdio.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 enum {
     READ_SIZE = 64 * 1024,
@@ -19,6 +20,8 @@ enum {
     DRAIN_MS = 30000,
     LINGER_MS = 2000,
     KEEPALIVE_S = 30,
+    KEEPALIVE_INTERVAL_S = 10,
+    KEEPALIVE_PROBES = 3,
 };
 
 enum state { CONNECTING, HANDSHAKE, OPEN, DRAINING, LINGERING, CLOSED };
@@ -423,9 +426,19 @@ static sp_conn *conn_new(uv_loop_t *loop, const sp_conn_events *ev, void *ctx) {
     return c;
 }
 
+/* A peer that vanished without a word is noticed within a minute, even when nothing is sent. */
+static void watch_peer(sp_conn *c) {
+    uv_os_fd_t fd;
+    int interval = KEEPALIVE_INTERVAL_S, probes = KEEPALIVE_PROBES;
+    uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
+    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0) return;
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
 static void established(sp_conn *c) {
     uv_tcp_nodelay(&c->tcp, 1);
-    uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
+    watch_peer(c);
     c->state = c->tls ? HANDSHAKE : OPEN;
     start_reading(c);
 }

@@ -43,6 +43,7 @@ void srv_conn_finish(srv_conn *c) {
 
 static void copy_peer(srv_who *w, const sp_tls_peer *p) {
     if (!p) return;
+    w->arena = sp_arena_new();
     w->peer = SP_NEW(w->arena, sp_tls_peer);
     w->peer->common_name = sp_arena_str(w->arena, p->common_name);
     size_t n = p->organizations.n;
@@ -53,12 +54,9 @@ static void copy_peer(srv_who *w, const sp_tls_peer *p) {
 }
 
 static void make_who(srv_conn *c) {
-    char remote[80];
-    sp_conn_remote(c->io, remote, sizeof remote);
     srv_who *w = c->who = sp_zalloc(1, sizeof *w);
     w->refs = 1;
-    w->arena = sp_arena_new();
-    w->remote = sp_arena_str(w->arena, sp_str_z(remote));
+    sp_conn_remote(c->io, w->remote, sizeof w->remote);
 }
 
 static void speak(srv_conn *c, const srv_proto *proto) {

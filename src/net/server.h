@@ -54,6 +54,11 @@ void sp_http_write(sp_http_res *r, sp_str bytes);    /* copied; flushed at the e
 void sp_http_write_blob(sp_http_res *r, sp_blob *b); /* referenced */
 void sp_http_end(sp_http_res *r);
 size_t sp_http_pending(const sp_http_res *r); /* bytes accepted but not yet sent */
+/* For long answers: fn is called, at the end of a turn, when less than SP_HTTP_LOW bytes are
+ * pending and something was sent since (and once soon after this call); write more then, or do
+ * nothing. */
+enum { SP_HTTP_LOW = 128 * 1024 };
+void sp_http_on_drain(sp_http_res *r, void (*fn)(void *ctx), void *ctx);
 /* Called once, when the client went away before the end, or after the end. r is invalid after it
  * returns. Until then r and req stay valid, even if the client is gone (writes are then ignored).
  */

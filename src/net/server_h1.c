@@ -16,7 +16,8 @@ typedef struct h1 {
     enum phase phase;
     sp_http_res *res; /* from the head on */
     int minor;
-    bool keep_alive; /* after this answer */
+    uint64_t body_since; /* ms, of the loop */
+    bool keep_alive;     /* after this answer */
     bool draining, busy, failed;
 } h1;
 
@@ -91,6 +92,7 @@ static bool take_head(srv_conn *c, sp_str *in) {
     *in = sp_str_from(*in, n);
     h->scan = (sp_h1_scan){0};
     h->phase = BODY;
+    h->body_since = uv_now(c->server->loop);
     return true;
 }
 
@@ -131,9 +133,14 @@ static void understand(srv_conn *c, sp_str *in) {
 static void next_deadline(srv_conn *c) {
     const h1 *h = c->state;
     const sp_http_server_config *config = &c->server->config;
+    uint64_t now = uv_now(c->server->loop);
     if (h->phase == ANSWER) return;
-    bool idle = h->phase == HEAD && h->in.n == 0;
-    sp_conn_deadline(c->io, idle ? config->idle_timeout_ms : config->header_timeout_ms);
+    if (h->phase == BODY) { /* a second more for each KiB that has come */
+        uint64_t until = h->body_since + config->header_timeout_ms + h->res->body.n;
+        sp_conn_deadline(c->io, until > now ? until - now : 1);
+        return;
+    }
+    sp_conn_deadline(c->io, h->in.n ? config->header_timeout_ms : config->idle_timeout_ms);
 }
 
 static void h1_data(srv_conn *c, char *p, size_t n) {
@@ -159,7 +166,7 @@ static void h1_data(srv_conn *c, char *p, size_t n) {
         sp_buf_drop(&h->in, h->in.n - in.n);
     if (h->in.n == 0) sp_buf_free(&h->in);
     if (h->in.n > KEEP_MAX + SP_H1_MAX_HEAD) sp_conn_pause(c->io, true);
-    /* A slow head does not win time by trickling; a body does. */
+    /* A slow head does not win time by trickling. */
     if (before != HEAD || h->phase != HEAD || fresh) next_deadline(c);
 }
 
@@ -240,20 +247,16 @@ static void h1_fill(srv_conn *c) {
     while (h->res && h->phase == ANSWER && out->bytes < SP_CONN_WINDOW) {
         sp_http_res *r = h->res;
         if (r->out.bytes) sp_outq_move(out, &r->out, SP_MIN(r->out.bytes, (size_t)SP_CONN_WINDOW));
+        srv_res_moved(r);
         if (r->out.bytes) continue;
         if (r->phase != RES_ENDED) break;
         bool keep = h->keep_alive && !h->draining;
-        if (!keep) {
-            srv_conn_finish(c);
-            return;
-        }
-        answered(c);
-        if (h->failed) {
+        if (keep) answered(c);
+        if (!keep || h->failed) {
             srv_conn_finish(c);
             return;
         }
     }
-    /* While a refusal waits nothing else is said. */
 }
 
 static size_t h1_pending(const sp_http_res *r) {

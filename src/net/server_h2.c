@@ -189,6 +189,7 @@ static int send_data(nghttp2_session *session, nghttp2_frame *f, const uint8_t *
     if (out->bytes >= SP_CONN_WINDOW) return NGHTTP2_ERR_WOULDBLOCK;
     sp_outq_add(out, (sp_str){(const char *)framehd, 9});
     sp_outq_move(out, &r->out, n);
+    srv_res_moved(r);
     return 0;
 }
 

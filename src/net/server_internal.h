@@ -13,9 +13,9 @@ typedef struct srv_conn srv_conn;
 /* Who is on the other side; outlives the connection as long as a request refers to it. */
 typedef struct srv_who {
     unsigned refs;
-    sp_arena *arena;
+    sp_arena *arena;   /* of the peer */
     sp_tls_peer *peer; /* NULL: not known by certificate */
-    sp_str remote;
+    char remote[64];
 } srv_who;
 
 typedef struct srv_proto {
@@ -79,7 +79,9 @@ struct sp_http_res {
     int status;   /* of the answer */
     void (*on_close)(void *ctx);
     void *close_ctx;
-    sp_task release;
+    void (*on_drain)(void *ctx);
+    void *drain_ctx;
+    sp_task release, drained;
     sp_list link;   /* HTTP/2: among the answers of the connection */
     int32_t stream; /* HTTP/2 */
     size_t field_bytes, progress;
@@ -96,5 +98,6 @@ void srv_dispatch(sp_http_res *r); /* the request is complete: calls the handler
 void srv_who_unref(srv_who *w);
 sp_http_res *srv_res_new(srv_conn *c);
 void srv_res_detach(sp_http_res *r);
+void srv_res_moved(sp_http_res *r); /* bytes have left r->out */
 /* Splits path and query off the target; false when it is neither a path nor an absolute URL. */
 bool srv_set_target(sp_http_res *r, sp_str target);

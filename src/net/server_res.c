@@ -22,7 +22,18 @@ static void release(sp_task *task) {
     sp_http_res *r = SP_CONTAINER(task, sp_http_res, release);
     if (r->on_close) r->on_close(r->close_ctx);
     sp_task_cancel(&r->release); /* on_close may have ended it */
+    sp_task_cancel(&r->drained);
     res_free(r);
+}
+
+static void drained(sp_task *task) {
+    sp_http_res *r = SP_CONTAINER(task, sp_http_res, drained);
+    if (r->conn && r->on_drain && r->phase == RES_BEGUN && sp_http_pending(r) < SP_HTTP_LOW)
+        r->on_drain(r->drain_ctx);
+}
+
+void srv_res_moved(sp_http_res *r) {
+    if (r->on_drain && r->out.bytes < SP_HTTP_LOW) sp_task_defer(r->turn, &r->drained);
 }
 
 sp_http_res *srv_res_new(srv_conn *c) {
@@ -32,10 +43,11 @@ sp_http_res *srv_res_new(srv_conn *c) {
     r->who = c->who;
     r->who->refs++;
     r->req.arena = sp_arena_new();
-    r->req.remote = c->who->remote;
+    r->req.remote = sp_str_z(c->who->remote);
     r->req.peer = c->who->peer;
     r->req.tls = c->tls;
     sp_task_init(&r->release, release);
+    sp_task_init(&r->drained, drained);
     sp_list_init(&r->link);
     return r;
 }
@@ -127,6 +139,12 @@ void sp_http_on_close(sp_http_res *r, void (*fn)(void *ctx), void *ctx) {
     r->on_close = fn;
     r->close_ctx = ctx;
     if (!r->conn && fn) sp_task_defer(r->turn, &r->release);
+}
+
+void sp_http_on_drain(sp_http_res *r, void (*fn)(void *ctx), void *ctx) {
+    r->on_drain = fn;
+    r->drain_ctx = ctx;
+    if (fn) sp_task_defer(r->turn, &r->drained);
 }
 
 bool sp_http_is_closed(const sp_http_res *r) {
