@@ -1,0 +1,15 @@
+/* Watches the cluster and keeps one worker doing what it says; writes back what came of it. Loop
+ * thread only. */
+#pragma once
+#include "gateway/translate.h"
+#include "gateway/worker.h"
+#include "kube/controller.h"
+
+typedef struct sp_control sp_control;
+
+/* Borrows all of it. ready is called once, when the first configuration is carried out. */
+sp_control *sp_control_new(sp_manager *m, sp_worker *w, const sp_translate_options *o,
+                           void (*ready)(void *ctx), void *ctx);
+/* Before the manager and the worker; takes NULL, returns NULL. */
+sp_control *sp_control_free(sp_control *c);
+bool sp_control_is_ready(const sp_control *c);

@@ -1,0 +1,292 @@
+/* `sampan gateway`: flags, then one loop with the API client, the control side and the data path.
+ */
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/role.h"
+#include "cli/commands.h"
+#include "data/time.h"
+#include "gateway/metrics.h"
+#include "gateway/netroute.h"
+#include "net/loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+typedef struct gateway {
+    /* flags */
+    const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log;
+    const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
+    const char *grace;
+    uint16_t http_port, metrics_port;
+    int64_t max_connections;
+    bool verbose;
+    /* from them */
+    sp_translate_options options;
+    sp_worker_settings settings;
+    uint32_t grace_ms;
+    char own_address[SP_ADDR_MAX];
+    /* the parts */
+    uv_loop_t loop;
+    sp_kube *kube;
+    sp_manager *manager;
+    sp_worker *worker;
+    sp_control *control;
+    sp_http_server *server;
+    sp_gateway_metrics metrics;
+    sp_signal *term, *interrupt;
+    bool stopping;
+} gateway;
+
+enum { DEFAULT_HTTP_PORT = 8080 };
+
+/* --- what the flags mean --- */
+
+static bool read_duration(const char *flag, const char *text, uint32_t *ret_ms, sp_err *err) {
+    int64_t ms;
+    if (!sp_duration_parse(sp_str_z(text), &ms) || ms < 0 || ms > 86400000)
+        return sp_fail(err, SP_BAD_REQUEST, "--%s %s: not a duration like 500ms, 3s or 1m", flag,
+                       text);
+    *ret_ms = (uint32_t)ms;
+    return true;
+}
+
+static bool read_durations(gateway *g, sp_err *err) {
+    const struct {
+        const char *flag, *text;
+        uint32_t *to;
+    } rows[] = {
+        {"endpoint-wait", g->endpoint_wait, &g->settings.endpoint_wait_ms},
+        {"connect-timeout", g->connect_timeout, &g->settings.connect_timeout_ms},
+        {"response-timeout", g->response_timeout, &g->settings.response_timeout_ms},
+        {"idle-timeout", g->idle_timeout, &g->settings.idle_timeout_ms},
+        {"grace", g->grace, &g->grace_ms},
+    };
+    for (size_t i = 0; i < SP_COUNT(rows); i++)
+        if (!read_duration(rows[i].flag, rows[i].text, rows[i].to, err)) return false;
+    return true;
+}
+
+/* The address this machine would use to reach others; no packet is sent. */
+static void find_own_address(char ret[SP_ADDR_MAX]) {
+    sp_addr far;
+    struct sockaddr_storage ss;
+    socklen_t len;
+    snprintf(ret, SP_ADDR_MAX, "127.0.0.1");
+    if (!sp_addr_parse(SP_STR("192.0.2.1"), 9, &far)) return;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    len = sp_addr_to_sock(&far, &ss);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) == 0) {
+        len = sizeof ss;
+        if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0) {
+            sp_addr own = sp_addr_from_sock(&ss);
+            if (!sp_addr_is_any(&own)) sp_addr_format_ip(&own, ret);
+        }
+    }
+    if (fd >= 0) close(fd);
+}
+
+static bool read_addresses(gateway *g, sp_err *err) {
+    sp_addr node;
+    if (!sp_addr_parse(sp_str_z(g->bind), 0, &g->options.bind))
+        return sp_fail(err, SP_BAD_REQUEST, "--bind %s: not an IP address", g->bind);
+    if (!g->node_address && !sp_addr_is_any(&g->options.bind)) g->node_address = g->bind;
+    if (!g->node_address) {
+        find_own_address(g->own_address);
+        g->node_address = g->own_address;
+    }
+    if (!sp_addr_parse(sp_str_z(g->node_address), 0, &node))
+        return sp_fail(err, SP_BAD_REQUEST, "--node-address %s: not an IP address",
+                       g->node_address);
+    g->options.node_address = g->node_address;
+    g->options.http_port = g->http_port;
+    return true;
+}
+
+static bool open_access_log(gateway *g, sp_err *err) {
+    g->settings.access_log_fd = g->verbose ? STDERR_FILENO : -1;
+    if (!g->access_log) return true;
+    if (strcmp(g->access_log, "-") == 0) {
+        g->settings.access_log_fd = STDOUT_FILENO;
+        return true;
+    }
+    int fd = open(g->access_log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    if (fd < 0) return sp_fail_errno(err, errno, "--access-log %s", g->access_log);
+    g->settings.access_log_fd = fd;
+    return true;
+}
+
+/* Two descriptors per connection, and as many as the system lets us have. */
+static void raise_limits(gateway *g) {
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0) return;
+    l.rlim_cur = l.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &l) < 0 && getrlimit(RLIMIT_NOFILE, &l) < 0) return;
+    size_t possible = l.rlim_cur > 256 ? (size_t)(l.rlim_cur - 128) / 2 : 64;
+    g->settings.max_connections = SP_MIN((size_t)SP_MAX(g->max_connections, 1), possible);
+}
+
+/* The services' virtual addresses become addresses of this machine. Asked for and impossible is an
+ * error; the default only tries. */
+static bool add_cluster_route(gateway *g, sp_err *err) {
+    bool asked = g->cluster_ips != NULL;
+    sp_addr net;
+    uint8_t bits;
+    if (asked && strcmp(g->cluster_ips, "on") != 0 && strcmp(g->cluster_ips, "off") != 0)
+        return sp_fail(err, SP_BAD_REQUEST, "--cluster-ips %s: on or off", g->cluster_ips);
+    if (asked ? g->cluster_ips[1] == 'f' : geteuid() != 0) return true;
+    if (!sp_cidr_parse(sp_str_z(g->service_cidr), &net, &bits))
+        return sp_fail(err, SP_BAD_REQUEST, "--service-cidr %s: not a network like 10.96.0.0/16",
+                       g->service_cidr);
+    sp_err why = {0};
+    g->options.cluster_ips = sp_route_add_local(&net, bits, &why);
+    if (g->options.cluster_ips) return true;
+    if (asked) {
+        *err = why;
+        return sp_err_wrap(err, "--cluster-ips on");
+    }
+    sp_warn("services have no virtual addresses here", SP_KV("why", why.text));
+    return true;
+}
+
+/* --- life --- */
+
+static void on_ready(void *ctx) {
+    gateway *g = ctx;
+    sp_info("gateway is ready", SP_KV("http_port", g->http_port), SP_KV("address", g->node_address),
+            SP_KV("cluster_ips", g->options.cluster_ips));
+    sp_role_ready();
+}
+
+static void on_worker_stopped(void *ctx) {
+    uv_stop(&((gateway *)ctx)->loop);
+}
+
+static void on_signal(void *ctx, int signum) {
+    gateway *g = ctx;
+    if (g->stopping) {
+        uv_stop(&g->loop); /* asked twice: now */
+        return;
+    }
+    g->stopping = true;
+    sp_info("gateway stops", SP_KV("signal", signum), SP_KV("grace_ms", g->grace_ms));
+    g->control = sp_control_free(g->control);
+    g->manager = sp_manager_free(g->manager);
+    g->kube = sp_kube_free(g->kube);
+    if (g->server) sp_http_server_stop(g->server, 0, NULL, NULL);
+    sp_worker_stop(g->worker, g->grace_ms, on_worker_stopped, g);
+}
+
+static bool start_metrics(gateway *g, sp_err *err) {
+    g->metrics = (sp_gateway_metrics){g->worker, g->manager, g->control};
+    if (!g->metrics_port) return true;
+    sp_http_server_config c = {.host = g->metrics_bind,
+                               .port = g->metrics_port,
+                               .handler = sp_gateway_metrics_serve,
+                               .ctx = &g->metrics};
+    return sp_http_server_start(&g->loop, &c, &g->server, err) ||
+           sp_err_wrap(err, "--metrics-port %u", g->metrics_port);
+}
+
+static bool start(gateway *g, sp_err *err) {
+    sp_kube_config k = {.kubeconfig = g->kubeconfig, .user_agent = "sampan-gateway"};
+    uv_loop_init(&g->loop);
+    if (!read_durations(g, err) || !read_addresses(g, err) || !open_access_log(g, err) ||
+        !add_cluster_route(g, err) || !sp_kube_open(&g->loop, &k, &g->kube, err))
+        return false;
+    raise_limits(g);
+    g->manager = sp_manager_new(g->kube, "sampan-gateway");
+    g->worker = sp_worker_new(&g->loop, &g->settings);
+    g->control = sp_control_new(g->manager, g->worker, &g->options, on_ready, g);
+    g->term = sp_signal_watch(&g->loop, SIGTERM, on_signal, g);
+    g->interrupt = sp_signal_watch(&g->loop, SIGINT, on_signal, g);
+    return start_metrics(g, err);
+}
+
+static int run(gateway *g) {
+    sp_err err = {0};
+    signal(SIGPIPE, SIG_IGN);
+    if (!start(g, &err)) {
+        fprintf(stderr, "sampan gateway: %s\n", err.text);
+        return 1;
+    }
+    uv_run(&g->loop, UV_RUN_DEFAULT);
+    return 0;
+}
+
+static const char about[] =
+    "Brings traffic to the pods. Watches the cluster and serves, on this machine:\n"
+    "  - every Service of type LoadBalancer on its ports, and NodePort on its node ports (TCP);\n"
+    "  - every Service at its virtual address, for this machine and its pods (as root);\n"
+    "  - every Ingress, and every HTTPRoute of a Gateway of class \"sampan\", on --http-port. A\n"
+    "    Gateway's listener on port 80 is served there too; on another port, at that port.\n"
+    "Connections go to endpoints that are ready, and to the next one when one refuses. A client\n"
+    "waits --endpoint-wait for an endpoint to appear before it is turned away. Endpoints that "
+    "leave\n"
+    "keep the connections they have. A port that somebody else uses is told on the object that "
+    "asks\n"
+    "for it (kubectl describe) and tried again; everything else goes on.";
+
+static const char examples[] =
+    "  sampan gateway --kubeconfig ./data/conf/gateway.kubeconfig --http-port 8080\n"
+    "  sampan gateway --http-port 80 --node-address 192.0.2.10 --metrics-port 9180\n"
+    "  sampan gateway --access-log -          # one line per request and per connection";
+
+int sp_gateway_main(int argc, char **argv) {
+    gateway g = {.bind = "0.0.0.0",
+                 .service_cidr = "10.96.0.0/16",
+                 .metrics_bind = "127.0.0.1",
+                 .endpoint_wait = "1s",
+                 .connect_timeout = "3s",
+                 .response_timeout = "60s",
+                 .idle_timeout = "75s",
+                 .grace = "10s",
+                 .http_port = DEFAULT_HTTP_PORT,
+                 .max_connections = 100000,
+                 .settings = sp_worker_defaults()};
+    const sp_flag flags[] = {
+        {"kubeconfig", 0, SP_FLAG_STR, &g.kubeconfig, "FILE",
+         "how to reach the API server (default $KUBECONFIG, then ~/.kube/config)"},
+        {"http-port", 0, SP_FLAG_PORT, &g.http_port, "N",
+         "where Ingresses and HTTPRoutes are served; 0 = nowhere (8080)"},
+        {"bind", 0, SP_FLAG_STR, &g.bind, "ADDR", "address to listen on (0.0.0.0)"},
+        {"node-address", 0, SP_FLAG_STR, &g.node_address, "ADDR",
+         "address told on the objects (default: the one that reaches the network)"},
+        {"cluster-ips", 0, SP_FLAG_STR, &g.cluster_ips, "on|off",
+         "serve Services at their virtual addresses; adds a local route (on for root)"},
+        {"service-cidr", 0, SP_FLAG_STR, &g.service_cidr, "NET",
+         "where those addresses lie (10.96.0.0/16)"},
+        {"metrics-port", 0, SP_FLAG_PORT, &g.metrics_port, "N",
+         "/metrics, /healthz and /readyz; 0 = none (0)"},
+        {"metrics-bind", 0, SP_FLAG_STR, &g.metrics_bind, "ADDR", "address of them (127.0.0.1)"},
+        {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",
+         "one line per request and per TCP connection"},
+        {"endpoint-wait", 0, SP_FLAG_STR, &g.endpoint_wait, "TIME",
+         "how long a client waits for an endpoint to appear (1s)"},
+        {"connect-timeout", 0, SP_FLAG_STR, &g.connect_timeout, "TIME",
+         "for one endpoint, before the next is tried (3s)"},
+        {"response-timeout", 0, SP_FLAG_STR, &g.response_timeout, "TIME",
+         "from a request to the first byte of its answer (60s)"},
+        {"idle-timeout", 0, SP_FLAG_STR, &g.idle_timeout, "TIME",
+         "a client's connection between requests (75s)"},
+        {"grace", 0, SP_FLAG_STR, &g.grace, "TIME",
+         "after SIGTERM, for connections to end by themselves (10s)"},
+        {"max-connections", 0, SP_FLAG_INT, &g.max_connections, "N",
+         "of clients; more wait in the kernel's queue (100000, less if descriptors are short)"},
+        {"verbose", 'v', SP_FLAG_BOOL, &g.verbose, NULL,
+         "debug lines, and the access log on stderr"},
+    };
+    sp_usage u = {"sampan gateway", "[flags]", about, examples, flags, SP_COUNT(flags)};
+    int code = sp_flags_parse(&u, &argc, argv);
+    if (code != SP_FLAGS_GO_ON) return code;
+    if (argc > 1) {
+        fprintf(stderr, "sampan gateway: unexpected \"%s\" (see --help)\n", argv[1]);
+        return 2;
+    }
+    sp_log_set_role("gateway");
+    if (g.verbose) sp_log_set_level(SP_LOG_DEBUG);
+    sp_role_follow_parent();
+    return run(&g);
+}

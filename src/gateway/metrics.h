@@ -1,0 +1,15 @@
+/* /metrics, /healthz and /readyz of the gateway. */
+#pragma once
+#include "gateway/control.h"
+#include "net/server.h"
+
+typedef struct sp_gateway_metrics {
+    sp_worker *worker;
+    sp_manager *manager;
+    sp_control *control;
+} sp_gateway_metrics;
+
+/* Prometheus text format, appended. */
+void sp_gateway_metrics_write(const sp_gateway_metrics *m, sp_buf *b);
+/* An sp_http_handler; ctx is a sp_gateway_metrics. */
+void sp_gateway_metrics_serve(void *ctx, sp_http_req *req, sp_http_res *res);

@@ -1,0 +1,198 @@
+/* Services: which ports they open here, and who stands behind them. Older Services come first, so
+ * that of two that ask for one port the one that had it keeps it. */
+#include "gateway/translate.h"
+
+/* --- endpoints --- */
+
+/* Slices name their Service by label (KEP-752). */
+static void index_slices(sp_translator *t) {
+    sp_vec_each(&t->view->slices, s) {
+        sp_str service = sp_obj_label(*s, "kubernetes.io/service-name");
+        if (!service.n) continue;
+        sp_str key =
+            sp_arena_printf(t->arena, "%.*s/%.*s", SP_ARG(sp_obj_namespace(*s)), SP_ARG(service));
+        sp_obj_list *list = sp_map_get(&t->slice_index, key);
+        if (!list) {
+            list = sp_zalloc(1, sizeof *list);
+            sp_map_put(&t->slice_index, key, list);
+        }
+        sp_vec_push(list, *s);
+    }
+}
+
+typedef SP_VEC(sp_endpoint_spec) specs;
+
+static uint16_t slice_port(const sp_json *slice, sp_str port_name) {
+    sp_json_each(sp_json_get(slice, "ports"), p) {
+        sp_str protocol = sp_json_str(sp_json_get(p, "protocol"));
+        bool tcp = !protocol.n || sp_str_eqz(protocol, "TCP");
+        if (!tcp || !sp_str_eq(sp_json_str(sp_json_get(p, "name")), port_name)) continue;
+        int64_t number = sp_json_int(sp_json_get(p, "port"), 0);
+        return number > 0 && number < 65536 ? (uint16_t)number : 0;
+    }
+    return 0;
+}
+
+/* The same pod may stand in two slices while one is being rewritten. */
+static void add_endpoint(specs *list, const sp_endpoint_spec *e) {
+    sp_vec_each(list, old) {
+        if (!sp_addr_eq(&old->addr, &e->addr)) continue;
+        old->ready |= e->ready;
+        old->draining |= e->draining;
+        return;
+    }
+    sp_vec_push(list, *e);
+}
+
+static void add_slice(specs *list, const sp_json *slice, sp_str port_name) {
+    uint16_t port = slice_port(slice, port_name);
+    if (!port) return;
+    sp_json_each(sp_json_get(slice, "endpoints"), e) {
+        const sp_json *c = sp_json_get(e, "conditions");
+        bool ready = sp_json_bool(sp_json_get(c, "ready"), true);
+        bool terminating = sp_json_bool(sp_json_get(c, "terminating"), false);
+        bool serving = sp_json_bool(sp_json_get(c, "serving"), ready);
+        /* Addresses of one endpoint are interchangeable: the first will do. */
+        sp_endpoint_spec spec = {.ready = ready && !terminating,
+                                 .draining = terminating && serving};
+        sp_str ip = sp_json_str(sp_json_at(sp_json_get(e, "addresses"), 0));
+        if (sp_addr_parse(ip, port, &spec.addr)) add_endpoint(list, &spec);
+    }
+}
+
+static int by_addr(const void *a, const void *b) {
+    const sp_endpoint_spec *x = a, *y = b;
+    return memcmp(&x->addr, &y->addr, sizeof x->addr);
+}
+
+static void fill_endpoints(sp_translator *t, sp_pool_spec *pool, sp_str key, sp_str port_name) {
+    const sp_obj_list *slices = sp_map_get(&t->slice_index, key);
+    specs list = {0};
+    if (slices) sp_vec_each(slices, s) add_slice(&list, *s, port_name);
+    if (list.n) {
+        qsort(list.p, list.n, sizeof *list.p, by_addr);
+        pool->endpoints = sp_arena_alloc(t->arena, list.n * sizeof *list.p);
+        memcpy(pool->endpoints, list.p, list.n * sizeof *list.p);
+    }
+    pool->endpoint_count = list.n;
+    sp_vec_free(&list);
+}
+
+/* --- pools --- */
+
+enum { DEFAULT_AFFINITY_S = 10800 };
+
+static int64_t affinity_ms(const sp_json *service) {
+    const sp_json *spec = sp_json_get(service, "spec");
+    if (!sp_str_eqz(sp_json_str(sp_json_get(spec, "sessionAffinity")), "ClientIP")) return 0;
+    const sp_json *s =
+        sp_json_dig(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds", NULL);
+    return 1000 * sp_json_int(s, DEFAULT_AFFINITY_S);
+}
+
+/* Any Service may ask for turns instead of the emptier of two. */
+static sp_balance_algorithm algorithm(const sp_json *service) {
+    sp_str s = sp_obj_annotation(service, "sampan.dev/balance");
+    return sp_str_eqz(s, "round-robin") ? SP_BALANCE_ROUND_ROBIN : SP_BALANCE_TWO_CHOICES;
+}
+
+uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_json *port) {
+    sp_str key = sp_obj_key(t->arena, service);
+    sp_str port_name = sp_json_str(sp_json_get(port, "name"));
+    sp_str name = sp_arena_printf(t->arena, "%.*s:%lld", SP_ARG(key),
+                                  (long long)sp_json_int(sp_json_get(port, "port"), 0));
+    uintptr_t known = (uintptr_t)sp_map_get(&t->pool_index, name);
+    if (known) return (uint32_t)(known - 1);
+    sp_pool_spec pool = {
+        .name = name, .algorithm = algorithm(service), .affinity_ms = affinity_ms(service)};
+    fill_endpoints(t, &pool, key, port_name);
+    sp_vec_push(&t->pools, pool);
+    sp_map_put(&t->pool_index, name, (void *)(uintptr_t)t->pools.n);
+    return (uint32_t)(t->pools.n - 1);
+}
+
+const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str name) {
+    sp_json_each(sp_json_dig(service, "spec", "ports", NULL), p) {
+        bool hit = number ? sp_json_int(sp_json_get(p, "port"), 0) == number
+                          : name.n && sp_str_eq(sp_json_str(sp_json_get(p, "name")), name);
+        if (hit) return p;
+    }
+    return NULL;
+}
+
+/* --- listeners --- */
+
+static void listen_tcp(sp_translator *t, const sp_addr *ip, int64_t port, uint32_t pool,
+                       sp_str owner) {
+    if (port <= 0 || port > 65535) return;
+    sp_listener_spec l = {.addr = *ip, .index = pool, .owner = owner};
+    l.addr.port = (uint16_t)port;
+    sp_translate_listen(t, l);
+}
+
+static void listen_cluster_ips(sp_translator *t, const sp_json *service, int64_t port,
+                               uint32_t pool, sp_str owner) {
+    const sp_json *ips = sp_json_dig(service, "spec", "clusterIPs", NULL);
+    sp_addr ip;
+    if (sp_json_is(ips, SP_JSON_ARRAY) && ips->first) {
+        sp_json_each(ips, it) {
+            if (sp_addr_parse(sp_json_str(it), 0, &ip)) listen_tcp(t, &ip, port, pool, owner);
+        }
+        return;
+    }
+    if (sp_addr_parse(sp_json_str(sp_json_dig(service, "spec", "clusterIP", NULL)), 0, &ip))
+        listen_tcp(t, &ip, port, pool, owner);
+}
+
+/* A class of its own means another program's load balancer. */
+static bool balances_here(const sp_json *service) {
+    sp_str class = sp_json_str(sp_json_dig(service, "spec", "loadBalancerClass", NULL));
+    return !class.n || sp_str_eqz(class, SP_GATEWAY_CONTROLLER);
+}
+
+static void translate_port(sp_translator *t, const sp_json *service, const sp_json *port,
+                           sp_str type, sp_str owner) {
+    sp_str protocol = sp_json_str(sp_json_get(port, "protocol"));
+    int64_t number = sp_json_int(sp_json_get(port, "port"), 0);
+    bool balanced = sp_str_eqz(type, "LoadBalancer"), node = sp_str_eqz(type, "NodePort");
+    if (protocol.n && !sp_str_eqz(protocol, "TCP")) {
+        if (balanced || node)
+            sp_translate_refuse(t, owner, (uint16_t)number, "ProtocolNotSupported",
+                                "port %lld is %.*s, and this gateway carries TCP only",
+                                (long long)number, SP_ARG(protocol));
+        return;
+    }
+    uint32_t pool = sp_translate_pool(t, service, port);
+    if (t->options->cluster_ips) listen_cluster_ips(t, service, number, pool, owner);
+    if (balanced && balances_here(service)) listen_tcp(t, &t->options->bind, number, pool, owner);
+    if (balanced || node)
+        listen_tcp(t, &t->options->bind, sp_json_int(sp_json_get(port, "nodePort"), 0), pool,
+                   owner);
+}
+
+static void translate_service(sp_translator *t, const sp_json *service) {
+    sp_str type = sp_json_str(sp_json_dig(service, "spec", "type", NULL));
+    if (sp_str_eqz(type, "ExternalName")) return;
+    sp_str owner = sp_arena_printf(t->arena, "Service %.*s/%.*s", SP_ARG(sp_obj_namespace(service)),
+                                   SP_ARG(sp_obj_name(service)));
+    sp_json_each(sp_json_dig(service, "spec", "ports", NULL), port) {
+        translate_port(t, service, port, type, owner);
+    }
+}
+
+static int by_age(const void *pa, const void *pb) {
+    const sp_json *a = *(const sp_json *const *)pa, *b = *(const sp_json *const *)pb;
+    int64_t ta = sp_obj_created_ms(a), tb = sp_obj_created_ms(b);
+    if (ta != tb) return ta < tb ? -1 : 1;
+    int d = sp_str_cmp(sp_obj_namespace(a), sp_obj_namespace(b));
+    return d ? d : sp_str_cmp(sp_obj_name(a), sp_obj_name(b));
+}
+
+void sp_translate_services(sp_translator *t) {
+    sp_obj_list sorted = {0};
+    index_slices(t);
+    sp_vec_each(&t->view->services, s) sp_vec_push(&sorted, *s);
+    if (sorted.n) qsort(sorted.p, sorted.n, sizeof *sorted.p, by_age);
+    sp_vec_each(&sorted, s) translate_service(t, *s);
+    sp_vec_free(&sorted);
+}

@@ -1,0 +1,35 @@
+/* What the gateway says on the objects it serves: addresses, conditions, Events. Pure decision
+ * functions for the controller framework (kube/controller.h): they read documents and findings and
+ * fill in a reconcile; nothing is patched that already says so. */
+#pragma once
+#include "gateway/translate.h"
+#include "kube/controller.h"
+
+typedef struct sp_status_view {
+    const sp_cluster_view *cluster;
+    const sp_translate_options *options;
+    /* Ports that are not served: refused by the translation, or not to be bound just now. */
+    const sp_refusal *failures;
+    size_t failure_count;
+    sp_map *told; /* "kind/ns/name" → what the last Event said; owned by the caller */
+} sp_status_view;
+
+void sp_status_service(sp_reconcile *r, const sp_status_view *v, const sp_json *service);
+void sp_status_ingress(sp_reconcile *r, const sp_status_view *v, const sp_json *ingress);
+/* class may be NULL: the one named "sampan" is made. The same for both kinds of class. */
+void sp_status_gateway_class(sp_reconcile *r, const sp_json *class);
+void sp_status_ingress_class(sp_reconcile *r, const sp_json *class);
+void sp_status_gateway(sp_reconcile *r, const sp_status_view *v, const sp_json *gateway);
+void sp_status_route(sp_reconcile *r, const sp_status_view *v, const sp_json *route);
+
+/* --- for status.c and status_gwapi.c --- */
+/* Patches status with the members of `wanted` that differ from the object's. */
+void sp_status_patch(sp_reconcile *r, const sp_gvr *g, const sp_json *obj, sp_json *wanted);
+/* True when this is not what was said last about the object; remembers it. "" forgets. */
+bool sp_status_is_news(const sp_status_view *v, const char *kind, sp_str key, sp_str text);
+/* Sets one condition (with observedGeneration) in an array that is going to be patched. */
+void sp_status_condition(sp_reconcile *r, sp_json *conditions, int64_t generation, const char *type,
+                         bool is_true, const char *reason, sp_str message);
+/* The failure of this owner on this port, or NULL. port 0: any. */
+const sp_refusal *sp_status_failure(const sp_status_view *v, const char *kind, const sp_json *obj,
+                                    uint16_t port);

@@ -1,0 +1,139 @@
+#include "gateway/translate.h"
+#include "data/time.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void sp_cluster_view_free(sp_cluster_view *v) {
+    sp_obj_list *const lists[] = {&v->services,  &v->slices,          &v->namespaces,
+                                  &v->ingresses, &v->ingress_classes, &v->gateway_classes,
+                                  &v->gateways,  &v->routes};
+    for (size_t i = 0; i < SP_COUNT(lists); i++) sp_vec_free(lists[i]);
+}
+
+const sp_json *sp_view_find(const sp_obj_list *list, sp_str ns, sp_str name) {
+    sp_vec_each(list, o) {
+        if (sp_str_eq(sp_obj_name(*o), name) && sp_str_eq(sp_obj_namespace(*o), ns)) return *o;
+    }
+    return NULL;
+}
+
+int64_t sp_obj_created_ms(const sp_json *o) {
+    int64_t ms = 0;
+    sp_str text = sp_json_str(sp_json_dig(o, "metadata", "creationTimestamp", NULL));
+    return sp_time_parse(text, &ms) ? ms : 0;
+}
+
+/* --- ports --- */
+
+void sp_translate_refuse(sp_translator *t, sp_str owner, uint16_t port, const char *reason,
+                         const char *fmt, ...) {
+    char text[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    sp_refusal r = {sp_arena_str(t->arena, owner), port, reason,
+                    sp_arena_str(t->arena, sp_str_z(text))};
+    sp_vec_push(&t->out->refusals, r);
+}
+
+/* Equal addresses only: a service's own address may share a port with "any address". */
+static const sp_listener_spec *holder(const sp_translator *t, const sp_addr *addr) {
+    sp_vec_each(&t->listeners, l) if (sp_addr_eq(&l->addr, addr)) return l;
+    return NULL;
+}
+
+bool sp_translate_listen(sp_translator *t, sp_listener_spec spec) {
+    const sp_listener_spec *by = holder(t, &spec.addr);
+    if (by) {
+        sp_translate_refuse(t, spec.owner, spec.addr.port, "PortInUse",
+                            "port %u is already used by %.*s", spec.addr.port, SP_ARG(by->owner));
+        return false;
+    }
+    spec.owner = sp_arena_str(t->arena, spec.owner);
+    sp_vec_push(&t->listeners, spec);
+    return true;
+}
+
+/* --- routing tables --- */
+
+uint32_t sp_translate_table(sp_translator *t, uint16_t port, sp_str owner) {
+    for (size_t i = 0; i < t->table_ports.n; i++)
+        if (t->table_ports.p[i] == port) return (uint32_t)i;
+    sp_listener_spec l = {.addr = t->options->bind,
+                          .http = true,
+                          .index = (uint32_t)t->table_ports.n,
+                          .owner = owner};
+    l.addr.port = port;
+    if (!sp_translate_listen(t, l)) return UINT32_MAX;
+    sp_vec_push(&t->table_ports, port);
+    sp_vec_push(&t->entries, {0});
+    return l.index;
+}
+
+void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e) {
+    sp_vec_push(&t->entries.p[table], *e);
+}
+
+void sp_action_add_target(sp_arena *a, sp_route_action *act, uint32_t pool, uint32_t weight) {
+    sp_route_target *list = sp_arena_alloc(a, (act->target_count + 1) * sizeof *list);
+    if (act->target_count) memcpy(list, act->targets, act->target_count * sizeof *list);
+    list[act->target_count++] = (sp_route_target){pool, weight};
+    act->targets = list;
+    act->weight_sum += weight;
+}
+
+/* --- the whole --- */
+
+static void *copy_out(sp_arena *a, const void *p, size_t n, size_t size) {
+    void *to = sp_arena_alloc(a, n * size + 1);
+    if (n) memcpy(to, p, n * size);
+    return to;
+}
+
+static void finish(sp_translator *t) {
+    sp_gateway_config *c = t->out->config;
+    c->pools = copy_out(c->arena, t->pools.p, t->pools.n, sizeof *t->pools.p);
+    c->pool_count = t->pools.n;
+    c->listeners = copy_out(c->arena, t->listeners.p, t->listeners.n, sizeof *t->listeners.p);
+    c->listener_count = t->listeners.n;
+    c->table_count = t->entries.n;
+    c->tables = sp_arena_alloc(c->arena, (c->table_count + 1) * sizeof *c->tables);
+    for (size_t i = 0; i < t->entries.n; i++) {
+        c->tables[i] = sp_route_table_build(c->arena, t->entries.p[i].p, t->entries.p[i].n);
+        sp_vec_free(&t->entries.p[i]);
+    }
+    sp_vec_free(&t->entries);
+    sp_vec_free(&t->pools);
+    sp_vec_free(&t->listeners);
+    sp_vec_free(&t->table_ports);
+    sp_map_free(&t->pool_index);
+    void *list;
+    for (size_t at = 0; sp_map_next(&t->slice_index, &at, NULL, &list);) {
+        sp_vec_free((sp_obj_list *)list);
+        free(list);
+    }
+    sp_map_free(&t->slice_index);
+}
+
+sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_options *options) {
+    sp_translation *out = sp_zalloc(1, sizeof *out);
+    out->config = sp_gateway_config_new();
+    sp_translator t = {.arena = out->config->arena, .view = view, .options = options, .out = out};
+    if (options->http_port)
+        sp_translate_table(&t, options->http_port, SP_STR("the gateway's own --http-port"));
+    sp_translate_services(&t);
+    if (options->http_port) sp_translate_ingresses(&t);
+    sp_translate_gateways(&t);
+    finish(&t);
+    return out;
+}
+
+sp_translation *sp_translation_free(sp_translation *t) {
+    if (!t) return NULL;
+    sp_vec_free(&t->refusals);
+    sp_gateway_config_unref(t->config);
+    free(t);
+    return NULL;
+}

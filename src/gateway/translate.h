@@ -1,0 +1,109 @@
+/* From Kubernetes objects to what the data path does. Pure: documents in, a sp_gateway_config out,
+ * together with what could not be done and why, so that the status writers (status.h) say the same.
+ *
+ * services.c    Services and EndpointSlices → listeners and pools
+ * ingress.c     Ingresses → routing entries
+ * gwapi.c       Gateways and HTTPRoutes → listeners and routing entries
+ * translate.c   the whole, and who gets a port that two ask for */
+#pragma once
+#include "gateway/config.h"
+#include "kube/informer.h"
+
+#define SP_GATEWAY_CONTROLLER "sampan.dev/gateway"
+
+/* Borrowed documents. */
+typedef struct sp_cluster_view {
+    sp_obj_list services, slices, namespaces, ingresses, ingress_classes, gateway_classes, gateways,
+        routes;
+} sp_cluster_view;
+void sp_cluster_view_free(sp_cluster_view *v);
+const sp_json *sp_view_find(const sp_obj_list *list, sp_str ns, sp_str name);
+
+typedef struct sp_translate_options {
+    sp_addr bind;       /* its port does not count */
+    uint16_t http_port; /* 0 = no HTTP */
+    bool cluster_ips;
+    const char *node_address;
+} sp_translate_options;
+
+/* A port somebody asked for and does not get, decided before any socket. */
+typedef struct sp_refusal {
+    sp_str owner; /* "Service default/web" */
+    uint16_t port;
+    const char *reason; /* PortInUse, ProtocolNotSupported */
+    sp_str text;
+} sp_refusal;
+
+typedef struct sp_translation {
+    sp_gateway_config *config;
+    SP_VEC(sp_refusal) refusals; /* texts live in the config's arena */
+} sp_translation;
+
+sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_options *options);
+sp_translation *sp_translation_free(sp_translation *t); /* takes NULL, returns NULL */
+
+/* --- what is wrong with one Ingress --- */
+typedef struct sp_problem {
+    const char *reason;
+    sp_str text;
+} sp_problem;
+typedef SP_VEC(sp_problem) sp_problems;
+/* Its class is ours: named so, unnamed, or named after a class that nobody else claims. */
+bool sp_ingress_is_ours(const sp_cluster_view *v, const sp_json *ingress);
+void sp_ingress_problems(sp_arena *a, const sp_cluster_view *v, const sp_json *ingress,
+                         sp_problems *ret);
+
+/* --- what Gateway API wants to know --- */
+bool sp_gateway_is_ours(const sp_cluster_view *v, const sp_json *gateway);
+/* NULL: served. Else the reason of Accepted=False, and *ret_text. */
+const char *sp_gateway_listener_fault(const sp_json *listener, const char **ret_text);
+/* The port this listener is really served on: 80 stands for --http-port. */
+uint16_t sp_gateway_listener_port(const sp_json *listener, const sp_translate_options *o);
+
+typedef struct sp_route_verdict {
+    bool ok;
+    const char *reason; /* as the specification names it */
+    sp_str text;
+} sp_route_verdict;
+/* parent: an element of spec.parentRefs. NULL when it is not a Gateway of ours. */
+const sp_json *sp_route_parent(const sp_cluster_view *v, const sp_json *route,
+                               const sp_json *parent);
+sp_route_verdict sp_route_accepted(sp_arena *a, const sp_cluster_view *v, const sp_json *route,
+                                   const sp_json *parent, const sp_json *gateway);
+sp_route_verdict sp_route_resolved(sp_arena *a, const sp_cluster_view *v, const sp_json *route);
+/* How many HTTPRoutes this listener serves. */
+int64_t sp_gateway_attached(sp_arena *a, const sp_cluster_view *v, const sp_json *gateway,
+                            const sp_json *listener);
+
+/* --- shared by the files above --- */
+typedef struct sp_translator {
+    sp_arena *arena;
+    const sp_cluster_view *view;
+    const sp_translate_options *options;
+    sp_translation *out;
+    SP_VEC(sp_pool_spec) pools;
+    SP_VEC(sp_listener_spec) listeners;
+    sp_map pool_index;                      /* name → index + 1 */
+    sp_map slice_index;                     /* "ns/service" → sp_obj_list */
+    SP_VEC(uint16_t) table_ports;           /* of each table; [0] is http_port */
+    SP_VEC(SP_VEC(sp_route_entry)) entries; /* of each table */
+} sp_translator;
+
+/* The pool of one port of a Service (an element of spec.ports). */
+uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_json *port);
+/* The element of spec.ports by number, or by name when number is 0; NULL. */
+const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str name);
+/* Asks for a port; refuses what is taken (and says so in refusals). */
+bool sp_translate_listen(sp_translator *t, sp_listener_spec spec);
+void sp_translate_refuse(sp_translator *t, sp_str owner, uint16_t port, const char *reason,
+                         const char *fmt, ...) SP_PRINTF(5, 6);
+/* The table of an HTTP port, made if new (owner: who asks first); UINT32_MAX when refused. */
+uint32_t sp_translate_table(sp_translator *t, uint16_t port, sp_str owner);
+void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e);
+/* An action with one share per backend; for the files that make entries. */
+void sp_action_add_target(sp_arena *a, sp_route_action *act, uint32_t pool, uint32_t weight);
+int64_t sp_obj_created_ms(const sp_json *o);
+
+void sp_translate_services(sp_translator *t);
+void sp_translate_ingresses(sp_translator *t);
+void sp_translate_gateways(sp_translator *t);
