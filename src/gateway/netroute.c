@@ -36,7 +36,7 @@ static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, const 
 
 /* 0, or the errno the kernel answers. */
 static int talk(struct nlmsghdr *h) {
-    char buf[MNL_SOCKET_BUFFER_SIZE];
+    char buf[8192];
     struct mnl_socket *s = mnl_socket_open(NETLINK_ROUTE);
     if (!s) return errno;
     int error = 0;
