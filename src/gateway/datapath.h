@@ -173,7 +173,7 @@ void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstrea
 void sp_worker_close_pipes(sp_worker *w);
 
 /* --- http.c --- */
-void sp_http_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
+void sp_proxy_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
 void sp_upstream_close_idle(sp_upstream *u);
 void sp_worker_free_exchanges(sp_worker *w);
 

@@ -1,5 +1,5 @@
 /* HTTP/1.1 for clients: reads heads, finds the route, asks the dial for a backend, and lets
- * http_relay.c carry the bodies. One function, sp_http_run, looks at the state and does whatever
+ * http_relay.c carry the bodies. One function, sp_proxy_run, looks at the state and does whatever
  * can be done now; every event, of either socket or a timer, ends in it, so no event can be missed.
  */
 #include "gateway/http.h"
@@ -97,7 +97,7 @@ static void drop_exchange(sp_http_session *s) {
     give_exchange(s->s.worker, x);
 }
 
-void sp_http_end(sp_http_session *s, bool reset) {
+void sp_proxy_end(sp_http_session *s, bool reset) {
     if (s->dead) return;
     s->dead = true;
     drop_exchange(s);
@@ -114,7 +114,7 @@ static void await_head(sp_http_session *s) {
     sp_alarm_start(s->s.worker->poller, &s->alarm, SP_TIMEOUT_IDLE);
 }
 
-void sp_http_finish(sp_http_session *s) {
+void sp_proxy_finish(sp_http_session *s) {
     bool keep = s->x && s->x->keep_client && s->x->request_done && !s->s.worker->stopping;
     drop_exchange(s);
     if (keep) {
@@ -136,14 +136,14 @@ static void answer_own(sp_http_session *s, int status, sp_str text, sp_str locat
     sp_sock_add(s->s.worker, &s->client, sp_buf_str(&b));
     sp_worker_give_buf(s->s.worker, &b);
     sp_sock_flush(s->s.worker, &s->client);
-    sp_http_finish(s);
+    sp_proxy_finish(s);
 }
 
-void sp_http_fail(sp_http_session *s, int status, const char *fmt, ...) {
+void sp_proxy_fail(sp_http_session *s, int status, const char *fmt, ...) {
     char text[512];
     va_list ap;
     if (s->x && s->x->answer_begun) {
-        sp_http_end(s, true);
+        sp_proxy_end(s, true);
         return;
     }
     va_start(ap, fmt);
@@ -180,14 +180,14 @@ static void fail_dial(sp_http_session *s, sp_dial_result r) {
     sp_str pool = s->x->pool->name, owner = s->x->hop.entry->action->owner;
     unsigned tried = (unsigned)s->x->dial.failed_count;
     if (r == SP_DIAL_NO_ENDPOINT)
-        sp_http_fail(s, 503, "no endpoint of the service %.*s is ready (asked for by %.*s)",
-                     SP_ARG(pool), SP_ARG(owner));
+        sp_proxy_fail(s, 503, "no endpoint of the service %.*s is ready (asked for by %.*s)",
+                      SP_ARG(pool), SP_ARG(owner));
     else if (r == SP_DIAL_TIMEOUT)
-        sp_http_fail(s, 504, "no endpoint of the service %.*s accepted a connection in time",
-                     SP_ARG(pool));
+        sp_proxy_fail(s, 504, "no endpoint of the service %.*s accepted a connection in time",
+                      SP_ARG(pool));
     else
-        sp_http_fail(s, 502, "the endpoints of the service %.*s refuse connections (%u attempts)",
-                     SP_ARG(pool), tried);
+        sp_proxy_fail(s, 502, "the endpoints of the service %.*s refuse connections (%u attempts)",
+                      SP_ARG(pool), tried);
 }
 
 static void on_dialed(sp_dial *d, sp_dial_result r) {
@@ -205,10 +205,10 @@ static void on_dialed(sp_dial *d, sp_dial_result r) {
     } else {
         fail_dial(s, r);
     }
-    sp_http_run(s);
+    sp_proxy_run(s);
 }
 
-void sp_http_connect(sp_http_session *s) {
+void sp_proxy_connect(sp_http_session *s) {
     sp_exchange *x = s->x;
     s->state = SP_HTTP_DIAL;
     sp_alarm_stop(&s->alarm); /* the dial has its own */
@@ -238,17 +238,17 @@ static void forward(sp_http_session *s) {
     }
     uint32_t pool = sp_route_draw(a, sp_worker_random(w));
     if (pool == SP_NO_POOL) {
-        sp_http_fail(s, 500, "%.*s names a backend that does not exist", SP_ARG(a->owner));
+        sp_proxy_fail(s, 500, "%.*s names a backend that does not exist", SP_ARG(a->owner));
         return;
     }
     x->pool = sp_pool_ref(w->pool_at.p[pool]);
-    sp_http_connect(s);
+    sp_proxy_connect(s);
 }
 
 static void not_found(sp_http_session *s, sp_str host, sp_str path) {
-    sp_http_fail(s, 404, "no Ingress or HTTPRoute answers for host \"%.*s\" and path %.*s",
-                 (int)SP_MIN(host.n, 128u), host.p ? host.p : "", (int)SP_MIN(path.n, 200u),
-                 path.p);
+    sp_proxy_fail(s, 404, "no Ingress or HTTPRoute answers for host \"%.*s\" and path %.*s",
+                  (int)SP_MIN(host.n, 128u), host.p ? host.p : "", (int)SP_MIN(path.n, 200u),
+                  path.p);
 }
 
 static void find_route(sp_http_session *s) {
@@ -259,15 +259,15 @@ static void find_route(sp_http_session *s) {
                           .headers = x->request.headers.p,
                           .header_count = x->request.headers.n};
     if (!sp_http_split_target(&x->request, &x->hop.target)) {
-        sp_http_fail(s, 400, "the request target is neither a path nor an http:// URL");
+        sp_proxy_fail(s, 400, "the request target is neither a path nor an http:// URL");
         return;
     }
     if (!sp_route_host(x->hop.target.host, host_scratch, sizeof host_scratch, &r.host)) {
-        sp_http_fail(s, 400, "the Host field is not a host name");
+        sp_proxy_fail(s, 400, "the Host field is not a host name");
         return;
     }
     if (!sp_route_path(x->hop.target.path, x->path_scratch, sizeof x->path_scratch, &r.path)) {
-        sp_http_fail(s, 400, "the path is too long or has a broken escape");
+        sp_proxy_fail(s, 400, "the path is too long or has a broken escape");
         return;
     }
     r.query = x->hop.target.query;
@@ -290,7 +290,7 @@ static void begin_request(sp_http_session *s, sp_str head) {
     x->hop.client_ip = sp_str_z(x->client_ip);
     sp_buf_add(&x->head, head);
     if (!sp_h1_parse_request(x->head.p, x->head.n, &x->request, &err)) {
-        sp_http_fail(s, err.status, "%s", err.text);
+        sp_proxy_fail(s, err.status, "%s", err.text);
         return;
     }
     x->keep_client = x->request.keep_alive;
@@ -302,7 +302,7 @@ static void begin_request(sp_http_session *s, sp_str head) {
     if (sp_str_eq(x->request.method, SP_STR("CONNECT")) ||
         sp_str_eq(x->request.method, SP_STR("TRACE"))) {
         x->keep_client = false;
-        sp_http_fail(s, 405, "the method %.*s is not served here", SP_ARG(x->request.method));
+        sp_proxy_fail(s, 405, "the method %.*s is not served here", SP_ARG(x->request.method));
         return;
     }
     find_route(s);
@@ -316,7 +316,7 @@ static bool read_head(sp_http_session *s) {
     if (sp_sock_blocked(&s->client)) return false;
     bool over = s->client.eof || s->client.failed || s->client.broken;
     if (over && !s->client.unread) {
-        sp_http_end(s, false); /* also in the middle of a head */
+        sp_proxy_end(s, false); /* also in the middle of a head */
         return true;
     }
     if (!sp_sock_has_input(&s->client)) return false;
@@ -326,7 +326,7 @@ static bool read_head(sp_http_session *s) {
     s->in_head = true;
     switch (sp_h1_scan_head(&s->scan, bytes, false, &n, &err)) {
     case SP_H1_MORE: sp_sock_keep(w, &s->client, bytes); return true;
-    case SP_H1_BAD: sp_http_fail(s, err.status, "%s", err.text); return true;
+    case SP_H1_BAD: sp_proxy_fail(s, err.status, "%s", err.text); return true;
     case SP_H1_OK: break;
     }
     sp_sock_unread(w, &s->client, sp_str_from(bytes, n));
@@ -340,7 +340,7 @@ static bool send_rest(sp_http_session *s) {
     sp_sock_flush(s->s.worker, &s->client);
     if (sp_sock_blocked(&s->client)) return false;
     if (s->client.broken || s->client.eof || s->client.failed) {
-        sp_http_end(s, false);
+        sp_proxy_end(s, false);
         return true;
     }
     sp_sock_shutdown(&s->client);
@@ -353,7 +353,7 @@ static bool read_rest(sp_http_session *s) {
     if (!sp_sock_has_input(&s->client)) return false;
     (void)sp_sock_read(s->s.worker, &s->client);
     if (s->client.eof || s->client.failed) {
-        sp_http_end(s, false);
+        sp_proxy_end(s, false);
         return true;
     }
     return s->client.io.readable;
@@ -362,13 +362,13 @@ static bool read_rest(sp_http_session *s) {
 /* --- the machine --- */
 
 static bool relay(sp_http_session *s) {
-    bool moved = sp_http_relay_request(s);
+    bool moved = sp_proxy_relay_request(s);
     if (s->dead || s->state != SP_HTTP_RELAY) return true;
-    moved |= sp_http_relay_answer(s);
+    moved |= sp_proxy_relay_answer(s);
     if (s->dead || s->state != SP_HTTP_RELAY) return true;
     if (s->client.broken || s->client.io.error) {
         s->x->status = s->x->answer_begun ? s->x->status : 499;
-        sp_http_end(s, true);
+        sp_proxy_end(s, true);
         return true;
     }
     if (moved)
@@ -388,7 +388,7 @@ static bool step(sp_http_session *s) {
     return false;
 }
 
-void sp_http_run(sp_http_session *s) {
+void sp_proxy_run(sp_http_session *s) {
     if (s->running || s->dead) return;
     s->running = true;
     int budget = STEPS_PER_EVENT;
@@ -405,32 +405,32 @@ static void on_client_event(sp_io *io) {
     sp_http_session *s = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), sp_http_session, client);
     if (s->state == SP_HTTP_DIAL && io->error) {
         s->x->status = 499;
-        sp_http_end(s, true);
+        sp_proxy_end(s, true);
         return;
     }
-    sp_http_run(s);
+    sp_proxy_run(s);
 }
 
 static void on_alarm(sp_alarm *a) {
     sp_http_session *s = SP_CONTAINER(a, sp_http_session, alarm);
     if (s->state == SP_HTTP_HEAD && s->in_head)
-        sp_http_fail(s, 408, "the request head did not arrive in time");
+        sp_proxy_fail(s, 408, "the request head did not arrive in time");
     else if (s->state == SP_HTTP_RELAY && !s->x->answer_begun)
-        sp_http_fail(s, 504, "the service %.*s did not answer in time", SP_ARG(s->x->pool->name));
+        sp_proxy_fail(s, 504, "the service %.*s did not answer in time", SP_ARG(s->x->pool->name));
     else
-        sp_http_end(s, s->state == SP_HTTP_RELAY);
-    sp_http_run(s);
+        sp_proxy_end(s, s->state == SP_HTTP_RELAY);
+    sp_proxy_run(s);
 }
 
 static void stop(sp_session *base, bool force) {
     sp_http_session *s = (sp_http_session *)(void *)base;
     if (force)
-        sp_http_end(s, true);
+        sp_proxy_end(s, true);
     else if (s->state == SP_HTTP_HEAD && !s->in_head && !s->client.out.n)
-        sp_http_end(s, false);
+        sp_proxy_end(s, false);
 }
 
-void sp_http_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
+void sp_proxy_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
     sp_worker *w = l->worker;
     sp_http_session *s = sp_zalloc(1, sizeof *s);
     sp_session_open(&s->s, w, client, local);
@@ -440,7 +440,7 @@ void sp_http_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr
     sp_alarm_init(&s->alarm, on_alarm);
     if (!sp_sock_open(w, &s->client, fd, on_client_event)) {
         close(fd);
-        sp_http_end(s, true);
+        sp_proxy_end(s, true);
         return;
     }
     await_head(s);

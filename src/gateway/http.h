@@ -71,16 +71,16 @@ struct sp_http_session {
     uint64_t counted_in, counted_out; /* of the socket's bytes, in statistics and log */
 };
 
-void sp_http_run(sp_http_session *s);
-void sp_http_end(sp_http_session *s, bool reset);
+void sp_proxy_run(sp_http_session *s);
+void sp_proxy_end(sp_http_session *s, bool reset);
 /* Answers by itself. The connection closes after it unless the request was read to its end. */
-void sp_http_fail(sp_http_session *s, int status, const char *fmt, ...) SP_PRINTF(3, 4);
+void sp_proxy_fail(sp_http_session *s, int status, const char *fmt, ...) SP_PRINTF(3, 4);
 /* The answer is complete in the client's buffer. */
-void sp_http_finish(sp_http_session *s);
-void sp_http_connect(sp_http_session *s); /* (again) */
+void sp_proxy_finish(sp_http_session *s);
+void sp_proxy_connect(sp_http_session *s); /* (again) */
 
 /* True when something moved. */
-bool sp_http_relay_request(sp_http_session *s);
-bool sp_http_relay_answer(sp_http_session *s);
+bool sp_proxy_relay_request(sp_http_session *s);
+bool sp_proxy_relay_answer(sp_http_session *s);
 /* The backend's connection broke, for errno or 0 = it ended. */
-void sp_http_backend_lost(sp_http_session *s);
+void sp_proxy_backend_lost(sp_http_session *s);

@@ -10,7 +10,7 @@ enum { FRESH_ENOUGH_MS = 1000 };
 static void on_event(sp_io *io) {
     sp_backend *b = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), sp_backend, sock);
     if (b->user)
-        sp_http_run(b->user);
+        sp_proxy_run(b->user);
     else if (io->readable || io->hup || io->error)
         sp_backend_close(b);
 }

@@ -36,7 +36,7 @@ static sp_h1_piece relay_bytes(sp_worker *w, sp_h1_body *body, sp_str *bytes, sp
 
 static void client_gone(sp_http_session *s) {
     s->x->status = s->x->status ? s->x->status : 499;
-    sp_http_end(s, true);
+    sp_proxy_end(s, true);
 }
 
 static bool take_request_bytes(sp_http_session *s, sp_str bytes) {
@@ -47,7 +47,7 @@ static bool take_request_bytes(sp_http_session *s, sp_str bytes) {
     sp_h1_piece p =
         relay_bytes(s->s.worker, &x->request_body, &bytes, &x->backend->sock, chunked, &err);
     if (p == SP_H1_BROKEN) {
-        sp_http_fail(s, err.status, "broken request body: %s", err.text);
+        sp_proxy_fail(s, err.status, "broken request body: %s", err.text);
         return true;
     }
     if (p == SP_H1_END) {
@@ -58,7 +58,7 @@ static bool take_request_bytes(sp_http_session *s, sp_str bytes) {
     return true;
 }
 
-bool sp_http_relay_request(sp_http_session *s) {
+bool sp_proxy_relay_request(sp_http_session *s) {
     sp_exchange *x = s->x;
     sp_worker *w = s->s.worker;
     sp_sock *up = &x->backend->sock;
@@ -87,17 +87,17 @@ static bool may_retry(const sp_exchange *x) {
            x->attempts < SP_MAX_TRIES;
 }
 
-void sp_http_backend_lost(sp_http_session *s) {
+void sp_proxy_backend_lost(sp_http_session *s) {
     sp_exchange *x = s->x;
     sp_backend *b = x->backend;
     char at[SP_ADDR_MAX];
     if (x->answer_begun) {
-        sp_http_end(s, true); /* a cut answer must look cut */
+        sp_proxy_end(s, true); /* a cut answer must look cut */
         return;
     }
     if (!may_retry(x)) {
-        sp_http_fail(s, 502, "the endpoint %s of %.*s closed the connection without an answer",
-                     endpoint_name(x, at), SP_ARG(x->pool->name));
+        sp_proxy_fail(s, 502, "the endpoint %s of %.*s closed the connection without an answer",
+                      endpoint_name(x, at), SP_ARG(x->pool->name));
         return;
     }
     if (!b->reused)
@@ -106,13 +106,13 @@ void sp_http_backend_lost(sp_http_session *s) {
     sp_backend_close(b);
     x->backend = NULL;
     x->fresh_only = true;
-    sp_http_connect(s);
+    sp_proxy_connect(s);
 }
 
 static void bad_answer(sp_http_session *s, const sp_h1_error *err) {
     char at[SP_ADDR_MAX];
-    sp_http_fail(s, 502, "the endpoint %s of %.*s gave an answer that is not valid HTTP/1.1: %s",
-                 endpoint_name(s->x, at), SP_ARG(s->x->pool->name), err->text);
+    sp_proxy_fail(s, 502, "the endpoint %s of %.*s gave an answer that is not valid HTTP/1.1: %s",
+                  endpoint_name(s->x, at), SP_ARG(s->x->pool->name), err->text);
 }
 
 static const sp_header_edit *answer_edit(const sp_exchange *x) {
@@ -151,7 +151,7 @@ static void switch_protocols(sp_http_session *s, const sp_h1_head *h, sp_str res
     sp_tunnel_join(s->listener, &s->client, &b->sock, b->upstream, &s->s.client, &s->s.local);
     x->backend = NULL;
     sp_poller_bury(s->s.worker->poller, b); /* its upstream went to the tunnel */
-    sp_http_end(s, false);
+    sp_proxy_end(s, false);
 }
 
 static void begin_answer(sp_http_session *s, const sp_h1_head *h) {
@@ -201,7 +201,7 @@ static void end_answer(sp_http_session *s, sp_str rest) {
     x->answer_done = true;
     if (rest.n) x->keep_backend = false; /* it said more than its answer */
     sp_sock_flush(s->s.worker, &s->client);
-    sp_http_finish(s);
+    sp_proxy_finish(s);
 }
 
 static void take_answer_bytes(sp_http_session *s, sp_str bytes) {
@@ -212,7 +212,7 @@ static void take_answer_bytes(sp_http_session *s, sp_str bytes) {
     if (p == SP_H1_END)
         end_answer(s, bytes);
     else if (p == SP_H1_BROKEN)
-        sp_http_end(s, true);
+        sp_proxy_end(s, true);
     else
         sp_sock_flush(s->s.worker, &s->client);
 }
@@ -222,7 +222,7 @@ static void backend_ended(sp_http_session *s) {
     bool complete =
         x->answer_begun && !x->backend->sock.failed && sp_h1_body_eof_ok(&x->answer_body);
     if (!complete) {
-        sp_http_backend_lost(s);
+        sp_proxy_backend_lost(s);
         return;
     }
     if (x->answer_as == SP_BODY_CHUNKED) sp_sock_add(s->s.worker, &s->client, SP_STR("0\r\n\r\n"));
@@ -230,7 +230,7 @@ static void backend_ended(sp_http_session *s) {
     end_answer(s, (sp_str){0});
 }
 
-bool sp_http_relay_answer(sp_http_session *s) {
+bool sp_proxy_relay_answer(sp_http_session *s) {
     sp_exchange *x = s->x;
     sp_worker *w = s->s.worker;
     sp_sock *up = &x->backend->sock;

@@ -217,7 +217,7 @@ static void add_match(sp_translator *t, uint32_t table, const sp_json *m, sp_rou
 
 void sp_httproute_entries(sp_translator *t, uint32_t table, const sp_json *route,
                           const sp_strs *hosts) {
-    sp_route_entry e = {.created_ms = sp_obj_created_ms(route),
+    sp_route_entry e = {.created_ms = sp_translate_created_ms(route),
                         .object = sp_obj_key(t->arena, route)};
     sp_json_each(sp_json_dig(route, "spec", "rules", NULL), rule) {
         const sp_json *matches = sp_json_get(rule, "matches");

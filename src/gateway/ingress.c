@@ -68,7 +68,7 @@ static void add_entry(visit *v, const sp_json *backend, sp_str where, sp_route_e
                          1);
     e.host = sp_arena_str(v->arena, e.host);
     e.path = sp_arena_str(v->arena, e.path);
-    e.created_ms = sp_obj_created_ms(v->ingress);
+    e.created_ms = sp_translate_created_ms(v->ingress);
     e.object = v->object;
     e.order = v->order++;
     e.action = a;

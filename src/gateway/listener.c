@@ -45,7 +45,7 @@ static void take(sp_listener *l, int fd, const struct sockaddr_storage *from) {
     sp_sock_tune(fd);
     l->worker->stats.connections++;
     if (l->http)
-        sp_http_accept(l, fd, &client, &local);
+        sp_proxy_accept(l, fd, &client, &local);
     else
         sp_tunnel_accept(l, fd, &client, &local);
 }

@@ -182,7 +182,7 @@ static void translate_service(sp_translator *t, const sp_json *service) {
 
 static int by_age(const void *pa, const void *pb) {
     const sp_json *a = *(const sp_json *const *)pa, *b = *(const sp_json *const *)pb;
-    int64_t ta = sp_obj_created_ms(a), tb = sp_obj_created_ms(b);
+    int64_t ta = sp_translate_created_ms(a), tb = sp_translate_created_ms(b);
     if (ta != tb) return ta < tb ? -1 : 1;
     int d = sp_str_cmp(sp_obj_namespace(a), sp_obj_namespace(b));
     return d ? d : sp_str_cmp(sp_obj_name(a), sp_obj_name(b));

@@ -18,7 +18,7 @@ const sp_json *sp_view_find(const sp_obj_list *list, sp_str ns, sp_str name) {
     return NULL;
 }
 
-int64_t sp_obj_created_ms(const sp_json *o) {
+int64_t sp_translate_created_ms(const sp_json *o) {
     int64_t ms = 0;
     sp_str text = sp_json_str(sp_json_dig(o, "metadata", "creationTimestamp", NULL));
     return sp_time_parse(text, &ms) ? ms : 0;

@@ -102,7 +102,7 @@ uint32_t sp_translate_table(sp_translator *t, uint16_t port, sp_str owner);
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e);
 /* An action with one share per backend; for the files that make entries. */
 void sp_action_add_target(sp_arena *a, sp_route_action *act, uint32_t pool, uint32_t weight);
-int64_t sp_obj_created_ms(const sp_json *o);
+int64_t sp_translate_created_ms(const sp_json *o);
 
 void sp_translate_services(sp_translator *t);
 void sp_translate_ingresses(sp_translator *t);
