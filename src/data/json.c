@@ -317,6 +317,7 @@ bool sp_json_parse(sp_arena *a, sp_str text, sp_json **ret, sp_err *err) {
     if (text.n > SP_JSON_MAX_BYTES)
         return sp_fail(err, SP_TOO_LARGE, "JSON text of %zu bytes; at most %d are taken", text.n,
                        SP_JSON_MAX_BYTES);
+    if (!text.p) text = SP_STR("");
     parser ps = {.a = a, .start = text.p, .p = text.p, .end = text.p + text.n, .err = err};
     sp_json *j = SP_NEW(a, sp_json);
     if (!parse_value(&ps, j)) return false;
@@ -531,7 +532,6 @@ sp_json *sp_json_new_z(sp_arena *a, const char *s) {
 sp_json *sp_json_printf(sp_arena *a, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    sp_auto(sp_buf) b = {0};
     char *text = NULL;
     int n = vasprintf(&text, fmt, ap);
     va_end(ap);

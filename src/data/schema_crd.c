@@ -327,6 +327,13 @@ static bool check_node(builder *b, const sp_json *j, const sp_schema *s) {
         return refuse_at(b, "type", "must be left out beside x-kubernetes-int-or-string");
     if (s->type == SP_SCHEMA_ARRAY && !s->items)
         return refuse_at(b, "items", "is required beside type array");
+    if (s->type != SP_SCHEMA_ARRAY && sp_json_get(j, "items"))
+        return refuse_at(b, "items", "needs type array");
+    bool may_hold_fields = s->type == SP_SCHEMA_OBJECT || s->type == SP_SCHEMA_ANY;
+    if (!may_hold_fields && sp_json_get(j, "properties"))
+        return refuse_at(b, "properties", "needs type object");
+    if (!may_hold_fields && sp_json_get(j, "additionalProperties"))
+        return refuse_at(b, "additionalProperties", "needs type object");
     if (sp_json_get(j, "properties") && sp_json_get(j, "additionalProperties"))
         return refuse_at(b, "additionalProperties", "cannot stand beside properties");
     if (s->embedded_resource && s->type != SP_SCHEMA_OBJECT)

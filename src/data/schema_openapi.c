@@ -150,16 +150,17 @@ static void list_kind(writer *w, const sp_schema *s, const sp_field *f) {
 
 /* Two types in one: neither has a "type" of its own. */
 static bool either(writer *w, const sp_schema *s) {
-    const char *other = s->format == SP_FORMAT_QUANTITY        ? "number"
-                        : s->format == SP_FORMAT_INT_OR_STRING ? "integer"
-                                                               : NULL;
-    if (!other) return false;
-    if (s->format == SP_FORMAT_INT_OR_STRING) {
+    if (s->format == SP_FORMAT_QUANTITY) {
+        name(w, "oneOf");
+        sp_buf_addz(w->b, "[{\"type\":\"string\"},{\"type\":\"number\"}]");
+    } else if (s->format == SP_FORMAT_INT_OR_STRING) {
         text(w, "format", "int-or-string");
         flag(w, "x-kubernetes-int-or-string", true);
+        name(w, "anyOf");
+        sp_buf_addz(w->b, "[{\"type\":\"integer\"},{\"type\":\"string\"}]");
+    } else {
+        return false;
     }
-    name(w, "oneOf");
-    sp_buf_printf(w->b, "[{\"type\":\"string\"},{\"type\":\"%s\"}]", other);
     return true;
 }
 

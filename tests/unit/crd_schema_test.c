@@ -182,9 +182,8 @@ static void openapi_comes_back(void **state) {
                 "\"maximum\":100}"},
         {"mode", "{\"type\":\"string\",\"enum\":[\"a\",\"b\"],\"nullable\":true}"},
         {"labels", "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}"},
-        {"port", "{\"format\":\"int-or-string\",\"x-kubernetes-int-or-string\":true,\"oneOf\":[{"
-                 "\"type\":\"string\"},"
-                 "{\"type\":\"integer\"}]}"},
+        {"port", "{\"format\":\"int-or-string\",\"x-kubernetes-int-or-string\":true,\"anyOf\":[{"
+                 "\"type\":\"integer\"},{\"type\":\"string\"}]}"},
         {"free", "{\"x-kubernetes-preserve-unknown-fields\":true}"},
     };
     for (size_t i = 0; i < SP_COUNT(same); i++)
