@@ -1,5 +1,5 @@
-/* Protobuf bodies of built-in kinds: never a crash, an error always says something, and what was read
- * prints to JSON that our strict parser takes. */
+/* Protobuf bodies of built-in kinds: never a crash, an error always says something, and what was
+ * read prints to JSON that our strict parser takes. */
 #include "apiserver/protobuf.h"
 #include "apiserver/registry.h"
 

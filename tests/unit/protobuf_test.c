@@ -58,8 +58,9 @@ static void reads_as(const char *kind, sp_str raw, const char *json) {
 static void zeros_are_kept_where_they_were_meant(void **state) {
     (void)state;
     /* spec 2 { terminationGracePeriodSeconds 4: 0 (pointer), hostNetwork 11: false (not) } */
-    reads_as("Pod", SP_STR("\x12\x04\x20\x00\x58\x00"),
-             "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"spec\":{\"terminationGracePeriodSeconds\":0}}");
+    reads_as(
+        "Pod", SP_STR("\x12\x04\x20\x00\x58\x00"),
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"spec\":{\"terminationGracePeriodSeconds\":0}}");
     /* spec { volumes 1 { name 1: "v", volumeSource 2 { emptyDir 2 {} } } } */
     reads_as("Pod", SP_STR("\x12\x09\x0a\x07\x0a\x01v\x12\x02\x12\x00"),
              "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"spec\":{\"volumes\":[{\"name\":\"v\","
@@ -105,8 +106,7 @@ static void broken_bodies_are_located(void **state) {
     is_refused(SP_STR("\x0b"), "protobuf body, byte 23: a wire type that Kubernetes does not use");
     is_refused(SP_STR("\x08\x01"),
                "protobuf body, byte 23: the field metadata has wire type 0, not 2");
-    is_refused(SP_STR("\x12\x04\x0a\x02\xff\xff"),
-               "protobuf body, byte 27: a string is not UTF-8");
+    is_refused(SP_STR("\x12\x04\x0a\x02\xff\xff"), "protobuf body, byte 27: a string is not UTF-8");
     is_refused(SP_STR("\x12\x03\x0a\x01k\x12\x03\x0a\x01k"),
                "protobuf body, byte 23: a map has the same key twice");
     sp_auto_ptr(sp_arena) a = sp_arena_new();

@@ -91,7 +91,3 @@ HOOKS(ingress);
 HOOKS(http_route);
 HOOKS(gateway);
 HOOKS(hpa);
-HOOKS(oam_config);
-HOOKS(oam_component);
-HOOKS(oam_trait_definition);
-HOOKS(cron_hpa);

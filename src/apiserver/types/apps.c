@@ -131,24 +131,27 @@ static const struct sp_scale_paths replicas_paths = {".spec.replicas", ".status.
         WIDE_CELL("Images", "Images of the containers.", sp_cell_template_images),    \
         WIDE_CELL("Selector", "Labels of its pods.", sp_cell_label_selector)
 
-#define DEPLOYMENT_ROW                                                                          \
-    .plural = "deployments", .singular = "deployment", .kind = "Deployment",                    \
-    .short_names = NAMES("deploy"), .categories = NAMES("all"), .namespaced = true,             \
-    .subresources = SP_SUB_STATUS | SP_SUB_SCALE, .schema = T(deployment),                      \
-    .status_is_subresource = true, .counts_generation = true, .scale = &replicas_paths,         \
-    COLUMNS(                                                                                    \
-        SP_COLUMN_NAME,                                                                         \
-        CELL_COLUMN("Ready", "Ready pods of wanted pods.", sp_cell_deployment_ready),           \
-        CELL_COLUMN("Up-to-date", "Pods of the current template.", sp_cell_deployment_updated), \
-        CELL_COLUMN("Available", "Pods ready for long enough.", sp_cell_deployment_available),  \
-        SP_COLUMN_AGE, WORKLOAD_WIDE_COLUMNS)
+#define DEPLOYMENT_ROW                                                                             \
+    HOOKED(deployment),                                                                            \
+        .plural = "deployments", .singular = "deployment", .kind = "Deployment",                   \
+        .namespaced = true, .subresources = SP_SUB_STATUS | SP_SUB_SCALE, .schema = T(deployment), \
+        .status_is_subresource = true, .counts_generation = true, .scale = &replicas_paths,        \
+        COLUMNS(                                                                                   \
+            SP_COLUMN_NAME,                                                                        \
+            CELL_COLUMN("Ready", "Ready pods of wanted pods.", sp_cell_deployment_ready),          \
+            CELL_COLUMN("Up-to-date", "Pods of the current template.",                             \
+                        sp_cell_deployment_updated),                                               \
+            CELL_COLUMN("Available", "Pods ready for long enough.", sp_cell_deployment_available), \
+            SP_COLUMN_AGE, WORKLOAD_WIDE_COLUMNS)
 
-ROW(deployment, .group = "apps", .version = "v1", DEPLOYMENT_ROW);
-/* Old manifests say extensions/v1beta1: the same objects under their first name. */
+ROW(deployment, .group = "apps", .version = "v1", .short_names = NAMES("deploy"),
+    .categories = NAMES("all"), DEPLOYMENT_ROW);
+/* Old manifests say extensions/v1beta1: the same objects under their first name. Without short
+ * names and categories, so that kubectl finds them once. */
 ROW(extensions_deployment, .group = "extensions", .version = "v1beta1",
     .storage = &sp_row_deployment, DEPLOYMENT_ROW);
 
-ROW(replica_set, .group = "apps", .version = "v1", .plural = "replicasets",
+ROW(replica_set, HOOKED(replica_set), .group = "apps", .version = "v1", .plural = "replicasets",
     .singular = "replicaset", .kind = "ReplicaSet", .short_names = NAMES("rs"),
     .categories = NAMES("all"), .namespaced = true, .subresources = SP_SUB_STATUS | SP_SUB_SCALE,
     .schema = T(replica_set), .status_is_subresource = true, .counts_generation = true,

@@ -172,7 +172,7 @@ FIELDS(horizontal_pod_autoscaler) = {
 };
 SHARED_TYPE(horizontal_pod_autoscaler, "HorizontalPodAutoscaler", NULL);
 
-ROW(horizontal_pod_autoscaler, .group = "autoscaling", .version = "v2",
+ROW(horizontal_pod_autoscaler, HOOKED(hpa), .group = "autoscaling", .version = "v2",
     .plural = "horizontalpodautoscalers", .singular = "horizontalpodautoscaler",
     .kind = "HorizontalPodAutoscaler", .short_names = NAMES("hpa"), .categories = NAMES("all"),
     .namespaced = true, .subresources = SP_SUB_STATUS, .schema = T(horizontal_pod_autoscaler),

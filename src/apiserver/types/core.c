@@ -89,19 +89,20 @@ FIELDS(event) = {
 };
 SHARED_TYPE(event, "Event", NULL);
 
-ROW(namespace, .group = "", .version = "v1", .plural = "namespaces", .singular = "namespace",
-    .kind = "Namespace", .short_names = NAMES("ns"), .subresources = SP_SUB_STATUS,
-    .schema = T(namespace), .status_is_subresource = true,
+ROW(namespace, HOOKED(namespace), .group = "", .version = "v1", .plural = "namespaces",
+    .singular = "namespace", .kind = "Namespace", .short_names = NAMES("ns"),
+    .subresources = SP_SUB_STATUS, .schema = T(namespace), .status_is_subresource = true,
     .selectable_fields = NAMES("status.phase"),
     COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("Status", "Active or Terminating.", ".status.phase"),
             SP_COLUMN_AGE));
 
-ROW(config_map, .group = "", .version = "v1", .plural = "configmaps", .singular = "configmap",
-    .kind = "ConfigMap", .short_names = NAMES("cm"), .namespaced = true, .schema = T(config_map),
+ROW(config_map, HOOKED(config_map), .group = "", .version = "v1", .plural = "configmaps",
+    .singular = "configmap", .kind = "ConfigMap", .short_names = NAMES("cm"), .namespaced = true,
+    .schema = T(config_map),
     COLUMNS(SP_COLUMN_NAME, CELL_COLUMN("Data", "Number of entries.", sp_cell_data_count),
             SP_COLUMN_AGE));
 
-ROW(secret, .group = "", .version = "v1", .plural = "secrets", .singular = "secret",
+ROW(secret, HOOKED(secret), .group = "", .version = "v1", .plural = "secrets", .singular = "secret",
     .kind = "Secret", .namespaced = true, .schema = T(secret), .selectable_fields = NAMES("type"),
     COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("Type", "What the secret is for.", ".type"),
             CELL_COLUMN("Data", "Number of entries.", sp_cell_data_count), SP_COLUMN_AGE));

@@ -429,15 +429,15 @@ ROW(gateway_class, GATEWAY_ROW, .plural = "gatewayclasses", .singular = "gateway
             CELL_COLUMN("Accepted", "Whether the controller took it.", sp_cell_accepted),
             SP_COLUMN_AGE, WIDE_PATH("Description", "What it is for.", ".spec.description")));
 
-ROW(gateway, GATEWAY_ROW, .plural = "gateways", .singular = "gateway", .kind = "Gateway",
-    .short_names = NAMES("gtw"), .namespaced = true, .schema = T(gateway),
+ROW(gateway, HOOKED(gateway), GATEWAY_ROW, .plural = "gateways", .singular = "gateway",
+    .kind = "Gateway", .short_names = NAMES("gtw"), .namespaced = true, .schema = T(gateway),
     COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("Class", "Its GatewayClass.", ".spec.gatewayClassName"),
             CELL_COLUMN("Address", "Where it is reached.", sp_cell_gateway_address),
             CELL_COLUMN("Programmed", "Whether it takes traffic.", sp_cell_programmed),
             SP_COLUMN_AGE));
 
-ROW(http_route, GATEWAY_ROW, .plural = "httproutes", .singular = "httproute", .kind = "HTTPRoute",
-    .namespaced = true, .schema = T(http_route),
+ROW(http_route, HOOKED(http_route), GATEWAY_ROW, .plural = "httproutes", .singular = "httproute",
+    .kind = "HTTPRoute", .namespaced = true, .schema = T(http_route),
     COLUMNS(SP_COLUMN_NAME,
             CELL_COLUMN("Hostnames", "Names it answers to.", sp_cell_route_hostnames),
             SP_COLUMN_AGE));

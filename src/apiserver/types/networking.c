@@ -103,7 +103,7 @@ FIELDS(ingress_class) = {
 };
 SHARED_TYPE(ingress_class, "IngressClass", NULL);
 
-ROW(ingress, .group = "networking.k8s.io", .version = "v1", .plural = "ingresses",
+ROW(ingress, HOOKED(ingress), .group = "networking.k8s.io", .version = "v1", .plural = "ingresses",
     .singular = "ingress", .kind = "Ingress", .short_names = NAMES("ing"), .namespaced = true,
     .subresources = SP_SUB_STATUS, .schema = T(ingress), .status_is_subresource = true,
     .counts_generation = true,

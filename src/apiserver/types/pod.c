@@ -221,8 +221,8 @@ FIELDS(eviction) = {
 };
 SHARED_TYPE(eviction, "Eviction", NULL);
 
-ROW(pod, .group = "", .version = "v1", .plural = "pods", .kind = "Pod", .singular = "pod",
-    .short_names = NAMES("po"), .categories = NAMES("all"), .namespaced = true,
+ROW(pod, HOOKED(pod), .group = "", .version = "v1", .plural = "pods", .kind = "Pod",
+    .singular = "pod", .short_names = NAMES("po"), .categories = NAMES("all"), .namespaced = true,
     .subresources = SP_SUB_STATUS | SP_SUB_LOG | SP_SUB_BINDING | SP_SUB_EVICTION, .schema = T(pod),
     .status_is_subresource = true,
     .selectable_fields = NAMES("spec.nodeName", "spec.restartPolicy", "spec.schedulerName",

@@ -157,9 +157,10 @@ FIELDS(endpoint_slice) = {
 };
 SHARED_TYPE(endpoint_slice, "EndpointSlice", NULL);
 
-ROW(service, .group = "", .version = "v1", .plural = "services", .singular = "service",
-    .kind = "Service", .short_names = NAMES("svc"), .categories = NAMES("all"), .namespaced = true,
-    .subresources = SP_SUB_STATUS, .schema = T(service), .status_is_subresource = true,
+ROW(service, HOOKED(service), .group = "", .version = "v1", .plural = "services",
+    .singular = "service", .kind = "Service", .short_names = NAMES("svc"),
+    .categories = NAMES("all"), .namespaced = true, .subresources = SP_SUB_STATUS,
+    .schema = T(service), .status_is_subresource = true,
     .selectable_fields = NAMES("spec.clusterIP", "spec.type"),
     COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("Type", "How far the service reaches.", ".spec.type"),
             CELL_COLUMN("Cluster-IP", "Virtual address inside the cluster.",

@@ -14,6 +14,7 @@
 #pragma once
 #include "apiserver/protobuf.h"
 #include "apiserver/registry.h"
+#include "apiserver/types/admit.h"
 #include "apiserver/types/cells.h"
 
 #define FIELDS(id) static const sp_field id##_fields[]
@@ -144,11 +145,11 @@ extern const sp_schema sp_schema_json_schema_props, sp_schema_custom_resource_de
 /* gateway.c */
 extern const sp_schema sp_schema_gateway_class, sp_schema_gateway, sp_schema_http_route;
 
-/* oam.c */
-extern const sp_schema sp_schema_oam_ref, sp_schema_oam_status;
-
 /* oam.c: what a schema cannot say about an OAM kind. */
 bool sp_validate_oam(sp_admit *a, sp_err *err);
+
+/* oam.c */
+extern const sp_schema sp_schema_oam_ref, sp_schema_oam_status;
 
 /* --- rows --- */
 /* Columns of text: always shown, or with -o wide. */
@@ -166,6 +167,7 @@ bool sp_validate_oam(sp_admit *a, sp_err *err);
         .name = (name_), .type = "string", .format = "", .doc = (text), .priority = 1, \
         .json_path = (path)                                                            \
     }
+#define HOOKED(kind) .prepare = sp_prepare_##kind, .validate = sp_validate_##kind
 #define ROW(id, ...) const sp_resource sp_row_##id = {__VA_ARGS__}
 #define COLUMNS(...)                             \
     .columns = (const sp_column[]){__VA_ARGS__}, \
