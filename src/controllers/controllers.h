@@ -4,6 +4,7 @@
 #pragma once
 #include "kube/controller.h"
 #include "kube/gvrs.h"
+#include "kube/oam.h"
 
 /* Registers with the manager. */
 void sp_add_deployment(sp_manager *m);
@@ -11,6 +12,7 @@ void sp_add_replicaset(sp_manager *m);
 void sp_add_endpoints(sp_manager *m);
 void sp_add_scheduler(sp_manager *m);
 void sp_add_serviceaccount(sp_manager *m);
+void sp_add_oam(sp_manager *m);
 
 /* --- decisions (the lists hold borrowed documents) --- */
 
@@ -26,3 +28,14 @@ bool sp_endpoints_decide(sp_reconcile *r, const sp_json *service, const sp_obj_l
 /* nodes: all; pods: all of the cluster (what is bound takes room). */
 bool sp_scheduler_decide(sp_reconcile *r, const sp_json *pod, const sp_obj_list *nodes,
                          const sp_obj_list *pods, sp_err *err);
+
+/* What the OAM decisions read: definitions and Components, and the children as they are. */
+typedef struct sp_oam_world {
+    sp_oam_lookup lookup;
+    void *ctx;
+    const sp_json *(*get)(void *ctx, const sp_gvr *g, sp_str ns, sp_str name); /* NULL if missing */
+    void (*owned)(void *ctx, const sp_gvr *g, sp_str owner_uid, sp_obj_list *ret);
+} sp_oam_world;
+/* app, component: NULL when it is gone. */
+void sp_oam_app_decide(sp_reconcile *r, const sp_json *app, const sp_oam_world *world);
+void sp_oam_component_decide(sp_reconcile *r, const sp_json *component);

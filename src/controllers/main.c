@@ -24,6 +24,7 @@ static const row rows[] = {
     {"replicaset", sp_add_replicaset, "ReplicaSets: as many pods as declared"},
     {"scheduler", sp_add_scheduler, "gives each new pod a node"},
     {"endpoints", sp_add_endpoints, "Endpoints and EndpointSlices of Services"},
+    {"oam", sp_add_oam, "ApplicationConfigurations and Components (core.oam.dev)"},
     {"serviceaccount", sp_add_serviceaccount, "the default ServiceAccount of each namespace"},
 };
 

@@ -276,7 +276,7 @@ static void check_cron_object(const sp_json *obj, check *c) {
 }
 
 static void check_definition(const sp_json *obj, check *c) {
-    sp_oam_check_definition(obj, c->causes, c->warnings);
+    sp_oam_check_definition(obj, c->causes);
 }
 
 bool sp_oam_admit(const sp_json *obj, const sp_oam_lookup *lookup, sp_causes *causes,

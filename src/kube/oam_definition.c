@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 
-/* `extension` is free for the platform (OAM v1alpha2): what `kubectl describe` shows a person who
+/* cron-scaler says appliesTo, as the definition the articles print, which may be applied over it.
+ * `extension` is free for the platform (OAM v1alpha2): what `kubectl describe` shows a person who
  * wants to use the trait. */
 static const char *const shipped[] = {
     "{\"apiVersion\":\"core.oam.dev/v1alpha2\",\"kind\":\"WorkloadDefinition\",\"metadata\":{"
@@ -71,7 +72,7 @@ static const char *const shipped[] = {
     "{\"apiVersion\":\"core.oam.dev/v1alpha2\",\"kind\":\"TraitDefinition\",\"metadata\":{"
     "\"name\":\"cron-scaler\",\"annotations\":{\"definition.oam.dev/description\":"
     "\"Changes the bounds of an autoscaler by the clock\"}},"
-    "\"spec\":{\"appliesToWorkloads\":[\"containerizedworkloads.core.oam.dev\","
+    "\"spec\":{\"appliesTo\":[\"containerizedworkloads.core.oam.dev\","
     "\"deployments.apps\"],\"conflictsWith\":[\"autoscaler\",\"manual-scaler\"],"
     "\"definitionRef\":{\"name\":\"cronhpas.app.alibaba.com\",\"version\":\"v1\"},"
     "\"extension\":{\"becomes\":\"a CronHPA (app.alibaba.com/v1); this version checks and keeps "
@@ -213,7 +214,7 @@ static void check_conflict_entry(sp_str entry, size_t i, sp_causes *causes) {
                   "Invalid value: \"%.*s\": %s", SP_ARG(entry), err.text);
 }
 
-void sp_oam_check_definition(const sp_json *obj, sp_causes *causes, sp_strs *warnings) {
+void sp_oam_check_definition(const sp_json *obj, sp_causes *causes) {
     const sp_json *spec = sp_json_get(obj, "spec");
     const sp_json *applies = sp_json_get(spec, "appliesTo");
     const sp_json *to_workloads = sp_json_get(spec, "appliesToWorkloads");
@@ -225,9 +226,6 @@ void sp_oam_check_definition(const sp_json *obj, sp_causes *causes, sp_strs *war
             causes, "FieldValueInvalid", SP_STR("spec.appliesTo"),
             "Invalid value: differs from spec.appliesToWorkloads, whose older name it is: "
             "keep one of them");
-    else if (applies && !to_workloads && warnings)
-        sp_vec_push(warnings,
-                    SP_STR("spec.appliesTo is the older name of spec.appliesToWorkloads"));
     size_t i = 0;
     sp_json_each(sp_json_get(spec, "conflictsWith"), it)
         check_conflict_entry(sp_json_str(it), i++, causes);

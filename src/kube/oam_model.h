@@ -94,4 +94,4 @@ bool sp_oam_applies_to(sp_arena *a, const sp_json *definition, const sp_json *wo
                        const sp_oam_lookup *lookup);
 /* One-sided: does the definition of t declare a conflict with other? */
 bool sp_oam_declares_conflict(sp_arena *a, const sp_oam_trait *t, const sp_oam_trait *other);
-void sp_oam_check_definition(const sp_json *obj, sp_causes *causes, sp_strs *warnings);
+void sp_oam_check_definition(const sp_json *obj, sp_causes *causes);

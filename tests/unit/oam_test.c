@@ -218,7 +218,6 @@ static void the_articles_definition_and_cron_object_are_accepted(void **state) {
                                  "  definitionRef:\n"
                                  "    name: cronhpas.app.alibaba.com\n"),
                         "");
-    assert_true(warned(w, "older name"));
     assert_string_equal(
         admit(w, "apiVersion: app.alibaba.com/v1\n"
                  "kind: CronHPA\n"
