@@ -3,15 +3,15 @@
  * What is wanted comes from sp_oam_render, the same pure function whatever happened before. It is
  * all or nothing: while a Component is missing, something is refused or a name is taken by somebody
  * else's object, nothing is written or removed and the condition Synced says why. A child that
- * differs from what is wanted is put right; fields we do not speak of (defaults, spec.replicas where
- * an autoscaler decides) are left as they are. Children that are no longer wanted are deleted: only
- * those this application controls by UID, and only that very object.
+ * differs from what is wanted is put right; fields we do not speak of (defaults, spec.replicas
+ * where an autoscaler decides) are left as they are. Children that are no longer wanted are
+ * deleted: only those this application controls by UID, and only that very object.
  *
  * A hash of the rendered child is kept in an annotation of it, so that a field which is no longer
  * rendered is noticed although nothing that is rendered differs. */
+#include "kube/oam.h"
 #include "controllers/common.h"
 #include "controllers/controllers.h"
-#include "kube/oam.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,22 +25,40 @@ static const sp_gvr *const child_kinds[] = {
 
 /* ---------- comparing and merging ---------- */
 
-/* Is everything of wanted in is? Lists must have the same length. */
-static bool holds(const sp_json *is, const sp_json *wanted) {
-    if (!is) return false;
-    if (wanted->type == SP_JSON_OBJECT) {
-        if (is->type != SP_JSON_OBJECT) return false;
-        sp_json_each(wanted, m) if (!holds(sp_json_get_str(is, m->key), m)) return false;
-        return true;
+/* Maps that are ours alone: a key more is a difference. */
+static bool is_whole(sp_str key) {
+    static const char *const whole[] = {"selector", "data", "requests", "limits", "nodeSelector"};
+    for (size_t i = 0; i < SP_COUNT(whole); i++)
+        if (sp_str_eqz(key, whole[i])) return true;
+    return false;
+}
+
+static bool holds(const sp_json *is, const sp_json *wanted);
+
+static bool holds_members(const sp_json *is, const sp_json *wanted) {
+    sp_json_each(wanted, m) {
+        const sp_json *there = sp_json_get_str(is, m->key);
+        if (is_whole(m->key) ? !sp_json_equal(there, m) : !holds(there, m)) return false;
     }
-    if (wanted->type != SP_JSON_ARRAY) return sp_json_equal(is, wanted);
-    if (is->type != SP_JSON_ARRAY || is->count != wanted->count) return false;
+    return true;
+}
+
+static bool holds_items(const sp_json *is, const sp_json *wanted) {
+    if (is->count != wanted->count) return false;
     const sp_json *i = is->first;
     sp_json_each(wanted, w) {
         if (!holds(i, w)) return false;
         i = i->next;
     }
     return true;
+}
+
+/* Is everything of wanted in is? Lists must have the same length. */
+static bool holds(const sp_json *is, const sp_json *wanted) {
+    if (!is || is->type != wanted->type) return false;
+    if (wanted->type == SP_JSON_OBJECT) return holds_members(is, wanted);
+    if (wanted->type == SP_JSON_ARRAY) return holds_items(is, wanted);
+    return sp_json_equal(is, wanted);
 }
 
 static void set_all(sp_arena *a, sp_json *to, const sp_json *from) {
@@ -125,16 +143,14 @@ static void write_child(const work *w, const sp_oam_child *c) {
                            SP_ARG(sp_obj_name(c->object)));
         return;
     }
-    if (sp_obj_deleting(live)) { /* made anew when it is gone; that change wakes us */
-        return;
-    }
+    if (sp_obj_deleting(live)) return; /* made anew when it is gone; that change wakes us */
     if (c->foreign_replicas) sp_json_remove(sp_json_get(c->object, "spec"), "replicas");
     if (!holds(live, c->object)) sp_reconcile_update(w->r, c->gvr, put_right(a, live, c->object));
 }
 
 static bool is_wanted(const work *w, const sp_gvr *g, const sp_json *obj) {
-    sp_vec_each(&w->wanted, c)
-        if (c->gvr == g && sp_str_eq(sp_obj_name(c->object), sp_obj_name(obj))) return true;
+    sp_vec_each(&w->wanted, c) if (c->gvr == g &&
+                                   sp_str_eq(sp_obj_name(c->object), sp_obj_name(obj))) return true;
     return false;
 }
 
@@ -144,8 +160,10 @@ static void remove_unwanted(const work *w, const sp_gvr *g) {
     sp_vec_each(&owned, o) {
         if (is_wanted(w, g, *o) || sp_obj_deleting(*o)) continue;
         sp_reconcile_delete(w->r, g, *o, "Background");
-        sp_reconcile_event(w->r, w->app, "Normal", "Removed", "removed %s %.*s, which is no longer "
-                           "declared", g->kind, SP_ARG(sp_obj_name(*o)));
+        sp_reconcile_event(w->r, w->app, "Normal", "Removed",
+                           "removed %s %.*s, which is no longer "
+                           "declared",
+                           g->kind, SP_ARG(sp_obj_name(*o)));
     }
     sp_vec_free(&owned);
 }
@@ -218,8 +236,8 @@ static void write_status(const work *w, const sp_err *problem) {
     const sp_json *old = sp_json_get(w->app, "status");
     sp_json *status = old && problem ? sp_json_clone(a, old) : sp_json_object(a);
     const sp_json *before = sp_json_get(old, "conditions");
-    sp_json *conditions = sp_json_set(
-        a, status, "conditions", before ? sp_json_clone(a, before) : sp_json_array(a));
+    sp_json *conditions =
+        sp_json_set(a, status, "conditions", before ? sp_json_clone(a, before) : sp_json_array(a));
     sp_json_set_int(a, status, "observedGeneration", sp_obj_generation(w->app));
     sp_condition_set(a, conditions, "Synced", problem ? "False" : "True",
                      problem ? reason_of(problem) : "ReconcileSuccess",
@@ -297,8 +315,10 @@ static void owned_children(void *ctx, const sp_gvr *g, sp_str uid, sp_obj_list *
 }
 
 static bool reconcile_app(void *ctx, sp_reconcile *r, sp_err *err) {
-    const sp_oam_world world = {
-        .lookup = {ctx, look_up, look_at_each}, .ctx = ctx, .get = get_child, .owned = owned_children};
+    const sp_oam_world world = {.lookup = {ctx, look_up, look_at_each},
+                                .ctx = ctx,
+                                .get = get_child,
+                                .owned = owned_children};
     const sp_gvr *g = &sp_gvr_applicationconfigurations;
     sp_oam_app_decide(r, sp_informer_get(sp_manager_informer(ctx, g), r->ns, r->name), &world);
     return true;
@@ -311,8 +331,8 @@ static bool reconcile_component(void *ctx, sp_reconcile *r, sp_err *err) {
 }
 
 static bool uses(const sp_json *app, sp_str component) {
-    sp_json_each(sp_json_dig(app, "spec", "components", NULL), entry)
-        if (sp_str_eq(sp_oam_component_name(entry), component)) return true;
+    sp_json_each(sp_json_dig(app, "spec", "components", NULL),
+                 entry) if (sp_str_eq(sp_oam_component_name(entry), component)) return true;
     return false;
 }
 
