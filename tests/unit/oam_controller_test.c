@@ -69,6 +69,8 @@ static sp_json *add(world *w, const char *text) {
     sp_json **there = find(w, sp_obj_kind(j), sp_obj_name(j));
     if (there) {
         sp_json_set(w->arena, meta, "uid", sp_json_new_str(w->arena, sp_obj_uid(*there)));
+        const sp_json *status = sp_json_get(*there, "status");
+        if (status) sp_json_set(w->arena, j, "status", sp_json_clone(w->arena, status));
         *there = j;
     } else {
         sp_vec_push(&w->objects, j);
