@@ -19,7 +19,7 @@ typedef struct gateway {
     /* flags */
     const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
-    const char *grace;
+    const char *grace, *log_level;
     uint16_t http_port, metrics_port;
     int64_t max_connections;
     bool verbose;
@@ -275,6 +275,7 @@ int sp_gateway_main(int argc, char **argv) {
          "after SIGTERM, for connections to end by themselves (10s)"},
         {"max-connections", 0, SP_FLAG_INT, &g.max_connections, "N",
          "of clients; more wait in the kernel's queue (100000, less if descriptors are short)"},
+        {"log-level", 0, SP_FLAG_STR, &g.log_level, "LEVEL", "debug, info, warn or error (info)"},
         {"verbose", 'v', SP_FLAG_BOOL, &g.verbose, NULL,
          "debug lines, and the access log on stderr"},
     };
@@ -286,7 +287,13 @@ int sp_gateway_main(int argc, char **argv) {
         return 2;
     }
     sp_log_set_role("gateway");
-    if (g.verbose) sp_log_set_level(SP_LOG_DEBUG);
+    sp_log_level level = g.verbose ? SP_LOG_DEBUG : SP_LOG_INFO;
+    if (g.log_level && !sp_log_level_parse(sp_str_z(g.log_level), &level)) {
+        fprintf(stderr, "sampan gateway: --log-level %s: debug, info, warn or error\n",
+                g.log_level);
+        return 2;
+    }
+    sp_log_set_level(level);
     sp_role_follow_parent();
     return run(&g);
 }
