@@ -177,7 +177,7 @@ int sp_controllers_main(int argc, char **argv) {
     const sp_usage usage = {.command = "sampan controllers",
                             .synopsis = "[flags]",
                             .about = about_text(a).p,
-                            .examples = "sampan controllers --kubeconfig data/kubeconfig",
+                            .examples = "  sampan controllers --kubeconfig data/kubeconfig\n",
                             .flags = flags,
                             .flag_count = SP_COUNT(flags)};
     int code = sp_flags_parse(&usage, &argc, argv);
