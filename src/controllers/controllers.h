@@ -13,6 +13,8 @@ void sp_add_endpoints(sp_manager *m);
 void sp_add_scheduler(sp_manager *m);
 void sp_add_serviceaccount(sp_manager *m);
 void sp_add_oam(sp_manager *m);
+void sp_add_namespace(sp_manager *m);
+void sp_add_garbage(sp_manager *m);
 
 /* --- decisions (the lists hold borrowed documents) --- */
 

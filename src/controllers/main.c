@@ -25,6 +25,8 @@ static const row rows[] = {
     {"scheduler", sp_add_scheduler, "gives each new pod a node"},
     {"endpoints", sp_add_endpoints, "Endpoints and EndpointSlices of Services"},
     {"oam", sp_add_oam, "ApplicationConfigurations and Components (core.oam.dev)"},
+    {"namespace", sp_add_namespace, "empties namespaces that are being deleted"},
+    {"garbage", sp_add_garbage, "deletes what lost its owner; foreground and orphan deletion"},
     {"serviceaccount", sp_add_serviceaccount, "the default ServiceAccount of each namespace"},
 };
 

@@ -19,7 +19,6 @@ enum {
     DEFAULT_PARALLEL = 8,
     MAX_RUNS_PER_TURN = 64,  /* then other handles of the loop get their turn */
     CATCH_UP_MAX_MS = 30000, /* an informer this far behind no longer holds its key back */
-    QUIET_FAILURES = 2       /* the first failures of a conflicting write are not worth a line */
 };
 
 typedef struct handler { /* one watched collection of one controller */
@@ -34,7 +33,8 @@ struct sp_controller {
     sp_manager *manager;
     const char *name;
     char component[64];
-    sp_reconcile_fn *fn;
+    sp_reconcile_fn *fn; /* or: */
+    sp_job_fn *job_fn;
     void *ctx;
     sp_workqueue *queue;
     SP_VEC(sp_informer *) reads;
@@ -55,6 +55,11 @@ struct sp_manager {
     bool freeing, cut_off;
     void (*on_synced)(void *ctx);
     void *on_synced_ctx;
+    SP_VEC(struct {
+        void (*fn)(void *ctx);
+        void *ctx;
+    })
+    on_free;
 };
 
 typedef struct request { /* an action, rendered */
@@ -70,8 +75,18 @@ typedef struct written { /* what an informer is to show before the key runs agai
     sp_str ns, name;
 } written;
 
-typedef struct run {
+typedef struct job_call { /* in the arena of its run */
     sp_list link;
+    sp_job *job;
+    sp_http_call *call;
+    sp_kube_done *done;
+    void *ctx;
+} job_call;
+
+typedef struct sp_job run;
+struct sp_job { /* one run: of a key's actions, or of a job */
+    sp_list link;
+    sp_list calls; /* of a job */
     sp_controller *controller;
     sp_reconcile *r;
     request *requests;
@@ -82,7 +97,7 @@ typedef struct run {
     sp_http_call *call;
     int64_t started_us, wait_until_ms;
     bool waiting;
-} run;
+};
 
 static void wake(sp_manager *m);
 
@@ -150,7 +165,8 @@ static void count(run *x) {
 }
 
 static void log_failure(sp_controller *c, sp_str key, const sp_err *err, int64_t retry_ms) {
-    bool quiet = err->code == SP_CONFLICT || (err->code == SP_CONNECTION && c->manager->cut_off);
+    bool moved = err->code == SP_CONFLICT || err->code == SP_NOT_FOUND; /* the next look tells */
+    bool quiet = moved || (err->code == SP_CONNECTION && c->manager->cut_off);
     sp_log_write(quiet ? SP_LOG_DEBUG : SP_LOG_WARN, "reconcile failed",
                  SP_LOG_FIELDS(SP_KV("controller", c->name), SP_KV("key", key),
                                SP_KV("error", (const char *)err->text),
@@ -224,12 +240,26 @@ static void tell_failure(run *x, const request *q, const sp_err *err) {
 
 static void run_step(run *x);
 
+/* Nothing can be made in a namespace that goes away, and nothing needs to. */
+static bool namespace_ends(const sp_json *status) {
+    const sp_json *causes = sp_json_dig(status, "details", "causes", NULL);
+    sp_json_each(causes, c) {
+        if (sp_str_eqz(sp_json_str(sp_json_get(c, "reason")), "NamespaceTerminating")) return true;
+    }
+    return false;
+}
+
 static void stepped(void *ctx, int http, const sp_json *answer, const sp_err *err) {
     (void)http;
     run *x = ctx;
     request *q = &x->requests[x->at];
     x->call = NULL;
     if (x->controller->manager->freeing) return;
+    if (err && namespace_ends(answer)) {
+        x->r->events.n = 0;
+        run_success(x);
+        return;
+    }
     if (err && !tolerated(&q->action, err)) {
         sp_err wrapped = *err;
         sp_err_wrap(&wrapped, "%s %.*s", q->method, SP_ARG(q->target));
@@ -270,7 +300,12 @@ static void run_start(sp_controller *c, sp_str key) {
     x->r->component = c->component;
     x->started_us = sp_clock_mono_us();
     sp_list_append(&c->manager->runs, &x->link);
+    sp_list_init(&x->calls);
     c->busy++;
+    if (c->job_fn) {
+        c->job_fn(c->ctx, x, x->r->key);
+        return;
+    }
     sp_err err = {0};
     if (!c->fn(c->ctx, x->r, &err)) {
         run_fail(x, &err);
@@ -278,6 +313,38 @@ static void run_start(sp_controller *c, sp_str key) {
     }
     render_all(x);
     run_step(x);
+}
+
+/* ---------- jobs ---------- */
+
+sp_arena *sp_job_arena(sp_job *job) {
+    return job->r->arena;
+}
+sp_str sp_job_key(const sp_job *job) {
+    return job->r->key;
+}
+
+static void job_answered(void *ctx, int http, const sp_json *obj, const sp_err *err) {
+    job_call *c = ctx;
+    sp_list_remove(&c->link);
+    if (!c->job->controller->manager->freeing) c->done(c->ctx, http, obj, err);
+}
+
+void sp_job_call(sp_job *job, const sp_kube_request *r, sp_kube_done *done, void *ctx) {
+    job_call *c = SP_NEW(job->r->arena, job_call);
+    *c = (job_call){.job = job, .done = done, .ctx = ctx};
+    sp_list_init(&c->link);
+    sp_list_append(&job->calls, &c->link);
+    c->call = sp_kube_call(job->controller->manager->kube, r, job_answered, c);
+}
+
+void sp_job_done(sp_job *job, const sp_err *err, int64_t requeue_ms) {
+    sp_assert(sp_list_empty(&job->calls));
+    job->r->requeue_ms = requeue_ms;
+    if (err && err->code)
+        run_fail(job, err);
+    else
+        run_success(job);
 }
 
 /* ---------- the pump ---------- */
@@ -376,9 +443,13 @@ static void controller_free(sp_controller *c) {
 sp_manager *sp_manager_free(sp_manager *m) {
     if (!m) return NULL;
     m->freeing = true;
+    for (size_t i = m->on_free.n; i-- > 0;) m->on_free.p[i].fn(m->on_free.p[i].ctx);
+    sp_vec_free(&m->on_free);
     sp_list_each(&m->runs, it) {
         run *x = SP_CONTAINER(it, run, link);
         if (x->call) sp_kube_cancel(m->kube, x->call);
+        sp_list_each(&x->calls, call)
+            sp_kube_cancel(m->kube, SP_CONTAINER(call, job_call, link)->call);
         run_free(x);
     }
     sp_vec_each(&m->informers, i) sp_informer_free(*i);
@@ -452,6 +523,10 @@ void sp_manager_on_synced(sp_manager *m, void (*fn)(void *ctx), void *ctx) {
     if (m->informers.n && sp_manager_synced(m)) informer_synced(m);
 }
 
+void sp_manager_on_free(sp_manager *m, void (*fn)(void *ctx), void *ctx) {
+    sp_vec_push(&m->on_free, {fn, ctx});
+}
+
 static void metric(sp_buf *b, const sp_manager *m, const char *name, const char *type,
                    double (*value)(const sp_controller *)) {
     sp_buf_printf(b, "# TYPE %s %s\n", name, type);
@@ -498,6 +573,12 @@ sp_controller *sp_controller_new(sp_manager *m, const char *name, sp_reconcile_f
     snprintf(c->component, sizeof c->component, "%s-controller", name);
     c->queue = sp_workqueue_new(RETRY_MIN_MS, RETRY_MAX_MS);
     sp_vec_push(&m->controllers, c);
+    return c;
+}
+
+sp_controller *sp_controller_new_job(sp_manager *m, const char *name, sp_job_fn *fn, void *ctx) {
+    sp_controller *c = sp_controller_new(m, name, NULL, ctx);
+    c->job_fn = fn;
     return c;
 }
 

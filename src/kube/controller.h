@@ -102,3 +102,19 @@ void sp_controller_set_parallel(sp_controller *c, unsigned n);
 void sp_controller_enqueue(sp_controller *c, sp_str key);
 void sp_controller_enqueue_object(sp_controller *c, const sp_json *obj);
 void sp_controller_enqueue_after(sp_controller *c, sp_str key, int64_t delay_ms);
+
+/* --- jobs: for the few controllers that must ask the server before they decide (garbage, deleted
+ * namespaces). Instead of returning actions, the function starts calls and ends the job later. ---
+ */
+typedef struct sp_job sp_job;
+typedef void sp_job_fn(void *ctx, sp_job *job, sp_str key);
+sp_controller *sp_controller_new_job(sp_manager *m, const char *name, sp_job_fn *fn, void *ctx);
+sp_arena *sp_job_arena(sp_job *job); /* lives until the job is done */
+sp_str sp_job_key(const sp_job *job);
+/* As sp_kube_call; cancelled when the manager goes. Events as in sp_reconcile_event. */
+void sp_job_call(sp_job *job, const sp_kube_request *r, sp_kube_done *done, void *ctx);
+/* Once, with no call of the job running. err: tried again later. requeue_ms as in sp_reconcile. */
+void sp_job_done(sp_job *job, const sp_err *err, int64_t requeue_ms);
+
+/* Called by sp_manager_free, before the informers go, the last one registered first. */
+void sp_manager_on_free(sp_manager *m, void (*fn)(void *ctx), void *ctx);

@@ -171,6 +171,17 @@ static void insert_at(sp_informer *i, size_t at, entry e) {
 /* Lists leave kind and apiVersion of their items out; owners are told apart by them. */
 static void complete(sp_informer *i, sp_json *obj) {
     sp_arena *a = i->scratch;
+    if (i->config.metadata_only) {
+        sp_json *meta = sp_json_get(obj, "metadata");
+        sp_json *kind = sp_json_get(obj, "kind"), *api = sp_json_get(obj, "apiVersion");
+        obj->first = obj->last = NULL;
+        obj->count = 0;
+        if (api) sp_json_set(a, obj, "apiVersion", api);
+        if (kind) sp_json_set(a, obj, "kind", kind);
+        if (meta) sp_json_set(a, obj, "metadata", meta);
+        sp_json_remove(meta, "annotations");
+        sp_json_remove(meta, "labels");
+    }
     sp_json_remove(sp_json_get(obj, "metadata"), "managedFields");
     if (!sp_json_get(obj, "kind")) sp_json_set_z(a, obj, "kind", i->config.gvr->kind);
     if (!sp_json_get(obj, "apiVersion"))

@@ -12,6 +12,7 @@ typedef struct sp_informer_config {
     const char *namespace_;     /* NULL = all */
     const char *label_selector; /* NULL = none */
     const char *field_selector;
+    bool metadata_only; /* keep apiVersion, kind and metadata, drop the rest */
     /* May be NULL. Called with each failed LIST or WATCH, which is tried again by itself, and with
      * NULL when it works again. */
     void (*trouble)(void *ctx, const sp_gvr *gvr, const sp_err *err);
