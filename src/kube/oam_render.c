@@ -12,8 +12,7 @@ static sp_json *selecting_labels(sp_arena *a, const sp_json *app, const sp_oam_p
     sp_json *labels = sp_json_object(a);
     set_label(a, labels, "app.oam.dev/name", sp_obj_name(app));
     set_label(a, labels, "app.oam.dev/component", part->component_name);
-    sp_str instance = sp_json_str(sp_json_get(part->entry, "instanceName"));
-    if (instance.n) set_label(a, labels, "app.oam.dev/instance", instance);
+    set_label(a, labels, "app.oam.dev/instance", part->instance);
     return labels;
 }
 

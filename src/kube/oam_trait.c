@@ -37,9 +37,6 @@ static const property cron_hpa[] = {
     {"schedule", "string|array", true},
     {"template", "object"},
     {"cpu", "integer", false, true},
-    {"minReplicas", "integer", false, true},
-    {"maxReplicas", "integer", false, true},
-    {"suspend", "boolean"},
     {NULL},
 };
 static const property cron_entry[] = {

@@ -368,8 +368,10 @@ static void the_application_becomes_what_kubernetes_knows(void **state) {
     assert_string_equal(
         text_of(w, sp_json_get(c.p[1].object, "spec")),
         "{\"selector\":{\"matchLabels\":{\"app.oam.dev/name\":\"my-awesome-app\","
-        "\"app.oam.dev/component\":\"nginx\"}},\"template\":{\"metadata\":{\"labels\":{"
-        "\"app.oam.dev/name\":\"my-awesome-app\",\"app.oam.dev/component\":\"nginx\"},"
+        "\"app.oam.dev/component\":\"nginx\",\"app.oam.dev/"
+        "instance\":\"nginx\"}},\"template\":{\"metadata\":{\"labels\":{"
+        "\"app.oam.dev/name\":\"my-awesome-app\",\"app.oam.dev/component\":\"nginx\",\"app.oam.dev/"
+        "instance\":\"nginx\"},"
         "\"annotations\":{\"app.oam.dev/config-hash\":\"a733aab1\"}},\"spec\":{\"containers\":[{"
         "\"name\":\"web\",\"image\":\"nginx:demo\",\"env\":[{\"name\":\"CONNECTIONS\",\"value\":"
         "\"4096\"}],\"ports\":[{\"name\":\"http\",\"containerPort\":80}],\"resources\":{"
@@ -378,11 +380,11 @@ static void the_application_becomes_what_kubernetes_knows(void **state) {
         "\"/etc/nginx/extra.conf\",\"subPath\":\"extra.conf\"}],\"securityContext\":{"
         "\"allowPrivilegeEscalation\":false}}],\"volumes\":[{\"name\":\"config-ba2aabda\","
         "\"configMap\":{\"name\":\"nginx-web-ba2aabda\"}}]}},\"replicas\":1}");
-    assert_string_equal(
-        text_of(w, sp_json_get(c.p[2].object, "spec")),
-        "{\"selector\":{\"app.oam.dev/name\":\"my-awesome-app\","
-        "\"app.oam.dev/component\":\"nginx\"},\"ports\":[{\"name\":\"http\",\"port\":"
-        "80,\"targetPort\":80}]}");
+    assert_string_equal(text_of(w, sp_json_get(c.p[2].object, "spec")),
+                        "{\"selector\":{\"app.oam.dev/name\":\"my-awesome-app\","
+                        "\"app.oam.dev/component\":\"nginx\",\"app.oam.dev/"
+                        "instance\":\"nginx\"},\"ports\":[{\"name\":\"http\",\"port\":"
+                        "80,\"targetPort\":80}]}");
     assert_string_equal(text_of(w, sp_json_get(c.p[3].object, "spec")),
                         "{\"scaleTargetRef\":{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\","
                         "\"name\":\"nginx\"},\"minReplicas\":1,\"maxReplicas\":9,\"metrics\":[{"
@@ -411,9 +413,10 @@ static void a_plain_deployment_stays_one(void **state) {
     assert_string_equal(sp_obj_name(c.p[0].object).p, "nginx-deployment");
     const sp_json *spec = sp_json_get(c.p[0].object, "spec");
     assert_int_equal(sp_json_int(sp_json_get(spec, "replicas"), 0), 5);
-    assert_string_equal(text_of(w, sp_json_dig(spec, "template", "metadata", "labels", NULL)),
-                        "{\"deploy\":\"example\",\"app.oam.dev/name\":\"app\","
-                        "\"app.oam.dev/component\":\"plain\"}");
+    assert_string_equal(
+        text_of(w, sp_json_dig(spec, "template", "metadata", "labels", NULL)),
+        "{\"deploy\":\"example\",\"app.oam.dev/name\":\"app\","
+        "\"app.oam.dev/component\":\"plain\",\"app.oam.dev/instance\":\"nginx-deployment\"}");
     assert_false(c.p[0].foreign_replicas);
     sp_vec_free(&c);
 }
