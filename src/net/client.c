@@ -352,8 +352,8 @@ static void copy_params(sp_http_call *call, const sp_http_call_params *p) {
     call->p.target = sp_arena_str(a, p->target);
     sp_header *h = sp_arena_alloc(a, p->header_count * sizeof *h);
     for (size_t i = 0; i < p->header_count; i++)
-        h[i] =
-            (sp_header){sp_arena_str(a, p->headers[i].name), sp_arena_str(a, p->headers[i].value)};
+        h[i] = (sp_header){sp_http_lower(a, sp_arena_str(a, p->headers[i].name)),
+                           sp_arena_str(a, p->headers[i].value)};
     call->p.headers = h;
     call->p.body = (sp_str){0};
     if (p->body.n) call->body = sp_blob_new(p->body);

@@ -10,6 +10,8 @@
 #include "net/tls_io.h"
 
 #include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 enum {
@@ -413,7 +415,14 @@ void sp_conn_pause(sp_conn *c, bool paused) {
 
 /* --- beginnings --- */
 
+/* A write to a socket whose reader is gone is an error to handle, not a reason to die. */
+static void ignore_sigpipe(void) {
+    signal(SIGPIPE, SIG_IGN);
+}
+
 static sp_conn *conn_new(uv_loop_t *loop, const sp_conn_events *ev, void *ctx) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, ignore_sigpipe);
     sp_conn *c = sp_zalloc(1, sizeof *c);
     c->turn = sp_turn_ref(loop);
     c->ev = *ev;

@@ -201,6 +201,16 @@ bool sp_http_is_value(sp_str s) {
     return true;
 }
 
+sp_str sp_http_lower(sp_arena *a, sp_str name) {
+    size_t i = 0;
+    while (i < name.n && !(name.p[i] >= 'A' && name.p[i] <= 'Z')) i++;
+    if (i == name.n) return name;
+    char *copy = sp_arena_strz(a, name);
+    for (; i < name.n; i++)
+        if (copy[i] >= 'A' && copy[i] <= 'Z') copy[i] = (char)(copy[i] + ('a' - 'A'));
+    return (sp_str){copy, name.n};
+}
+
 void sp_http_date(int64_t wall_ms, char ret[30]) {
     static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
     static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",

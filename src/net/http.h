@@ -34,5 +34,6 @@ SP_MUST_USE bool sp_url_parse(sp_str s, sp_url *ret, sp_err *err);
 /* RFC 9110 section 5: what may stand in a field name (a token) and in a field value. */
 bool sp_http_is_token(sp_str s);
 bool sp_http_is_value(sp_str s);
+sp_str sp_http_lower(sp_arena *a, sp_str name); /* itself when it is in lower case already */
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 void sp_http_date(int64_t wall_ms, char ret[30]);

@@ -101,9 +101,31 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
     return 0;
 }
 
+/* Browsers send one field per cookie; handlers expect one of all (RFC 9113 section 8.2.3). */
+static void join_cookies(sp_http_res *r) {
+    static const char cookie[] = "cookie";
+    sp_auto(sp_buf) all = {0};
+    size_t first = SIZE_MAX, kept = 0;
+    for (size_t i = 0; i < r->headers.n; i++) {
+        sp_header h = r->headers.p[i];
+        bool is_cookie = sp_str_eqz(h.name, cookie);
+        if (is_cookie) {
+            if (all.n) sp_buf_addz(&all, "; ");
+            sp_buf_add(&all, h.value);
+        }
+        if (is_cookie && first != SIZE_MAX) continue;
+        if (is_cookie) first = kept;
+        r->headers.p[kept++] = h;
+    }
+    if (kept < r->headers.n)
+        r->headers.p[first].value = sp_arena_str(r->req.arena, sp_buf_str(&all));
+    r->headers.n = kept;
+}
+
 static void head_complete(srv_conn *c, sp_http_res *r, bool more) {
     uint64_t length = 0;
     sp_str field = sp_headers_get(r->headers.p, r->headers.n, "content-length");
+    join_cookies(r);
     r->req.headers = r->headers.p;
     r->req.header_count = r->headers.n;
     if (!r->req.path.n) {
@@ -231,7 +253,7 @@ static void h2_begin(sp_http_res *r, int status, const sp_header *fields, size_t
             continue;
         counted |= sp_str_eqz(name, "content-length");
         dated |= sp_str_eqz(name, "date");
-        add_nv(nv, &count, name, fields[i].value);
+        add_nv(nv, &count, sp_http_lower(r->req.arena, name), fields[i].value);
     }
     if (!dated) add_nv(nv, &count, SP_STR("date"), sp_str_z(srv_date(c->server)));
     if (!counted && length >= 0 && status != 204 && status != 304) {

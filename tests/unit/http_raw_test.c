@@ -293,6 +293,24 @@ static void h2c_by_prior_knowledge(void **state) {
     end(w);
 }
 
+static void cookies_in_pieces_are_joined(void **state) {
+    (void)state;
+    world *w = begin(plain);
+    w->h2 = true;
+    sp_auto(sp_buf) b = {0};
+    preface(&b);
+    frame(&b, F_HEADERS, END_HEADERS | END_STREAM, 1,
+          SP_STR("\x82\x86\x41\x01x\x04\x07/fields\x60\x03"
+                 "a=1\x60\x03"
+                 "b=2\x60\x03"
+                 "c=3"));
+    raw *r = say_bytes(w, sp_buf_str(&b));
+    UNTIL(w, count_frames(r, F_DATA, NULL) == 1);
+    assert_true(has(r, "a=1; b=2; c=3||x"));
+    raw_free(r);
+    end(w);
+}
+
 static void rapid_resets_end_the_connection(void **state) {
     (void)state;
     world *w = begin(plain);
@@ -515,6 +533,7 @@ int main(void) {
         cmocka_unit_test(a_used_port_is_named),
         cmocka_unit_test(trickling_wins_no_time),
         cmocka_unit_test(h2c_by_prior_knowledge),
+        cmocka_unit_test(cookies_in_pieces_are_joined),
         cmocka_unit_test(rapid_resets_end_the_connection),
         cmocka_unit_test(streams_at_once_are_limited),
         cmocka_unit_test(a_stream_without_window_holds_its_bytes),

@@ -35,6 +35,23 @@ static void basics(setup s) {
     end(w);
 }
 
+static void fields_arrive(setup s) {
+    world *w = begin(s);
+    answer a = {0};
+    sp_header h[] = {{SP_STR("X-Mixed"), SP_STR("m")},
+                     {SP_STR("bad"), SP_STR("a\r\nb: c")},
+                     {SP_STR("cookie"), SP_STR("a=1; b=2")},
+                     {SP_STR("host"), SP_STR("example.com")}};
+    sp_http_call_params p = {
+        .method = "GET", .target = SP_STR("/fields"), .headers = h, .header_count = SP_COUNT(h)};
+    sp_http_fetch(w->client, &p, 0, fetched, &a);
+    UNTIL(w, a.done);
+    assert_string_equal(sp_buf_z(&a.body), "a=1; b=2|m|example.com");
+    assert_string_equal(sp_buf_z(&a.path), "/fields");
+    forget(&a);
+    end(w);
+}
+
 static void streams(setup s) {
     world *w = begin(s);
     answer a, b;
@@ -228,6 +245,7 @@ static const setup plain = {0}, tls = {.tls = true}, cert = {.tls = true, .clien
         name(h2_cert);                       \
     }
 EACH(basics)
+EACH(fields_arrive)
 EACH(streams)
 EACH(many_at_once)
 EACH(restart)
@@ -315,6 +333,7 @@ static void certificates_say_what_they_are(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         BOTH(basics),
+        BOTH(fields_arrive),
         BOTH(streams),
         BOTH(many_at_once),
         BOTH(restart),

@@ -79,6 +79,17 @@ static inline void who(sp_http_req *q, sp_http_res *r) {
     sp_http_reply(r, 200, NULL, 0, s);
 }
 
+/* The cookie and X-Mixed fields as they arrive; the answer's field is named in mixed case. */
+static inline void fields(sp_http_req *q, sp_http_res *r) {
+    sp_str cookie = sp_headers_get(q->headers, q->header_count, "cookie");
+    sp_str mixed = sp_headers_get(q->headers, q->header_count, "x-mixed");
+    sp_str host = sp_headers_get(q->headers, q->header_count, "host");
+    sp_header h = {SP_STR("X-Path"), q->path};
+    sp_http_reply(
+        r, 200, &h, 1,
+        sp_arena_printf(q->arena, "%.*s|%.*s|%.*s", SP_ARG(cookie), SP_ARG(mixed), SP_ARG(host)));
+}
+
 static inline void handler(void *ctx, sp_http_req *q, sp_http_res *r) {
     world *w = ctx;
     w->requests++;
@@ -88,6 +99,8 @@ static inline void handler(void *ctx, sp_http_req *q, sp_http_res *r) {
         sp_http_reply(r, 201, &h, 1, q->body);
     else if (sp_str_eqz(q->path, "/who"))
         who(q, r);
+    else if (sp_str_eqz(q->path, "/fields"))
+        fields(q, r);
     else if (sp_str_eqz(q->path, "/big"))
         big(r, 8 << 20);
     else if (sp_str_eqz(q->path, "/late"))
