@@ -58,13 +58,13 @@ bool sp_sync_parent(const char *path, sp_err *err) {
     return rc == 0 || sp_fail_errno(err, saved, "sync the directory of %s", path);
 }
 
-bool sp_file_write(const char *path, sp_str bytes, unsigned mode, sp_err *err) {
+static bool replace(const char *path, sp_str bytes, unsigned mode, bool durable, sp_err *err) {
     char tmp[PATH_MAX];
     if (snprintf(tmp, sizeof tmp, "%s.XXXXXX", path) >= (int)sizeof tmp)
         return sp_fail_errno(err, ENAMETOOLONG, "write %s", path);
     int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0) return sp_fail_errno(err, errno, "create a temporary file for %s", path);
-    bool ok = fchmod(fd, mode) == 0 && write_fd(fd, bytes) && fsync(fd) == 0;
+    bool ok = fchmod(fd, mode) == 0 && write_fd(fd, bytes) && (!durable || fsync(fd) == 0);
     int saved = errno;
     if (close(fd) != 0 && ok) ok = false, saved = errno;
     if (ok && rename(tmp, path) != 0) ok = false, saved = errno;
@@ -72,7 +72,15 @@ bool sp_file_write(const char *path, sp_str bytes, unsigned mode, sp_err *err) {
         unlink(tmp);
         return sp_fail_errno(err, saved, "write %s", path);
     }
-    return sp_sync_parent(path, err);
+    return !durable || sp_sync_parent(path, err);
+}
+
+bool sp_file_write(const char *path, sp_str bytes, unsigned mode, sp_err *err) {
+    return replace(path, bytes, mode, true, err);
+}
+
+bool sp_file_replace(const char *path, sp_str bytes, unsigned mode, sp_err *err) {
+    return replace(path, bytes, mode, false, err);
 }
 
 bool sp_mkdir_all(const char *path, unsigned mode, sp_err *err) {
