@@ -93,9 +93,9 @@ void sp_podnet_firewall(const sp_podnet *n, sp_buf *b) {
 bool sp_sandbox_prepare(const char *run_dir, sp_err *err) {
     if (!sp_mkdir_all(run_dir, 0711, err)) return false;
     if (mount(NULL, run_dir, NULL, MS_SHARED, NULL) == 0) return true; /* is one already */
-    if (mount(run_dir, run_dir, NULL, MS_BIND, NULL) != 0 ||
+    if (mount("sampan", run_dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=711,size=25%") != 0 ||
         mount(NULL, run_dir, NULL, MS_SHARED, NULL) != 0)
-        return sp_fail_errno(err, errno, "make %s a mount point", run_dir);
+        return sp_fail_errno(err, errno, "mount a tmpfs on %s", run_dir);
     return true;
 }
 

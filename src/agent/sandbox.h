@@ -29,7 +29,8 @@ typedef struct sp_sandbox_spec {
     const char *veth;     /* name of the host's end */
 } sp_sandbox_spec;
 
-/* Makes DATA/run a mount point of its own whose unmounts reach the shims' mount namespaces. */
+/* DATA/run: a tmpfs, so that a reboot empties it, and a shared mount, so that what is unmounted in
+ * it goes away in the shims' mount namespaces too. */
 SP_MUST_USE bool sp_sandbox_prepare(const char *run_dir, sp_err *err);
 SP_MUST_USE bool sp_sandbox_create(const sp_sandbox_spec *s, sp_err *err);
 void sp_sandbox_remove(const char *dir, const char *veth);
