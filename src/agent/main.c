@@ -1,0 +1,197 @@
+/* `sampan agent`: looks at the machine, takes up what an earlier agent left, follows the Pods bound
+ * to its Node. Stops on SIGTERM without touching a container. */
+#include "agent/agent.h"
+#include "agent/machine.h"
+#include "agent/node.h"
+#include "agent/pod.h"
+#include "agent/server.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/flags.h"
+#include "base/log.h"
+#include "base/role.h"
+#include "kube/gvrs.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+typedef struct options {
+    const char *kubeconfig, *node_name, *data_dir, *pod_cidr, *bridge, *address, *node_ip;
+    const char *cert, *key, *ca;
+    int64_t max_pods;
+    uint16_t port;
+    bool cleanup;
+} options;
+
+typedef struct role {
+    options o;
+    sp_agent agent;
+    sp_node *node;
+    sp_agent_server *server;
+    char selector[300];
+    sp_signal *term, *interrupt;
+} role;
+
+static int complain(const char *text) {
+    fprintf(stderr, "sampan agent: %s\n", text);
+    return 1;
+}
+
+/* ---------- pods from the API ---------- */
+
+static void on_pod(void *ctx, const sp_json *old, const sp_json *obj) {
+    sp_agent *g = ctx;
+    if (obj) {
+        /* Deleted and made anew under the same name within one look. */
+        if (old && !sp_str_eq(sp_obj_uid(old), sp_obj_uid(obj))) sp_pod_gone(g, sp_obj_uid(old));
+        sp_pod_changed(g, obj);
+    } else {
+        sp_pod_gone(g, sp_obj_uid(old));
+    }
+}
+
+/* The list is in: pods we hold that it lacks were deleted while we were away. */
+static void on_synced(void *ctx) {
+    sp_agent *g = ctx;
+    void *value;
+    g->resolved = true;
+    for (size_t at = 0; sp_map_next(&g->pods, &at, NULL, &value);) {
+        sp_pod *p = value;
+        const sp_json *obj = sp_informer_get(g->informer, p->ns, p->name);
+        if (!obj || !sp_str_eqz(sp_obj_uid(obj), p->uid)) sp_pod_gone(g, sp_str_z(p->uid));
+    }
+}
+
+static void on_registered(void *ctx) {
+    (void)ctx;
+    sp_role_ready();
+}
+
+static void on_stop(void *ctx, int signum) {
+    role *r = ctx;
+    (void)signum;
+    sp_info("agent stops; containers keep running");
+    uv_stop(r->agent.loop);
+}
+
+static void on_trouble(void *ctx, const sp_gvr *gvr, const sp_err *err) {
+    (void)ctx;
+    if (err) sp_warn("API watch", SP_KV("resource", gvr->plural), SP_KV("error", err->text));
+}
+
+/* ---------- starting ---------- */
+
+static bool prepare(role *r, sp_err *err) {
+    sp_agent *g = &r->agent;
+    g->loop = uv_default_loop();
+    g->turn = sp_turn_ref(g->loop);
+    g->node = r->o.node_name;
+    sp_machine_options m = {r->o.data_dir, r->o.pod_cidr, r->o.bridge, r->o.node_ip};
+    return sp_machine_prepare(g, &m, err);
+}
+
+static bool start_server(role *r, sp_err *err) {
+    if (!r->o.cert) {
+        sp_warn("no --tls-cert-file: logs cannot be read through this agent");
+        return true;
+    }
+    sp_agent_server_config c = {r->o.address, r->o.port, r->o.cert, r->o.key, r->o.ca};
+    if (!sp_agent_server_start(&r->agent, &c, &r->server, err)) return false;
+    r->o.port = sp_agent_server_port(r->server);
+    return true;
+}
+
+static bool start_client(role *r, sp_err *err) {
+    sp_agent *g = &r->agent;
+    sp_kube_config c = {.kubeconfig = r->o.kubeconfig, .user_agent = "sampan-agent"};
+    if (!sp_kube_open(g->loop, &c, &g->kube, err)) return false;
+    g->events = sp_events_new(g->kube, "sampan-agent", g->node);
+    g->objects = sp_objects_new(g);
+    return true;
+}
+
+static void follow(role *r) {
+    sp_agent *g = &r->agent;
+    snprintf(r->selector, sizeof r->selector, "spec.nodeName=%s", g->node);
+    sp_adopt_all(g);
+    sp_informer_config c = {
+        .gvr = &sp_gvr_pods, .field_selector = r->selector, .trouble = on_trouble};
+    g->informer = sp_informer_new(g->kube, &c);
+    sp_informer_on_change(g->informer, on_pod, g);
+    sp_informer_on_synced(g->informer, on_synced, g);
+    sp_node_config n = {.port = r->server ? r->o.port : 0, .max_pods = r->o.max_pods};
+    r->node = sp_node_start(g, &n, on_registered, r);
+}
+
+static int run(role *r) {
+    sp_err err = {0};
+    if (!prepare(r, &err)) return complain(err.text);
+    if (r->o.cleanup) return sp_machine_cleanup(&r->agent) ? 0 : 1;
+    if (!start_client(r, &err) || !start_server(r, &err)) return complain(err.text);
+    sp_machine_firewall(&r->agent);
+    r->term = sp_signal_watch(r->agent.loop, SIGTERM, on_stop, r);
+    r->interrupt = sp_signal_watch(r->agent.loop, SIGINT, on_stop, r);
+    follow(r);
+    uv_run(r->agent.loop, UV_RUN_DEFAULT);
+    return 0;
+}
+
+static const char about[] =
+    "Runs the pods bound to one node as containers on this machine (by crun). Containers outlive "
+    "the\n"
+    "agent: restart or upgrade it at any time; --cleanup ends them. Needs root, and crun; nft for\n"
+    "traffic from pods to the outside.";
+
+static const char examples[] = "  sampan agent --kubeconfig agent.kubeconfig --node-name "
+                               "$(hostname) --data-dir /var/lib/sampan\n"
+                               "  sampan agent --cleanup --data-dir /var/lib/sampan";
+
+static bool check(const options *o) {
+    const char *missing = !o->data_dir                    ? "--data-dir"
+                          : !o->cleanup && !o->kubeconfig ? "--kubeconfig"
+                          : !o->cleanup && !o->node_name  ? "--node-name"
+                          : o->cert && (!o->key || !o->ca)
+                              ? "--tls-private-key-file and --client-ca-file"
+                              : NULL;
+    if (missing) fprintf(stderr, "sampan agent: %s is needed; see sampan agent --help\n", missing);
+    if (!missing && o->node_name && !sp_name_is_subdomain(sp_str_z(o->node_name))) {
+        fprintf(stderr,
+                "sampan agent: --node-name \"%s\" must be lower-case letters, digits, '-', '.'\n",
+                o->node_name);
+        return false;
+    }
+    return !missing;
+}
+
+int sp_agent_main(int argc, char **argv) {
+    role r = {.o = {.max_pods = 250, .address = "127.0.0.1"}};
+    options *o = &r.o;
+    const sp_flag flags[] = {
+        {"kubeconfig", 0, SP_FLAG_STR, &o->kubeconfig, "FILE",
+         "how to reach the API server, and as whom"},
+        {"node-name", 0, SP_FLAG_STR, &o->node_name, "NAME", "name of our Node"},
+        {"data-dir", 0, SP_FLAG_STR, &o->data_dir, "DIR", "images, pods and logs"},
+        {"pod-cidr", 0, SP_FLAG_STR, &o->pod_cidr, "CIDR",
+         "addresses of pods (default 10.88.0.0/16; if another agent of this machine has it, the "
+         "next)"},
+        {"bridge", 0, SP_FLAG_STR, &o->bridge, "NAME",
+         "bridge of the pod network (default sampan0, …)"},
+        {"node-ip", 0, SP_FLAG_STR, &o->node_ip, "IP", "address others reach this machine by"},
+        {"address", 0, SP_FLAG_STR, &o->address, "IP",
+         "where our HTTPS server listens (127.0.0.1)"},
+        {"port", 0, SP_FLAG_PORT, &o->port, "PORT", "port of our HTTPS server, 0 = any (0)"},
+        {"tls-cert-file", 0, SP_FLAG_STR, &o->cert, "FILE", "our server certificate"},
+        {"tls-private-key-file", 0, SP_FLAG_STR, &o->key, "FILE", "its key"},
+        {"client-ca-file", 0, SP_FLAG_STR, &o->ca, "FILE", "whose client certificates may ask"},
+        {"max-pods", 0, SP_FLAG_INT, &o->max_pods, "N", "how many pods the node takes (250)"},
+        {"cleanup", 0, SP_FLAG_BOOL, &o->cleanup, NULL,
+         "end every container of this data directory, remove bridge and mounts, and exit"},
+    };
+    const sp_usage usage = {"sampan agent", "[flags]", about, examples, flags, SP_COUNT(flags)};
+    int rc = sp_flags_parse(&usage, &argc, argv);
+    if (rc != SP_FLAGS_GO_ON) return rc;
+    if (!check(o)) return 2;
+    sp_log_set_role("agent");
+    sp_role_follow_parent();
+    return run(&r);
+}
