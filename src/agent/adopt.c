@@ -145,7 +145,7 @@ void sp_adopt_all(sp_agent *g) {
     if (!d) return;
     for (struct dirent *e; (e = readdir(d));) {
         sp_err err = {0};
-        char path[PATH_MAX + NAME_MAX];
+        char path[PATH_MAX + NAME_MAX + 2];
         if (e->d_name[0] == '.' || adopt_pod(g, e->d_name, &err)) continue;
         sp_warn("leftover removed", SP_KV("uid", e->d_name), SP_KV("error", err.text));
         snprintf(path, sizeof path, "%s/%s", dir, e->d_name);

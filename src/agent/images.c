@@ -7,6 +7,7 @@
 #include "net/process.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 enum { PULL_TIMEOUT_MS = 30 * 60 * 1000 };

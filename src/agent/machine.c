@@ -161,7 +161,9 @@ static bool choose_network(sp_agent *g, sp_err *err) {
 static bool pick_network(sp_agent *g, const sp_machine_options *o, sp_err *err) {
     sp_auto(sp_buf) bridge = {0};
     sp_auto(sp_buf) cidr = {0};
-    bool told = o->pod_cidr || o->bridge;
+    bool standard = (!o->pod_cidr || strcmp(o->pod_cidr, "10.88.0.0/16") == 0) &&
+                    (!o->bridge || strcmp(o->bridge, "sampan0") == 0);
+    bool told = !standard; /* the standard one may be taken: then the next does as well */
     if (told) {
         sp_buf_addz(&bridge, o->bridge ? o->bridge : "sampan0");
         sp_buf_addz(&cidr, o->pod_cidr ? o->pod_cidr : "10.88.0.0/16");

@@ -17,10 +17,10 @@
 
 typedef struct options {
     const char *kubeconfig, *node_name, *data_dir, *pod_cidr, *bridge, *address, *node_ip;
-    const char *cert, *key, *ca;
+    const char *cert, *key, *ca, *log_level;
     int64_t max_pods;
     uint16_t port;
-    bool cleanup;
+    bool cleanup, stop_containers;
 } options;
 
 typedef struct role {
@@ -30,7 +30,10 @@ typedef struct role {
     sp_agent_server *server;
     char selector[300];
     sp_signal *term, *interrupt;
+    int64_t stop_by_ms;
 } role;
+
+enum { STOP_GRACE_MS = 5000 };
 
 static int complain(const char *text) {
     fprintf(stderr, "sampan agent: %s\n", text);
@@ -67,11 +70,40 @@ static void on_registered(void *ctx) {
     sp_role_ready();
 }
 
+static size_t alive(sp_agent *g, bool stop) {
+    void *value;
+    size_t n = 0;
+    for (size_t at = 0; sp_map_next(&g->pods, &at, NULL, &value);) {
+        sp_pod *p = value;
+        sp_vec_each(&p->containers, c) {
+            sp_ctr_phase phase = sp_ctr_state(*c)->phase;
+            if (phase == SP_CTR_NEW || phase == SP_CTR_EXITED) continue;
+            if (stop) sp_ctr_stop(*c, SP_MIN(p->grace_ms, (int64_t)STOP_GRACE_MS));
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Called while containers are being stopped, whenever one may have ended. */
+static void stop_when_still(void *ctx) {
+    role *r = ctx;
+    if (alive(&r->agent, false) && sp_clock_mono_ms() < r->stop_by_ms) return;
+    uv_stop(r->agent.loop);
+}
+
 static void on_stop(void *ctx, int signum) {
     role *r = ctx;
     (void)signum;
-    sp_info("agent stops; containers keep running");
-    uv_stop(r->agent.loop);
+    if (!r->o.stop_containers || r->agent.stopping) {
+        sp_info("agent stops; containers keep running");
+        uv_stop(r->agent.loop);
+        return;
+    }
+    r->agent.stopping = true;
+    r->stop_by_ms = sp_clock_mono_ms() + STOP_GRACE_MS + 1000;
+    sp_info("agent stops its containers", SP_KV("containers", alive(&r->agent, true)));
+    sp_timer_every(r->agent.loop, 20, stop_when_still, r);
 }
 
 static void on_trouble(void *ctx, const sp_gvr *gvr, const sp_err *err) {
@@ -95,7 +127,8 @@ static bool start_server(role *r, sp_err *err) {
         sp_warn("no --tls-cert-file: logs cannot be read through this agent");
         return true;
     }
-    sp_agent_server_config c = {r->o.address, r->o.port, r->o.cert, r->o.key, r->o.ca};
+    const char *host = r->o.address ? r->o.address : r->agent.host_ip;
+    sp_agent_server_config c = {host, r->o.port, r->o.cert, r->o.key, r->o.ca};
     if (!sp_agent_server_start(&r->agent, &c, &r->server, err)) return false;
     r->o.port = sp_agent_server_port(r->server);
     return true;
@@ -133,6 +166,7 @@ static int run(role *r) {
     r->interrupt = sp_signal_watch(r->agent.loop, SIGINT, on_stop, r);
     follow(r);
     uv_run(r->agent.loop, UV_RUN_DEFAULT);
+    if (r->agent.stopping) sp_machine_cleanup(&r->agent);
     return 0;
 }
 
@@ -164,7 +198,7 @@ static bool check(const options *o) {
 }
 
 int sp_agent_main(int argc, char **argv) {
-    role r = {.o = {.max_pods = 250, .address = "127.0.0.1"}};
+    role r = {.o = {.max_pods = 250, .port = 10250}};
     options *o = &r.o;
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &o->kubeconfig, "FILE",
@@ -178,12 +212,15 @@ int sp_agent_main(int argc, char **argv) {
          "bridge of the pod network (default sampan0, …)"},
         {"node-ip", 0, SP_FLAG_STR, &o->node_ip, "IP", "address others reach this machine by"},
         {"address", 0, SP_FLAG_STR, &o->address, "IP",
-         "where our HTTPS server listens (127.0.0.1)"},
-        {"port", 0, SP_FLAG_PORT, &o->port, "PORT", "port of our HTTPS server, 0 = any (0)"},
+         "where our HTTPS server listens (the node's address)"},
+        {"port", 0, SP_FLAG_PORT, &o->port, "PORT", "port of our HTTPS server, 0 = any (10250)"},
         {"tls-cert-file", 0, SP_FLAG_STR, &o->cert, "FILE", "our server certificate"},
         {"tls-private-key-file", 0, SP_FLAG_STR, &o->key, "FILE", "its key"},
         {"client-ca-file", 0, SP_FLAG_STR, &o->ca, "FILE", "whose client certificates may ask"},
         {"max-pods", 0, SP_FLAG_INT, &o->max_pods, "N", "how many pods the node takes (250)"},
+        {"log-level", 0, SP_FLAG_STR, &o->log_level, "LEVEL", "debug, info, warn or error (info)"},
+        {"stop-containers", 0, SP_FLAG_BOOL, &o->stop_containers, NULL,
+         "when stopped by a signal, stop the containers too"},
         {"cleanup", 0, SP_FLAG_BOOL, &o->cleanup, NULL,
          "end every container of this data directory, remove bridge and mounts, and exit"},
     };
@@ -191,7 +228,12 @@ int sp_agent_main(int argc, char **argv) {
     int rc = sp_flags_parse(&usage, &argc, argv);
     if (rc != SP_FLAGS_GO_ON) return rc;
     if (!check(o)) return 2;
+    sp_log_level level;
+    if (o->log_level && !sp_log_level_parse(sp_str_z(o->log_level), &level)) {
+        fputs("sampan agent: --log-level is debug, info, warn or error\n", stderr);
+        return 2;
+    }
+    if (o->log_level) sp_log_set_level(level);
     sp_log_set_role("agent");
-    sp_role_follow_parent();
     return run(&r);
 }

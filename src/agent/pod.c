@@ -271,7 +271,7 @@ static void set_wake(sp_pod *p, int64_t at) {
 static void run_sync(sp_task *task) {
     sp_pod *p = SP_CONTAINER(task, sp_pod, sync);
     sp_pod_plan plan;
-    if (p->finishing) return;
+    if (p->finishing || p->agent->stopping) return;
     p->view.now_ms = sp_clock_mono_ms();
     sp_podstate_plan(&p->view, &plan);
     for (size_t i = 0; i < plan.actions.n; i++) carry_out(p, &plan.actions.p[i]);

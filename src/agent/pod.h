@@ -42,6 +42,7 @@ typedef struct sp_agent {
     char *self, *crun; /* programs */
     bool hybrid;       /* cgroup v2 with controllers beside v1: see shim.c */
     bool resolved;     /* the API's list of pods is in: what is not in it may go */
+    bool stopping;     /* nothing is started any more */
     sp_podnet net;
     uint32_t next_ip;
     sp_oci_host host;

@@ -65,7 +65,7 @@ static sp_json *build(sp_pod *p, sp_arena *a) {
     return status;
 }
 
-static void send(sp_pod *p, sp_str body);
+static void patch(sp_pod *p, sp_str body);
 
 static void retry(void *ctx) {
     sp_pod *p = ctx;
@@ -93,7 +93,7 @@ static void sent(void *ctx, int http, const sp_json *obj, const sp_err *err) {
     free(cl);
 }
 
-static void send(sp_pod *p, sp_str body) {
+static void patch(sp_pod *p, sp_str body) {
     sp_auto_ptr(sp_arena) a = sp_arena_new();
     call *cl = sp_zalloc(1, sizeof *cl);
     cl->agent = p->agent;
@@ -112,16 +112,16 @@ void sp_pod_report_status(sp_pod *p) {
     sp_arena *a = sp_arena_new();
     sp_json *status = build(p, a);
     sp_auto(sp_buf) body = {0};
-    sp_json *patch = sp_json_object(a);
+    sp_json *change = sp_json_object(a);
     /* The UID makes it a conflict to write on a namesake that came later. */
-    sp_json_set_z(a, sp_json_ensure_object(a, patch, "metadata"), "uid", p->uid);
-    sp_json_set(a, patch, "status", status);
-    sp_json_write(&body, patch);
+    sp_json_set_z(a, sp_json_ensure_object(a, change, "metadata"), "uid", p->uid);
+    sp_json_set(a, change, "status", status);
+    sp_json_write(&body, change);
     sp_arena_free(p->status_arena);
     p->status_arena = a;
     p->status = status;
     if (sp_str_eq(sp_buf_str(&body), sp_buf_str(&p->sent))) return;
-    send(p, sp_buf_str(&body));
+    patch(p, sp_buf_str(&body));
 }
 
 /* ---------- the end of a pod ---------- */
