@@ -72,7 +72,7 @@ static sp_op *new_op(boot_run *r, sp_served *v, const char *ns) {
     sp_arena *a = sp_arena_new();
     sp_op *op = SP_NEW(a, sp_op);
     *op = (sp_op){.s = r->s,
-                  .served = v,
+                  .served = sp_served_ref(v),
                   .arena = a,
                   .ns = sp_str_z(ns),
                   .done = end_op,
@@ -112,6 +112,7 @@ static void start_op(boot_run *r, const struct boot *b, sp_served *v, const sp_j
         op->name = name;
         sp_op_update(op, set_subsets, obj);
     } else if (exists) {
+        sp_op_cleanup(op);
         sp_arena_free(op->arena);
         step(r);
     } else {

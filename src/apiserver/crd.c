@@ -158,7 +158,7 @@ static sp_op *cleaner_op(cleaner *c, sp_served *served, sp_op_done *done) {
     sp_arena *a = sp_arena_new();
     sp_op *op = SP_NEW(a, sp_op);
     *op = (sp_op){.s = c->crds->s,
-                  .served = served,
+                  .served = sp_served_ref(served),
                   .arena = a,
                   .user = SP_STR("system:apiserver"),
                   .done = done,

@@ -376,7 +376,6 @@ static void attempt(sp_op *op) {
 
 static void start(sp_op *op) {
     op->causes.arena = op->arena;
-    sp_served_ref(op->served);
     if (op->name.n) op->key = sp_object_key(op->arena, op->served, op->ns, op->name);
     attempt(op);
 }

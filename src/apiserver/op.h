@@ -35,9 +35,9 @@ typedef void sp_op_done(sp_op *op);
 typedef bool sp_op_change(sp_op *op, const sp_json *old, sp_json **ret, sp_err *err);
 
 struct sp_op {
-    /* set by the caller; all borrowed until done */
+    /* set by the caller; all borrowed until done, but: */
     sp_apiserver *s;
-    sp_served *served;
+    sp_served *served; /* one reference is given, sp_op_cleanup gives it back */
     sp_arena *arena;
     sp_str ns, name, sub, user;
     bool dry_run;

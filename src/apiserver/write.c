@@ -185,7 +185,7 @@ static void bulk_delete(bulk *b, sp_str key) {
     sp_arena *a = sp_arena_new();
     sp_op *op = SP_NEW(a, sp_op), *from = &b->call->op;
     *op = (sp_op){.s = from->s,
-                  .served = from->served,
+                  .served = sp_served_ref(from->served),
                   .arena = a,
                   .user = from->user,
                   .dry_run = from->dry_run,
