@@ -199,7 +199,6 @@ static void verb_binding(sp_call *c) {
         sp_call_fail(c, &err, NULL);
         return;
     }
-    c->op.sub = SP_STR("");
     c->op.ctx = c;
     c->op.done = answer_created_status;
     sp_call_hold(c);

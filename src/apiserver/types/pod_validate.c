@@ -156,6 +156,7 @@ bool sp_validate_pod(sp_admit *a, sp_err *err) {
     const sp_json *spec = sp_json_get(a->obj, "spec");
     if (a->subresource.n) return true;
     sp_pod_spec_validate(&at, spec);
-    if (a->old && !a->causes->list.n) check_change(&at, sp_json_get(a->old, "spec"), spec);
+    bool bound = sp_str_eqz(a->subresource, "binding"); /* the one way to set nodeName */
+    if (a->old && !bound && !a->causes->list.n) check_change(&at, sp_json_get(a->old, "spec"), spec);
     return true;
 }
