@@ -49,7 +49,6 @@ struct sp_conn {
 };
 
 struct dial {
-    sp_conn *conn;
     uv_connect_t req;
     sp_resolve *resolve;
     sp_tls_ctx *tls;
@@ -543,7 +542,6 @@ sp_conn *sp_conn_connect(uv_loop_t *loop, const char *host, uint16_t port, sp_tl
                          const char *server_name, const sp_conn_events *ev, void *ctx) {
     sp_conn *c = conn_new(loop, ev, ctx);
     struct dial *d = c->dial = sp_zalloc(1, sizeof *d);
-    d->conn = c;
     d->tls = sp_tls_ctx_ref(tls);
     d->host = sp_strdup(host);
     d->server_name = sp_strdup(server_name ? server_name : host);

@@ -21,7 +21,6 @@ static void check_stopped(sp_http_server *s);
 /* Everything but the socket. */
 static void conn_release(srv_conn *c) {
     sp_http_server *s = c->server;
-    c->closing = true;
     if (c->proto) c->proto->close(c);
     sp_list_remove(&c->link);
     s->n_conns--;

@@ -18,7 +18,7 @@ typedef struct h1 {
     int minor;
     uint64_t body_since; /* ms, of the loop */
     bool keep_alive;     /* after this answer */
-    bool draining, busy, failed;
+    bool draining, failed;
 } h1;
 
 static void h1_open(srv_conn *c) {
@@ -153,9 +153,7 @@ static void h1_data(srv_conn *c, char *p, size_t n) {
         in = sp_buf_str(&h->in);
     }
     enum phase before = h->phase;
-    h->busy = true;
     understand(c, &in);
-    h->busy = false;
     if (h->failed) {
         srv_conn_finish(c);
         return;

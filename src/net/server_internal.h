@@ -44,7 +44,7 @@ struct srv_conn {
     srv_who *who;
     sp_buf early;         /* while proto is NULL */
     uint64_t sent_before; /* at the last look of the stall timer */
-    bool tls, closing;
+    bool tls;
 };
 
 struct sp_http_server {
@@ -76,7 +76,6 @@ struct sp_http_res {
     bool is_head; /* HEAD: the answer has no body */
     bool no_body; /* nor has this one */
     bool chunked; /* HTTP/1.1 */
-    int status;   /* of the answer */
     void (*on_close)(void *ctx);
     void *close_ctx;
     void (*on_drain)(void *ctx);

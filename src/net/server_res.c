@@ -78,7 +78,6 @@ static void begin(sp_http_res *r, int status, const sp_header *h, size_t n, int6
     sp_assert(r->phase == RES_FRESH && status >= 200 && status <= 599);
     r->phase = RES_BEGUN;
     if (!r->conn) return;
-    r->status = status;
     r->no_body = r->is_head || status == 204 || status == 304;
     r->conn->proto->begin(r, status, h, n, length);
 }

@@ -194,6 +194,38 @@ static void a_used_port_is_named(void **state) {
     end(w);
 }
 
+/* A name gives several addresses; the first may refuse. */
+static void names_and_ipv6_work(void **state) {
+    (void)state;
+    world *w = begin(plain);
+    sp_http_client_config c = {.host = "localhost", .port = w->port};
+    sp_http_client_free(w->client);
+    w->client = sp_http_client_new(&w->loop, &c);
+    answer a;
+    fetch(w, "/late", "GET", "", &a);
+    assert_int_equal(a.err.code, SP_OK);
+    forget(&a);
+    sp_http_server_config v6 = {.host = "::1", .handler = handler, .ctx = w};
+    sp_http_server *s = NULL;
+    sp_err err = {0};
+    if (sp_http_server_start(&w->loop, &v6, &s, &err)) { /* not every machine has IPv6 */
+        c = (sp_http_client_config){.host = "::1", .port = sp_http_server_port(s)};
+        sp_http_client_free(w->client);
+        w->client = sp_http_client_new(&w->loop, &c);
+        fetch(w, "/late", "GET", "", &a);
+        assert_string_equal(sp_buf_z(&a.body), "late");
+        forget(&a);
+        sp_http_server_stop(s, 0, NULL, NULL);
+    }
+    c = (sp_http_client_config){.host = "no-such-host.invalid", .port = 1};
+    sp_http_client_free(w->client);
+    w->client = sp_http_client_new(&w->loop, &c);
+    fetch(w, "/late", "GET", "", &a);
+    assert_int_equal(a.err.code, SP_CONNECTION);
+    assert_non_null(strstr(a.err.text, "connect to no-such-host.invalid:1: "));
+    end(w);
+}
+
 /* --- slow by trickling --- */
 
 typedef struct trickle {
@@ -531,6 +563,7 @@ int main(void) {
         cmocka_unit_test(a_reader_that_stops_is_dropped_and_holds_no_memory),
         cmocka_unit_test(connections_are_limited),
         cmocka_unit_test(a_used_port_is_named),
+        cmocka_unit_test(names_and_ipv6_work),
         cmocka_unit_test(trickling_wins_no_time),
         cmocka_unit_test(h2c_by_prior_knowledge),
         cmocka_unit_test(cookies_in_pieces_are_joined),
