@@ -4,6 +4,7 @@
 #include "apiserver/table.h"
 
 #include "apiserver/accept.h"
+#include "data/jsonpath.h"
 #include "data/time.h"
 
 #include <stdio.h>
@@ -142,14 +143,6 @@ static void write_age(sp_buf *b, sp_str when, int64_t now_wall_ms) {
     sp_json_write_string(b, sp_str_z(text));
 }
 
-/* ".spec.type": members only. */
-static const sp_json *find(const sp_json *j, sp_str path) {
-    sp_str key;
-    if (path.n && path.p[0] == '.') path = sp_str_from(path, 1);
-    while (j && sp_str_cut(&path, '.', &key)) j = sp_json_get_str(j, key);
-    return j;
-}
-
 /* A value found at a path, as the column's type wants it. */
 static void write_found(sp_buf *b, const sp_column *c, const sp_json *v, int64_t now_wall_ms) {
     if (!v || v->type == SP_JSON_NULL) {
@@ -165,13 +158,25 @@ static void write_found(sp_buf *b, const sp_column *c, const sp_json *v, int64_t
     }
 }
 
+/* A path that does not compile was refused when its CRD was written: it leads nowhere. Most paths
+ * are plain members, for which there is nothing to compile. */
+static const sp_json *at_path(const char *path, const sp_json *obj, sp_arena *scratch) {
+    const sp_jsonpath *compiled;
+    if (strpbrk(path, "[]*'\"@{}\\$") || strstr(path, "..")) {
+        bool ok = sp_jsonpath_compile(scratch, sp_str_z(path), &compiled, NULL);
+        return ok ? sp_jsonpath_first(compiled, obj) : NULL;
+    }
+    sp_str rest = sp_str_z(path[0] == '.' ? path + 1 : path), key;
+    while (obj && sp_str_cut(&rest, '.', &key)) obj = sp_json_get_str(obj, key);
+    return obj;
+}
+
 static void write_cell(sp_buf *b, const sp_table *t, const sp_column *c, const sp_json *obj,
                        sp_arena *scratch) {
     if (c->cell) {
         sp_json_write(b, c->cell(scratch, obj, t->now_wall_ms));
     } else {
-        const sp_json *v = find(obj, sp_str_z(c->json_path));
-        write_found(b, c, v, t->now_wall_ms);
+        write_found(b, c, at_path(c->json_path, obj, scratch), t->now_wall_ms);
     }
 }
 

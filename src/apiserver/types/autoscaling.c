@@ -2,19 +2,20 @@
 #include "apiserver/types/types.h"
 
 FIELDS(cross_version_object_reference) = {
-    {"kind", 1, STRING, NULL, REQUIRED},
-    {"name", 2, STRING, NULL, REQUIRED},
-    {"apiVersion", 3, STRING},
+    {"kind", 1, STRING, "Kind of the object.", REQUIRED},
+    {"name", 2, STRING, "Name of the object.", REQUIRED},
+    {"apiVersion", 3, STRING, "Group and version of the object."},
 };
 TYPE(cross_version_object_reference, "CrossVersionObjectReference", NULL);
 
 FIELDS(metric_target) = {
-    {"type", 1, ENUM("AverageValue", "Utilization", "Value"), NULL, REQUIRED},
-    {"value", 2, QUANTITY, NULL, POINTER},
-    {"averageValue", 3, QUANTITY, NULL, POINTER},
-    {"averageUtilization", 4, INT32, NULL, POINTER},
+    {"type", 1, ENUM("AverageValue", "Utilization", "Value"), "Utilization, Value or AverageValue.",
+     REQUIRED},
+    {"value", 2, QUANTITY, "Value to aim for.", POINTER},
+    {"averageValue", 3, QUANTITY, "Value to aim for, per pod.", POINTER},
+    {"averageUtilization", 4, INT32, "Percentage of the request to aim for.", POINTER},
 };
-TYPE(metric_target, "MetricTarget", NULL);
+TYPE(metric_target, "MetricTarget", "What a measure should be.");
 
 FIELDS(metric_identifier) = {
     {"name", 1, STRING, NULL, REQUIRED},
@@ -36,8 +37,8 @@ FIELDS(pods_metric_source) = {
 TYPE(pods_metric_source, "PodsMetricSource", NULL);
 
 FIELDS(resource_metric_source) = {
-    {"name", 1, STRING, NULL, REQUIRED},
-    {"target", 2, T(metric_target), NULL, REQUIRED},
+    {"name", 1, STRING, "cpu or memory.", REQUIRED},
+    {"target", 2, T(metric_target), "What to aim for.", REQUIRED},
 };
 TYPE(resource_metric_source, "ResourceMetricSource", NULL);
 
@@ -55,45 +56,48 @@ FIELDS(external_metric_source) = {
 TYPE(external_metric_source, "ExternalMetricSource", NULL);
 
 FIELDS(metric_spec) = {
-    {"type", 1, ENUM("ContainerResource", "External", "Object", "Pods", "Resource"), NULL,
-     REQUIRED},
-    {"object", 2, T(object_metric_source), NULL, POINTER},
-    {"pods", 3, T(pods_metric_source), NULL, POINTER},
-    {"resource", 4, T(resource_metric_source), NULL, POINTER},
-    {"containerResource", 7, T(container_resource_metric_source), NULL, POINTER},
-    {"external", 5, T(external_metric_source), NULL, POINTER},
+    {"type", 1, ENUM("ContainerResource", "External", "Object", "Pods", "Resource"),
+     "Which of the sources below.", REQUIRED},
+    {"object", 2, T(object_metric_source), "A metric of another object.", POINTER},
+    {"pods", 3, T(pods_metric_source), "A metric of the pods.", POINTER},
+    {"resource", 4, T(resource_metric_source), "CPU or memory of the pods.", POINTER},
+    {"containerResource", 7, T(container_resource_metric_source),
+     "CPU or memory of one container of the pods.", POINTER},
+    {"external", 5, T(external_metric_source), "A metric from outside.", POINTER},
 };
-SHARED_TYPE(metric_spec, "MetricSpec", NULL);
+SHARED_TYPE(metric_spec, "MetricSpec", "One measure to scale by.");
 
 FIELDS(hpa_scaling_policy) = {
-    {"type", 1, STRING, NULL, REQUIRED},
-    {"value", 2, INT32, NULL, REQUIRED},
-    {"periodSeconds", 3, INT32, NULL, REQUIRED},
+    {"type", 1, STRING, "Pods or Percent.", REQUIRED},
+    {"value", 2, INT32, "How many of them.", REQUIRED},
+    {"periodSeconds", 3, INT32, "In how many seconds.", REQUIRED},
 };
 TYPE(hpa_scaling_policy, "HPAScalingPolicy", NULL);
 
 FIELDS(hpa_scaling_rules) = {
-    {"stabilizationWindowSeconds", 3, INT32, NULL, POINTER},
-    {"selectPolicy", 1, STRING, NULL, POINTER},
-    {"policies", 2, LIST(T(hpa_scaling_policy))},
-    {"tolerance", 4, QUANTITY, NULL, POINTER},
+    {"stabilizationWindowSeconds", 3, INT32, "Seconds of past recommendations that are looked at.",
+     POINTER},
+    {"selectPolicy", 1, STRING, "Which policy wins: Max, Min, or Disabled.", POINTER},
+    {"policies", 2, LIST(T(hpa_scaling_policy)), "How much may change in how much time."},
+    {"tolerance", 4, QUANTITY, "Difference from the target that changes nothing.", POINTER},
 };
 TYPE(hpa_scaling_rules, "HPAScalingRules", NULL);
 
 FIELDS(horizontal_pod_autoscaler_behavior) = {
-    {"scaleUp", 1, T(hpa_scaling_rules), NULL, POINTER},
-    {"scaleDown", 2, T(hpa_scaling_rules), NULL, POINTER},
+    {"scaleUp", 1, T(hpa_scaling_rules), "How it grows.", POINTER},
+    {"scaleDown", 2, T(hpa_scaling_rules), "How it shrinks.", POINTER},
 };
 SHARED_TYPE(horizontal_pod_autoscaler_behavior, "HorizontalPodAutoscalerBehavior", NULL);
 
 FIELDS(horizontal_pod_autoscaler_spec) = {
-    {"scaleTargetRef", 1, T(cross_version_object_reference), NULL, REQUIRED},
-    {"minReplicas", 2, INT32_DEFAULT("1"), NULL, POINTER},
-    {"maxReplicas", 3, INT32, NULL, REQUIRED},
-    {"metrics", 4, LIST(T(metric_spec))},
-    {"behavior", 5, T(horizontal_pod_autoscaler_behavior), NULL, POINTER},
+    {"scaleTargetRef", 1, T(cross_version_object_reference), "What is scaled.", REQUIRED},
+    {"minReplicas", 2, INT32_DEFAULT("1"), "Fewest pods.", POINTER},
+    {"maxReplicas", 3, INT32, "Most pods.", REQUIRED},
+    {"metrics", 4, LIST(T(metric_spec)), "What is measured; the largest answer wins."},
+    {"behavior", 5, T(horizontal_pod_autoscaler_behavior), "How fast it scales.", POINTER},
 };
-TYPE(horizontal_pod_autoscaler_spec, "HorizontalPodAutoscalerSpec", NULL);
+TYPE(horizontal_pod_autoscaler_spec, "HorizontalPodAutoscalerSpec",
+     "What is scaled, between which bounds, by which metrics.");
 
 FIELDS(metric_value_status) = {
     {"value", 1, QUANTITY, NULL, POINTER},
@@ -155,22 +159,25 @@ FIELDS(horizontal_pod_autoscaler_condition) = {
 TYPE(horizontal_pod_autoscaler_condition, "HorizontalPodAutoscalerCondition", NULL);
 
 FIELDS(horizontal_pod_autoscaler_status) = {
-    {"observedGeneration", 1, INT64, NULL, POINTER},
-    {"lastScaleTime", 2, TIME, NULL, POINTER},
-    {"currentReplicas", 3, INT32},
-    {"desiredReplicas", 4, INT32},
-    {"currentMetrics", 5, LIST(T(metric_status))},
-    {"conditions", 6, LIST(T(horizontal_pod_autoscaler_condition)), NULL, MERGE("type")},
+    {"observedGeneration", 1, INT64, "The generation this status is about.", POINTER},
+    {"lastScaleTime", 2, TIME, "When it last scaled.", POINTER},
+    {"currentReplicas", 3, INT32, "Pods there are."},
+    {"desiredReplicas", 4, INT32, "Pods there should be."},
+    {"currentMetrics", 5, LIST(T(metric_status)), "What was measured."},
+    {"conditions", 6, LIST(T(horizontal_pod_autoscaler_condition)),
+     "What was last observed, by aspect.", MERGE("type")},
 };
-TYPE(horizontal_pod_autoscaler_status, "HorizontalPodAutoscalerStatus", NULL);
+TYPE(horizontal_pod_autoscaler_status, "HorizontalPodAutoscalerStatus",
+     "What was last observed of an autoscaler.");
 
 FIELDS(horizontal_pod_autoscaler) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"spec", 2, T(horizontal_pod_autoscaler_spec), NULL, REQUIRED},
-    {"status", 3, T(horizontal_pod_autoscaler_status)},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 2, T(horizontal_pod_autoscaler_spec), "What should be.", REQUIRED},
+    {"status", 3, T(horizontal_pod_autoscaler_status), "What was last observed."},
 };
-SHARED_TYPE(horizontal_pod_autoscaler, "HorizontalPodAutoscaler", NULL);
+SHARED_TYPE(horizontal_pod_autoscaler, "HorizontalPodAutoscaler",
+            "Runs as many pods as the load asks for.");
 
 ROW(horizontal_pod_autoscaler, HOOKED(hpa), .group = "autoscaling", .version = "v2",
     .plural = "horizontalpodautoscalers", .singular = "horizontalpodautoscaler",

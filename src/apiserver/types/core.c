@@ -2,7 +2,7 @@
 #include "apiserver/types/types.h"
 
 FIELDS(namespace_spec) = {
-    {"finalizers", 1, STRINGS},
+    {"finalizers", 1, STRINGS, "Who must be done before it may go."},
 };
 TYPE(namespace_spec, "NamespaceSpec", NULL);
 
@@ -16,46 +16,48 @@ FIELDS(namespace_condition) = {
 TYPE(namespace_condition, "NamespaceCondition", NULL);
 
 FIELDS(namespace_status) = {
-    {"phase", 1, STRING},
-    {"conditions", 2, LIST(T(namespace_condition)), NULL, MERGE("type")},
+    {"phase", 1, STRING, "Active or Terminating."},
+    {"conditions", 2, LIST(T(namespace_condition)), "What was last observed, by aspect.",
+     MERGE("type")},
 };
 TYPE(namespace_status, "NamespaceStatus", NULL);
 
 FIELDS(namespace) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"spec", 2, T(namespace_spec)},
-    {"status", 3, T(namespace_status)},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 2, T(namespace_spec), "What should be."},
+    {"status", 3, T(namespace_status), "What was last observed."},
 };
-SHARED_TYPE(namespace, "Namespace", NULL);
+SHARED_TYPE(namespace, "Namespace", "A room for names: objects in different ones do not meet.");
 
 FIELDS(config_map) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"immutable", 4, BOOL, NULL, POINTER},
-    {"data", 2, STRING_MAP},
-    {"binaryData", 3, MAP(BYTES)},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"immutable", 4, BOOL, "Data may never change.", POINTER},
+    {"data", 2, STRING_MAP, "Entries as text."},
+    {"binaryData", 3, MAP(BYTES), "Entries as base64."},
 };
-SHARED_TYPE(config_map, "ConfigMap", NULL);
+SHARED_TYPE(config_map, "ConfigMap", "Settings for pods, as entries of text or bytes.");
 
 FIELDS(secret) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"immutable", 5, BOOL, NULL, POINTER},
-    {"data", 2, MAP(BYTES)},
-    {"stringData", 4, STRING_MAP},
-    {"type", 3, STRING_DEFAULT("Opaque")},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"immutable", 5, BOOL, "Data may never change.", POINTER},
+    {"data", 2, MAP(BYTES), "Entries as base64."},
+    {"stringData", 4, STRING_MAP, "Entries as text; only for writing."},
+    {"type", 3, STRING_DEFAULT("Opaque"), "What it is for; Opaque if missing."},
 };
-SHARED_TYPE(secret, "Secret", NULL);
+SHARED_TYPE(secret, "Secret", "Settings that are nobody else's business, as entries of bytes.");
 
 FIELDS(service_account) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"secrets", 2, LIST(T(object_reference)), NULL, MERGE("name")},
-    {"imagePullSecrets", 3, LIST(T(local_object_reference))},
-    {"automountServiceAccountToken", 4, BOOL, NULL, POINTER},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"secrets", 2, LIST(T(object_reference)), "Secrets its pods may use.", MERGE("name")},
+    {"imagePullSecrets", 3, LIST(T(local_object_reference)),
+     "Credentials of registries for its pods."},
+    {"automountServiceAccountToken", 4, BOOL, "Whether pods get its token.", POINTER},
 };
-SHARED_TYPE(service_account, "ServiceAccount", NULL);
+SHARED_TYPE(service_account, "ServiceAccount", "An identity for programs in pods.");
 
 FIELDS(event_source) = {
     {"component", 1, STRING},
@@ -71,23 +73,23 @@ TYPE(event_series, "EventSeries", NULL);
 
 FIELDS(event) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta), NULL, REQUIRED},
-    {"involvedObject", 2, T(object_reference), NULL, REQUIRED},
-    {"reason", 3, STRING},
-    {"message", 4, STRING},
-    {"source", 5, T(event_source)},
-    {"firstTimestamp", 6, TIME},
-    {"lastTimestamp", 7, TIME},
-    {"count", 8, INT32},
-    {"type", 9, STRING},
-    {"eventTime", 10, MICRO_TIME},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data.", REQUIRED},
+    {"involvedObject", 2, T(object_reference), "What it is about.", REQUIRED},
+    {"reason", 3, STRING, "Why, in one word."},
+    {"message", 4, STRING, "What happened, for people."},
+    {"source", 5, T(event_source), "Who reported it."},
+    {"firstTimestamp", 6, TIME, "When it was first seen."},
+    {"lastTimestamp", 7, TIME, "When it was last seen."},
+    {"count", 8, INT32, "How often it was seen."},
+    {"type", 9, STRING, "Normal or Warning."},
+    {"eventTime", 10, MICRO_TIME, "When it was first seen, to the microsecond."},
     {"series", 11, T(event_series), NULL, POINTER},
-    {"action", 12, STRING},
-    {"related", 13, T(object_reference), NULL, POINTER},
-    {"reportingComponent", 14, STRING},
-    {"reportingInstance", 15, STRING},
+    {"action", 12, STRING, "What was done."},
+    {"related", 13, T(object_reference), "What else it is about.", POINTER},
+    {"reportingComponent", 14, STRING, "Who reported it."},
+    {"reportingInstance", 15, STRING, "Which instance of it."},
 };
-SHARED_TYPE(event, "Event", NULL);
+SHARED_TYPE(event, "Event", "Something that happened to an object, kept for a while.");
 
 ROW(namespace, HOOKED(namespace), .group = "", .version = "v1", .plural = "namespaces",
     .singular = "namespace", .kind = "Namespace", .short_names = NAMES("ns"),

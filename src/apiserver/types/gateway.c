@@ -11,9 +11,9 @@ FIELDS(parameters_reference) = {
 TYPE(parameters_reference, "ParametersReference", NULL);
 
 FIELDS(gateway_class_spec) = {
-    {"controllerName", 0, STRING, NULL, REQUIRED},
-    {"parametersRef", 0, T(parameters_reference)},
-    {"description", 0, STRING},
+    {"controllerName", 0, STRING, "Name of the controller that serves its gateways.", REQUIRED},
+    {"parametersRef", 0, T(parameters_reference), "Object with further settings."},
+    {"description", 0, STRING, "What it is for."},
 };
 TYPE(gateway_class_spec, "GatewayClassSpec", NULL);
 
@@ -30,11 +30,11 @@ TYPE(gateway_class_status, "GatewayClassStatus", NULL);
 
 FIELDS(gateway_class) = {
     TYPE_META,
-    {"metadata", 0, T(object_meta)},
-    {"spec", 0, T(gateway_class_spec), NULL, REQUIRED},
-    {"status", 0, T(gateway_class_status)},
+    {"metadata", 0, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 0, T(gateway_class_spec), "What should be.", REQUIRED},
+    {"status", 0, T(gateway_class_status), "What was last observed."},
 };
-SHARED_TYPE(gateway_class, "GatewayClass", NULL);
+SHARED_TYPE(gateway_class, "GatewayClass", "Names the controller that serves gateways.");
 
 FIELDS(secret_object_reference) = {
     {"group", 0, STRING_DEFAULT("")},
@@ -45,15 +45,16 @@ FIELDS(secret_object_reference) = {
 TYPE(secret_object_reference, "SecretObjectReference", NULL);
 
 FIELDS(listener_tls_config) = {
-    {"mode", 0, ENUM_DEFAULT("Terminate", "Passthrough")},
-    {"certificateRefs", 0, LIST(T(secret_object_reference))},
+    {"mode", 0, ENUM_DEFAULT("Terminate", "Passthrough"), "Terminate, or Passthrough."},
+    {"certificateRefs", 0, LIST(T(secret_object_reference)), "Secrets with certificates and keys."},
     {"options", 0, STRING_MAP},
 };
 TYPE(listener_tls_config, "ListenerTLSConfig", NULL);
 
 FIELDS(route_namespaces) = {
-    {"from", 0, ENUM_DEFAULT("Same", "All", "Selector", "None")},
-    {"selector", 0, T(label_selector)},
+    {"from", 0, ENUM_DEFAULT("Same", "All", "Selector", "None"),
+     "Namespaces whose routes may attach: Same, All or Selector."},
+    {"selector", 0, T(label_selector), "Labels of those namespaces."},
 };
 TYPE(route_namespaces, "RouteNamespaces", NULL);
 
@@ -64,17 +65,20 @@ FIELDS(route_group_kind) = {
 TYPE(route_group_kind, "RouteGroupKind", NULL);
 
 FIELDS(allowed_routes) = {
-    {"namespaces", 0, T(route_namespaces)},
-    {"kinds", 0, LIST(T(route_group_kind))},
+    {"namespaces", 0, T(route_namespaces), "Where routes may come from."},
+    {"kinds", 0, LIST(T(route_group_kind)), "Which kinds of routes."},
 };
 TYPE(allowed_routes, "AllowedRoutes", NULL);
 
 FIELDS(listener) = {
-    {"name", 0, STRING, NULL, REQUIRED}, {"hostname", 0, STRING},
-    {"port", 0, INT32, NULL, REQUIRED},  {"protocol", 0, STRING, NULL, REQUIRED},
-    {"tls", 0, T(listener_tls_config)},  {"allowedRoutes", 0, T(allowed_routes)},
+    {"name", 0, STRING, "Name of the listener, unique in the gateway.", REQUIRED},
+    {"hostname", 0, STRING, "Name it answers to; all if missing."},
+    {"port", 0, INT32, "Port it listens on.", REQUIRED},
+    {"protocol", 0, STRING, "HTTP, HTTPS, TLS, TCP or UDP.", REQUIRED},
+    {"tls", 0, T(listener_tls_config), "Certificates."},
+    {"allowedRoutes", 0, T(allowed_routes), "Routes that may attach."},
 };
-TYPE(listener, "Listener", NULL);
+TYPE(listener, "Listener", "One port of a gateway.");
 
 FIELDS(gateway_spec_address) = {
     {"type", 0, STRING_DEFAULT("IPAddress")},
@@ -114,9 +118,9 @@ TYPE(gateway_backend_tls, "GatewayBackendTLS", NULL);
 
 FIELDS(gateway_object_ref) = {
     {"group", 0, STRING, NULL, REQUIRED},
-    {"kind", 0, STRING, NULL, REQUIRED},
-    {"name", 0, STRING, NULL, REQUIRED},
-    {"namespace", 0, STRING},
+    {"kind", 0, STRING, "Kind of the object.", REQUIRED},
+    {"name", 0, STRING, "Name of the object.", REQUIRED},
+    {"namespace", 0, STRING, "Namespace of the object."},
 };
 TYPE(gateway_object_ref, "gateway.ObjectReference", NULL);
 
@@ -150,15 +154,15 @@ FIELDS(gateway_tls_config) = {
 TYPE(gateway_tls_config, "GatewayTLSConfig", NULL);
 
 FIELDS(gateway_spec) = {
-    {"gatewayClassName", 0, STRING, NULL, REQUIRED},
-    {"listeners", 0, LIST(T(listener)), NULL, REQUIRED},
-    {"addresses", 0, LIST(T(gateway_spec_address))},
+    {"gatewayClassName", 0, STRING, "Class whose controller serves it.", REQUIRED},
+    {"listeners", 0, LIST(T(listener)), "Ports, protocols and names.", REQUIRED},
+    {"addresses", 0, LIST(T(gateway_spec_address)), "Addresses wished for."},
     {"infrastructure", 0, T(gateway_infrastructure)},
     {"allowedListeners", 0, T(allowed_listeners)},
     {"tls", 0, T(gateway_tls_config)},
     {"defaultScope", 0, STRING},
 };
-TYPE(gateway_spec, "GatewaySpec", NULL);
+TYPE(gateway_spec, "GatewaySpec", "Ports, protocols and names of a gateway.");
 
 FIELDS(gateway_status_address) = {
     {"type", 0, STRING_DEFAULT("IPAddress")},
@@ -175,69 +179,70 @@ FIELDS(listener_status) = {
 TYPE(listener_status, "ListenerStatus", NULL);
 
 FIELDS(gateway_status) = {
-    {"addresses", 0, LIST(T(gateway_status_address))},
-    {"conditions", 0, LIST(T(condition))},
-    {"listeners", 0, LIST(T(listener_status))},
+    {"addresses", 0, LIST(T(gateway_status_address)), "Where it is reached."},
+    {"conditions", 0, LIST(T(condition)), "What was last observed, by aspect."},
+    {"listeners", 0, LIST(T(listener_status)), "What was last observed of each listener."},
     {"attachedListenerSets", 0, INT32},
 };
 TYPE(gateway_status, "GatewayStatus", NULL);
 
 FIELDS(gateway) = {
     TYPE_META,
-    {"metadata", 0, T(object_meta)},
-    {"spec", 0, T(gateway_spec), NULL, REQUIRED},
-    {"status", 0, T(gateway_status)},
+    {"metadata", 0, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 0, T(gateway_spec), "What should be.", REQUIRED},
+    {"status", 0, T(gateway_status), "What was last observed."},
 };
-SHARED_TYPE(gateway, "Gateway", NULL);
+SHARED_TYPE(gateway, "Gateway", "A place where traffic from outside comes in.");
 
 FIELDS(parent_reference) = {
-    {"group", 0, STRING_DEFAULT("gateway.networking.k8s.io")},
-    {"kind", 0, STRING_DEFAULT("Gateway")},
-    {"namespace", 0, STRING},
-    {"name", 0, STRING, NULL, REQUIRED},
-    {"sectionName", 0, STRING},
-    {"port", 0, INT32},
+    {"group", 0, STRING_DEFAULT("gateway.networking.k8s.io"), "Group of that kind."},
+    {"kind", 0, STRING_DEFAULT("Gateway"), "Gateway, if missing."},
+    {"namespace", 0, STRING, "Its namespace; that of the route if missing."},
+    {"name", 0, STRING, "Name of the gateway.", REQUIRED},
+    {"sectionName", 0, STRING, "Name of one listener."},
+    {"port", 0, INT32, "Port of one listener."},
 };
-TYPE(parent_reference, "ParentReference", NULL);
+TYPE(parent_reference, "ParentReference", "A gateway, or one listener of it.");
 
 FIELDS(http_path_match) = {
-    {"type", 0, ENUM_DEFAULT("PathPrefix", "Exact", "RegularExpression")},
-    {"value", 0, STRING_DEFAULT("/")},
+    {"type", 0, ENUM_DEFAULT("PathPrefix", "Exact", "RegularExpression"),
+     "Exact, PathPrefix or RegularExpression."},
+    {"value", 0, STRING_DEFAULT("/"), "Path to compare with."},
 };
 TYPE(http_path_match, "HTTPPathMatch", NULL);
 
 FIELDS(http_header_match) = {
-    {"type", 0, ENUM_DEFAULT("Exact", "RegularExpression")},
-    {"name", 0, STRING, NULL, REQUIRED},
-    {"value", 0, STRING, NULL, REQUIRED},
+    {"type", 0, ENUM_DEFAULT("Exact", "RegularExpression"), "Exact or RegularExpression."},
+    {"name", 0, STRING, "Name of the header.", REQUIRED},
+    {"value", 0, STRING, "Value to compare with.", REQUIRED},
 };
 TYPE(http_header_match, "HTTPHeaderMatch", NULL);
 
 FIELDS(http_query_param_match) = {
-    {"type", 0, ENUM_DEFAULT("Exact", "RegularExpression")},
-    {"name", 0, STRING, NULL, REQUIRED},
-    {"value", 0, STRING, NULL, REQUIRED},
+    {"type", 0, ENUM_DEFAULT("Exact", "RegularExpression"), "Exact or RegularExpression."},
+    {"name", 0, STRING, "Name of the parameter.", REQUIRED},
+    {"value", 0, STRING, "Value to compare with.", REQUIRED},
 };
 TYPE(http_query_param_match, "HTTPQueryParamMatch", NULL);
 
 FIELDS(http_route_match) = {
-    {"path", 0, T(http_path_match)},
-    {"headers", 0, LIST(T(http_header_match))},
-    {"queryParams", 0, LIST(T(http_query_param_match))},
-    {"method", 0, STRING},
+    {"path", 0, T(http_path_match), "Path of the request."},
+    {"headers", 0, LIST(T(http_header_match)), "Headers of the request, all of them."},
+    {"queryParams", 0, LIST(T(http_query_param_match)), "Parameters of the request, all of them."},
+    {"method", 0, STRING, "Method of the request."},
 };
-TYPE(http_route_match, "HTTPRouteMatch", NULL);
+TYPE(http_route_match, "HTTPRouteMatch", "What a request must look like; all parts must fit.");
 
 FIELDS(gateway_header) = {
-    {"name", 0, STRING, NULL, REQUIRED},
-    {"value", 0, STRING, NULL, REQUIRED},
+    {"name", 0, STRING, "Name of the header.", REQUIRED},
+    {"value", 0, STRING, "Its value.", REQUIRED},
 };
 TYPE(gateway_header, "gateway.HTTPHeader", NULL);
 
 FIELDS(http_header_filter) = {
-    {"set", 0, LIST(T(gateway_header))},
-    {"add", 0, LIST(T(gateway_header))},
-    {"remove", 0, STRINGS},
+    {"set", 0, LIST(T(gateway_header)), "Headers to replace."},
+    {"add", 0, LIST(T(gateway_header)), "Headers to add."},
+    {"remove", 0, STRINGS, "Headers to take away."},
 };
 TYPE(http_header_filter, "HTTPHeaderFilter", NULL);
 
@@ -271,15 +276,17 @@ FIELDS(http_path_modifier) = {
 TYPE(http_path_modifier, "HTTPPathModifier", NULL);
 
 FIELDS(http_request_redirect_filter) = {
-    {"scheme", 0, ENUM("http", "https")},    {"hostname", 0, STRING},
-    {"path", 0, T(http_path_modifier)},      {"port", 0, INT32},
-    {"statusCode", 0, INT32_DEFAULT("302")},
+    {"scheme", 0, ENUM("http", "https"), "Scheme of the new place."},
+    {"hostname", 0, STRING, "Host of the new place."},
+    {"path", 0, T(http_path_modifier), "Path of the new place."},
+    {"port", 0, INT32, "Port of the new place."},
+    {"statusCode", 0, INT32_DEFAULT("302"), "301 or 302."},
 };
 TYPE(http_request_redirect_filter, "HTTPRequestRedirectFilter", NULL);
 
 FIELDS(httpurl_rewrite_filter) = {
-    {"hostname", 0, STRING},
-    {"path", 0, T(http_path_modifier)},
+    {"hostname", 0, STRING, "Host the backend sees."},
+    {"path", 0, T(http_path_modifier), "Path the backend sees."},
 };
 TYPE(httpurl_rewrite_filter, "HTTPURLRewriteFilter", NULL);
 
@@ -316,7 +323,7 @@ TYPE(http_external_auth_filter, "HTTPExternalAuthFilter", NULL);
 FIELDS(gateway_local_ref) = {
     {"group", 0, STRING, NULL, REQUIRED},
     {"kind", 0, STRING, NULL, REQUIRED},
-    {"name", 0, STRING, NULL, REQUIRED},
+    {"name", 0, STRING, "Name of the object, in the same namespace.", REQUIRED},
 };
 TYPE(gateway_local_ref, "gateway.LocalObjectReference", NULL);
 
@@ -324,32 +331,32 @@ FIELDS(http_route_filter) = {
     {"type", 0,
      ENUM("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "RequestRedirect",
           "URLRewrite", "ExtensionRef", "CORS"),
-     NULL, REQUIRED},
-    {"requestHeaderModifier", 0, T(http_header_filter)},
-    {"responseHeaderModifier", 0, T(http_header_filter)},
-    {"requestMirror", 0, T(http_request_mirror_filter)},
-    {"requestRedirect", 0, T(http_request_redirect_filter)},
-    {"urlRewrite", 0, T(httpurl_rewrite_filter)},
+     "Which of the filters below.", REQUIRED},
+    {"requestHeaderModifier", 0, T(http_header_filter), "Change headers of the request."},
+    {"responseHeaderModifier", 0, T(http_header_filter), "Change headers of the answer."},
+    {"requestMirror", 0, T(http_request_mirror_filter), "Send a copy elsewhere."},
+    {"requestRedirect", 0, T(http_request_redirect_filter), "Answer with another place."},
+    {"urlRewrite", 0, T(httpurl_rewrite_filter), "Change host or path on the way."},
     {"cors", 0, T(httpcors_filter)},
     {"externalAuth", 0, T(http_external_auth_filter)},
     {"extensionRef", 0, T(gateway_local_ref)},
 };
-TYPE(http_route_filter, "HTTPRouteFilter", NULL);
+TYPE(http_route_filter, "HTTPRouteFilter", "Something done to a request or its answer.");
 
 FIELDS(http_backend_ref) = {
-    {"group", 0, STRING_DEFAULT("")},
-    {"kind", 0, STRING_DEFAULT("Service")},
-    {"name", 0, STRING, NULL, REQUIRED},
-    {"namespace", 0, STRING},
-    {"port", 0, INT32},
-    {"weight", 0, INT32_DEFAULT("1")},
-    {"filters", 0, LIST(T(http_route_filter))},
+    {"group", 0, STRING_DEFAULT(""), "Group of that kind."},
+    {"kind", 0, STRING_DEFAULT("Service"), "Service, if missing."},
+    {"name", 0, STRING, "Name of the service.", REQUIRED},
+    {"namespace", 0, STRING, "Its namespace; that of the route if missing."},
+    {"port", 0, INT32, "Port of the service."},
+    {"weight", 0, INT32_DEFAULT("1"), "Share of the requests, relative to the others."},
+    {"filters", 0, LIST(T(http_route_filter)), "Filters for this backend only."},
 };
-TYPE(http_backend_ref, "HTTPBackendRef", NULL);
+TYPE(http_backend_ref, "HTTPBackendRef", "A service that takes requests.");
 
 FIELDS(http_route_timeouts) = {
-    {"request", 0, STRING},
-    {"backendRequest", 0, STRING},
+    {"request", 0, STRING, "Time for the whole request, as 10s."},
+    {"backendRequest", 0, STRING, "Time for one try at a backend."},
 };
 TYPE(http_route_timeouts, "HTTPRouteTimeouts", NULL);
 
@@ -381,23 +388,23 @@ FIELDS(session_persistence) = {
 TYPE(session_persistence, "SessionPersistence", NULL);
 
 FIELDS(http_route_rule) = {
-    {"name", 0, STRING},
-    {"matches", 0, LIST(T(http_route_match))},
-    {"filters", 0, LIST(T(http_route_filter))},
-    {"backendRefs", 0, LIST(T(http_backend_ref))},
-    {"timeouts", 0, T(http_route_timeouts)},
-    {"retry", 0, T(http_route_retry)},
+    {"name", 0, STRING, "Name of the rule."},
+    {"matches", 0, LIST(T(http_route_match)), "Requests it is for; one match is enough."},
+    {"filters", 0, LIST(T(http_route_filter)), "What is done with them on the way."},
+    {"backendRefs", 0, LIST(T(http_backend_ref)), "Where they go."},
+    {"timeouts", 0, T(http_route_timeouts), "How long that may take."},
+    {"retry", 0, T(http_route_retry), "When it is tried again."},
     {"sessionPersistence", 0, T(session_persistence)},
 };
-TYPE(http_route_rule, "HTTPRouteRule", NULL);
+TYPE(http_route_rule, "HTTPRouteRule", "Which requests go where, and what is done to them.");
 
 FIELDS(http_route_spec) = {
-    {"parentRefs", 0, LIST(T(parent_reference))},
+    {"parentRefs", 0, LIST(T(parent_reference)), "Gateways it attaches to."},
     {"useDefaultGateways", 0, STRING},
-    {"hostnames", 0, STRINGS},
-    {"rules", 0, LIST(T(http_route_rule))},
+    {"hostnames", 0, STRINGS, "Names it answers to; those of the listener if missing."},
+    {"rules", 0, LIST(T(http_route_rule)), "What goes where."},
 };
-TYPE(http_route_spec, "HTTPRouteSpec", NULL);
+TYPE(http_route_spec, "HTTPRouteSpec", "Gateways, names and rules of a route.");
 
 FIELDS(route_parent_status) = {
     {"parentRef", 0, T(parent_reference), NULL, REQUIRED},
@@ -413,11 +420,12 @@ TYPE(http_route_status, "HTTPRouteStatus", NULL);
 
 FIELDS(http_route) = {
     TYPE_META,
-    {"metadata", 0, T(object_meta)},
-    {"spec", 0, T(http_route_spec), NULL, REQUIRED},
-    {"status", 0, T(http_route_status)},
+    {"metadata", 0, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 0, T(http_route_spec), "What should be.", REQUIRED},
+    {"status", 0, T(http_route_status), "What was last observed."},
 };
-SHARED_TYPE(http_route, "HTTPRoute", NULL);
+SHARED_TYPE(http_route, "HTTPRoute",
+            "Leads HTTP requests from gateways to services, by name, path, headers and more.");
 
 #define GATEWAY_ROW                                                                            \
     .group = "gateway.networking.k8s.io", .version = "v1", .categories = NAMES("gateway-api"), \

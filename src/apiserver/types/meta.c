@@ -21,42 +21,52 @@ const sp_schema sp_schema_int_or_string = {.type = SP_SCHEMA_ANY,
 const sp_schema sp_schema_duration = {.type = SP_SCHEMA_STRING, .format = SP_FORMAT_DURATION};
 const sp_schema sp_schema_raw = {
     .type = SP_SCHEMA_OBJECT, .format = SP_FORMAT_RAW, .preserve_unknown = true};
-const sp_schema sp_schema_raw_value = {
-    .type = SP_SCHEMA_ANY, .format = SP_FORMAT_RAW, .preserve_unknown = true};
 
 FIELDS(owner_reference) = {
-    {"apiVersion", 5, STRING, NULL, REQUIRED}, {"kind", 1, STRING, NULL, REQUIRED},
-    {"name", 3, STRING, NULL, REQUIRED},       {"uid", 4, STRING, NULL, REQUIRED},
-    {"controller", 6, BOOL, NULL, POINTER},    {"blockOwnerDeletion", 7, BOOL, NULL, POINTER},
+    {"apiVersion", 5, STRING, "Group and version of the owner.", REQUIRED},
+    {"kind", 1, STRING, "Kind of the owner.", REQUIRED},
+    {"name", 3, STRING, "Name of the owner.", REQUIRED},
+    {"uid", 4, STRING, "UID of the owner; another object of the same name is not meant.", REQUIRED},
+    {"controller", 6, BOOL, "The owner manages this object; at most one owner does.", POINTER},
+    {"blockOwnerDeletion", 7, BOOL,
+     "The owner waits for this object when it is deleted in the foreground.", POINTER},
 };
-TYPE(owner_reference, "OwnerReference", NULL);
+TYPE(owner_reference, "OwnerReference", "Names an object that this one belongs to.");
 
 FIELDS(managed_fields_entry) = {
-    {"manager", 1, STRING},     {"operation", 2, STRING},
-    {"apiVersion", 3, STRING},  {"time", 4, TIME, NULL, POINTER},
-    {"fieldsType", 6, STRING},  {"fieldsV1", 7, RAW, NULL, POINTER},
+    {"manager", 1, STRING, "Who set the fields."},
+    {"operation", 2, STRING, "How: Apply or Update."},
+    {"apiVersion", 3, STRING},
+    {"time", 4, TIME, "When.", POINTER},
+    {"fieldsType", 6, STRING},
+    {"fieldsV1", 7, RAW, "Which fields.", POINTER},
     {"subresource", 8, STRING},
 };
 TYPE(managed_fields_entry, "ManagedFieldsEntry", NULL);
 
 FIELDS(object_meta) = {
-    {"name", 1, STRING},
-    {"generateName", 2, STRING},
-    {"namespace", 3, STRING},
-    {"selfLink", 4, STRING},
-    {"uid", 5, STRING},
-    {"resourceVersion", 6, STRING},
-    {"generation", 7, INT64},
-    {"creationTimestamp", 8, TIME},
-    {"deletionTimestamp", 9, TIME, NULL, POINTER},
-    {"deletionGracePeriodSeconds", 10, INT64, NULL, POINTER},
-    {"labels", 11, STRING_MAP},
-    {"annotations", 12, STRING_MAP},
-    {"ownerReferences", 13, LIST(T(owner_reference)), NULL, MERGE("uid")},
-    {"finalizers", 14, STRINGS, NULL, MERGE_SET},
-    {"managedFields", 17, LIST(T(managed_fields_entry))},
+    {"name", 1, STRING, "Name, unique among objects of the kind in the namespace; never changes."},
+    {"generateName", 2, STRING,
+     "Beginning of a name that the server completes with five characters."},
+    {"namespace", 3, STRING,
+     "Namespace the object lives in; empty for kinds of the whole cluster."},
+    {"selfLink", 4, STRING, "No longer filled in."},
+    {"uid", 5, STRING, "Identity given by the server, different for every object there ever was."},
+    {"resourceVersion", 6, STRING,
+     "Changes with every write; send it back to write only what you have read."},
+    {"generation", 7, INT64, "Counts changes of what is wanted."},
+    {"creationTimestamp", 8, TIME, "When the object was created."},
+    {"deletionTimestamp", 9, TIME,
+     "When deletion was asked for; the object goes once its finalizers are done.", POINTER},
+    {"deletionGracePeriodSeconds", 10, INT64, "Seconds the object may take to end.", POINTER},
+    {"labels", 11, STRING_MAP, "Short key=value pairs by which objects are selected."},
+    {"annotations", 12, STRING_MAP, "Key=value pairs for tools; not for selection."},
+    {"ownerReferences", 13, LIST(T(owner_reference)),
+     "Objects this one belongs to; when all are gone it is deleted too.", MERGE("uid")},
+    {"finalizers", 14, STRINGS, "Names of work to be done before the object may go.", MERGE_SET},
+    {"managedFields", 17, LIST(T(managed_fields_entry)), "Who manages which field."},
 };
-SHARED_TYPE(object_meta, "ObjectMeta", NULL);
+SHARED_TYPE(object_meta, "ObjectMeta", "Standard data that every object carries.");
 
 FIELDS(shard_info) = {
     {"selector", 1, STRING, NULL, REQUIRED},
@@ -73,17 +83,20 @@ FIELDS(list_meta) = {
 SHARED_TYPE(list_meta, "ListMeta", NULL);
 
 FIELDS(label_selector_requirement) = {
-    {"key", 1, STRING, NULL, REQUIRED},
-    {"operator", 2, ENUM("DoesNotExist", "Exists", "In", "NotIn"), NULL, REQUIRED},
-    {"values", 3, STRINGS},
+    {"key", 1, STRING, "Label the rule is about.", REQUIRED},
+    {"operator", 2, ENUM("DoesNotExist", "Exists", "In", "NotIn"),
+     "How the label is compared with the values.", REQUIRED},
+    {"values", 3, STRINGS, "Values for In and NotIn; empty for the others."},
 };
-TYPE(label_selector_requirement, "LabelSelectorRequirement", NULL);
+TYPE(label_selector_requirement, "LabelSelectorRequirement", "One rule about one label.");
 
 FIELDS(label_selector) = {
-    {"matchLabels", 1, STRING_MAP},
-    {"matchExpressions", 2, LIST(T(label_selector_requirement))},
+    {"matchLabels", 1, STRING_MAP, "Labels an object must have, all of them."},
+    {"matchExpressions", 2, LIST(T(label_selector_requirement)),
+     "Rules an object must meet, all of them."},
 };
-SHARED_TYPE(label_selector, "LabelSelector", NULL);
+SHARED_TYPE(label_selector, "LabelSelector",
+            "Selects objects by their labels; all rules must be met, none selects everything.");
 
 FIELDS(preconditions) = {
     {"uid", 1, STRING, NULL, POINTER},
@@ -93,24 +106,25 @@ TYPE(preconditions, "Preconditions", NULL);
 
 FIELDS(delete_options) = {
     TYPE_META,
-    {"gracePeriodSeconds", 1, INT64, NULL, POINTER},
-    {"preconditions", 2, T(preconditions), NULL, POINTER},
+    {"gracePeriodSeconds", 1, INT64, "Seconds the object may take to end; 0 = at once.", POINTER},
+    {"preconditions", 2, T(preconditions), "What must still be true of the object.", POINTER},
     {"orphanDependents", 3, BOOL, NULL, POINTER},
-    {"propagationPolicy", 4, STRING, NULL, POINTER},
-    {"dryRun", 5, STRINGS},
+    {"propagationPolicy", 4, STRING,
+     "What becomes of dependents: Orphan, Background or Foreground.", POINTER},
+    {"dryRun", 5, STRINGS, "All = check everything, delete nothing."},
     {"ignoreStoreReadErrorWithClusterBreakingPotential", 6, BOOL, NULL, POINTER},
 };
-SHARED_TYPE(delete_options, "DeleteOptions", NULL);
+SHARED_TYPE(delete_options, "DeleteOptions", "How an object is to be deleted.");
 
 FIELDS(condition) = {
-    {"type", 1, STRING, NULL, REQUIRED},
-    {"status", 2, ENUM("True", "False", "Unknown")},
-    {"observedGeneration", 3, INT64},
-    {"lastTransitionTime", 4, TIME},
-    {"reason", 5, STRING},
-    {"message", 6, STRING},
+    {"type", 1, STRING, "Aspect of the object, in CamelCase.", REQUIRED},
+    {"status", 2, ENUM("True", "False", "Unknown"), "True, False or Unknown."},
+    {"observedGeneration", 3, INT64, "The generation this is about."},
+    {"lastTransitionTime", 4, TIME, "When the status last changed."},
+    {"reason", 5, STRING, "One word for programs."},
+    {"message", 6, STRING, "A sentence for people."},
 };
-SHARED_TYPE(condition, "Condition", NULL);
+SHARED_TYPE(condition, "Condition", "One aspect of what was last observed.");
 
 FIELDS(status_cause) = {
     {"reason", 1, STRING},
@@ -131,11 +145,11 @@ TYPE(status_details, "StatusDetails", NULL);
 
 FIELDS(status) = {
     TYPE_META,
-    {"metadata", 1, T(list_meta)},
-    {"status", 2, STRING},
+    {"metadata", 1, T(list_meta), "Name, labels and other standard data."},
+    {"status", 2, STRING, "What was last observed."},
     {"message", 3, STRING},
     {"reason", 4, STRING},
     {"details", 5, T(status_details), NULL, POINTER},
     {"code", 6, INT32},
 };
-SHARED_TYPE(status, "Status", NULL);
+SHARED_TYPE(status, "Status", "Outcome of a request that returns no object.");

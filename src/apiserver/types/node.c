@@ -2,9 +2,10 @@
 #include "apiserver/types/types.h"
 
 FIELDS(taint) = {
-    {"key", 1, STRING, NULL, REQUIRED},
-    {"value", 2, STRING},
-    {"effect", 3, ENUM("NoSchedule", "PreferNoSchedule", "NoExecute"), NULL, REQUIRED},
+    {"key", 1, STRING, "Name of the taint.", REQUIRED},
+    {"value", 2, STRING, "Value of the taint."},
+    {"effect", 3, ENUM("NoSchedule", "PreferNoSchedule", "NoExecute"),
+     "NoSchedule, PreferNoSchedule or NoExecute.", REQUIRED},
     {"timeAdded", 4, TIME, NULL, POINTER},
 };
 TYPE(taint, "Taint", NULL);
@@ -29,16 +30,16 @@ FIELDS(node_pod_preemption_policy) = {
 TYPE(node_pod_preemption_policy, "NodePodPreemptionPolicy", NULL);
 
 FIELDS(node_spec) = {
-    {"podCIDR", 1, STRING},
-    {"podCIDRs", 7, STRINGS, NULL, MERGE_SET},
-    {"providerID", 3, STRING},
-    {"unschedulable", 4, BOOL},
-    {"taints", 5, LIST(T(taint))},
+    {"podCIDR", 1, STRING, "Addresses for its pods."},
+    {"podCIDRs", 7, STRINGS, "Addresses for its pods, by family.", MERGE_SET},
+    {"providerID", 3, STRING, "What its provider calls it."},
+    {"unschedulable", 4, BOOL, "Takes no new pods."},
+    {"taints", 5, LIST(T(taint)), "Pods that do not tolerate these stay away."},
     {"configSource", 6, T(node_config_source), NULL, POINTER},
     {"externalID", 2, STRING},
     {"podPreemptionPolicy", 8, T(node_pod_preemption_policy), NULL, POINTER},
 };
-TYPE(node_spec, "NodeSpec", NULL);
+TYPE(node_spec, "NodeSpec", "What a node should do.");
 
 FIELDS(node_condition) = {
     {"type", 1, STRING, NULL, REQUIRED}, {"status", 2, STRING}, {"lastHeartbeatTime", 3, TIME},
@@ -47,8 +48,8 @@ FIELDS(node_condition) = {
 TYPE(node_condition, "NodeCondition", NULL);
 
 FIELDS(node_address) = {
-    {"type", 1, STRING, NULL, REQUIRED},
-    {"address", 2, STRING, NULL, REQUIRED},
+    {"type", 1, STRING, "Hostname, InternalIP, ExternalIP …", REQUIRED},
+    {"address", 2, STRING, "The address.", REQUIRED},
 };
 TYPE(node_address, "NodeAddress", NULL);
 
@@ -71,13 +72,13 @@ FIELDS(node_system_info) = {
     {"machineID", 1, STRING, NULL, REQUIRED},
     {"systemUUID", 2, STRING, NULL, REQUIRED},
     {"bootID", 3, STRING, NULL, REQUIRED},
-    {"kernelVersion", 4, STRING, NULL, REQUIRED},
-    {"osImage", 5, STRING, NULL, REQUIRED},
-    {"containerRuntimeVersion", 6, STRING, NULL, REQUIRED},
-    {"kubeletVersion", 7, STRING, NULL, REQUIRED},
+    {"kernelVersion", 4, STRING, "Kernel.", REQUIRED},
+    {"osImage", 5, STRING, "Operating system.", REQUIRED},
+    {"containerRuntimeVersion", 6, STRING, "What runs containers.", REQUIRED},
+    {"kubeletVersion", 7, STRING, "Version of its agent.", REQUIRED},
     {"kubeProxyVersion", 8, STRING, NULL, REQUIRED},
-    {"operatingSystem", 9, STRING, NULL, REQUIRED},
-    {"architecture", 10, STRING, NULL, REQUIRED},
+    {"operatingSystem", 9, STRING, "linux, windows …", REQUIRED},
+    {"architecture", 10, STRING, "amd64, arm64 …", REQUIRED},
     {"swap", 11, T(node_swap_status), NULL, POINTER},
 };
 TYPE(node_system_info, "NodeSystemInfo", NULL);
@@ -120,14 +121,14 @@ FIELDS(node_features) = {
 TYPE(node_features, "NodeFeatures", NULL);
 
 FIELDS(node_status) = {
-    {"capacity", 1, MAP(QUANTITY)},
-    {"allocatable", 2, MAP(QUANTITY)},
+    {"capacity", 1, MAP(QUANTITY), "What the machine has."},
+    {"allocatable", 2, MAP(QUANTITY), "What pods may have of it."},
     {"phase", 3, STRING},
-    {"conditions", 4, LIST(T(node_condition)), NULL, MERGE("type")},
-    {"addresses", 5, LIST(T(node_address)), NULL, MERGE("type")},
+    {"conditions", 4, LIST(T(node_condition)), "What was last observed, by aspect.", MERGE("type")},
+    {"addresses", 5, LIST(T(node_address)), "How it is reached.", MERGE("type")},
     {"daemonEndpoints", 6, T(node_daemon_endpoints)},
-    {"nodeInfo", 7, T(node_system_info)},
-    {"images", 8, LIST(T(container_image))},
+    {"nodeInfo", 7, T(node_system_info), "Facts about the machine."},
+    {"images", 8, LIST(T(container_image)), "Images that are there."},
     {"volumesInUse", 9, STRINGS},
     {"volumesAttached", 10, LIST(T(attached_volume))},
     {"config", 11, T(node_config_status), NULL, POINTER},
@@ -135,15 +136,15 @@ FIELDS(node_status) = {
     {"features", 13, T(node_features), NULL, POINTER},
     {"declaredFeatures", 14, STRINGS},
 };
-TYPE(node_status, "NodeStatus", NULL);
+TYPE(node_status, "NodeStatus", "What was last observed of a node.");
 
 FIELDS(node) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"spec", 2, T(node_spec)},
-    {"status", 3, T(node_status)},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 2, T(node_spec), "What should be."},
+    {"status", 3, T(node_status), "What was last observed."},
 };
-SHARED_TYPE(node, "Node", NULL);
+SHARED_TYPE(node, "Node", "A machine that runs pods.");
 
 ROW(node, .group = "", .version = "v1", .plural = "nodes", .singular = "node", .kind = "Node",
     .short_names = NAMES("no"), .subresources = SP_SUB_STATUS, .schema = T(node),

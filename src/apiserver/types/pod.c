@@ -24,29 +24,33 @@ FIELDS(pod_ip) = {
 TYPE(pod_ip, "PodIP", NULL);
 
 FIELDS(container_state_waiting) = {
-    {"reason", 1, STRING},
-    {"message", 2, STRING},
+    {"reason", 1, STRING, "Why it waits, in one word."},
+    {"message", 2, STRING, "Why it waits."},
 };
 TYPE(container_state_waiting, "ContainerStateWaiting", NULL);
 
 FIELDS(container_state_running) = {
-    {"startedAt", 1, TIME},
+    {"startedAt", 1, TIME, "When it was started."},
 };
 TYPE(container_state_running, "ContainerStateRunning", NULL);
 
 FIELDS(container_state_terminated) = {
-    {"exitCode", 1, INT32},     {"signal", 2, INT32},   {"reason", 3, STRING},
-    {"message", 4, STRING},     {"startedAt", 5, TIME}, {"finishedAt", 6, TIME},
-    {"containerID", 7, STRING},
+    {"exitCode", 1, INT32, "Exit code."},
+    {"signal", 2, INT32, "Signal that ended it."},
+    {"reason", 3, STRING, "Why it ended, in one word."},
+    {"message", 4, STRING, "What it left to say."},
+    {"startedAt", 5, TIME, "When it was started."},
+    {"finishedAt", 6, TIME, "When it ended."},
+    {"containerID", 7, STRING, "Which run it was."},
 };
 TYPE(container_state_terminated, "ContainerStateTerminated", NULL);
 
 FIELDS(container_state) = {
-    {"waiting", 1, T(container_state_waiting), NULL, POINTER},
-    {"running", 2, T(container_state_running), NULL, POINTER},
-    {"terminated", 3, T(container_state_terminated), NULL, POINTER},
+    {"waiting", 1, T(container_state_waiting), "Not started yet.", POINTER},
+    {"running", 2, T(container_state_running), "Running.", POINTER},
+    {"terminated", 3, T(container_state_terminated), "Ended.", POINTER},
 };
-TYPE(container_state, "ContainerState", NULL);
+TYPE(container_state, "ContainerState", "Exactly one of waiting, running and terminated.");
 
 FIELDS(image_volume_status) = {
     {"imageRef", 1, STRING},
@@ -93,15 +97,15 @@ FIELDS(resource_status) = {
 TYPE(resource_status, "ResourceStatus", NULL);
 
 FIELDS(container_status) = {
-    {"name", 1, STRING},
-    {"state", 2, T(container_state)},
-    {"lastState", 3, T(container_state)},
-    {"ready", 4, BOOL},
-    {"restartCount", 5, INT32},
-    {"image", 6, STRING},
-    {"imageID", 7, STRING},
-    {"containerID", 8, STRING},
-    {"started", 9, BOOL, NULL, POINTER},
+    {"name", 1, STRING, "Which container."},
+    {"state", 2, T(container_state), "What it does now."},
+    {"lastState", 3, T(container_state), "How its last run ended."},
+    {"ready", 4, BOOL, "Whether it passes its readiness probe."},
+    {"restartCount", 5, INT32, "How often it was started again."},
+    {"image", 6, STRING, "Image it runs."},
+    {"imageID", 7, STRING, "Digest of that image."},
+    {"containerID", 8, STRING, "Which run this is."},
+    {"started", 9, BOOL, "Whether it passed its startup probe.", POINTER},
     {"allocatedResources", 10, MAP(QUANTITY)},
     {"resources", 11, T(resource_requirements), NULL, POINTER},
     {"volumeMounts", 12, LIST(T(volume_mount_status)), NULL, MERGE("mountPath")},
@@ -109,7 +113,7 @@ FIELDS(container_status) = {
     {"allocatedResourcesStatus", 14, LIST(T(resource_status)), NULL, MERGE("name")},
     {"stopSignal", 15, STRING, NULL, POINTER},
 };
-TYPE(container_status, "ContainerStatus", NULL);
+TYPE(container_status, "ContainerStatus", "What was last observed of a container.");
 
 FIELDS(pod_resource_claim_status) = {
     {"name", 1, STRING},
@@ -166,20 +170,20 @@ FIELDS(pod_volume_health) = {
 TYPE(pod_volume_health, "PodVolumeHealth", NULL);
 
 FIELDS(pod_status) = {
-    {"observedGeneration", 17, INT64},
-    {"phase", 1, STRING},
-    {"conditions", 2, LIST(T(pod_condition)), NULL, MERGE("type")},
-    {"message", 3, STRING},
-    {"reason", 4, STRING},
-    {"nominatedNodeName", 11, STRING},
-    {"hostIP", 5, STRING},
+    {"observedGeneration", 17, INT64, "The generation this status is about."},
+    {"phase", 1, STRING, "Pending, Running, Succeeded, Failed or Unknown."},
+    {"conditions", 2, LIST(T(pod_condition)), "What was last observed, by aspect.", MERGE("type")},
+    {"message", 3, STRING, "Why it is in this phase, for people."},
+    {"reason", 4, STRING, "Why it is in this phase, in one word."},
+    {"nominatedNodeName", 11, STRING, "Node that is being freed for it."},
+    {"hostIP", 5, STRING, "Address of its node."},
     {"hostIPs", 16, LIST(T(host_ip)), NULL, MERGE("ip")},
-    {"podIP", 6, STRING},
-    {"podIPs", 12, LIST(T(pod_ip)), NULL, MERGE("ip")},
-    {"startTime", 7, TIME, NULL, POINTER},
-    {"initContainerStatuses", 10, LIST(T(container_status))},
-    {"containerStatuses", 8, LIST(T(container_status))},
-    {"qosClass", 9, STRING},
+    {"podIP", 6, STRING, "Address of the pod."},
+    {"podIPs", 12, LIST(T(pod_ip)), "All addresses of the pod.", MERGE("ip")},
+    {"startTime", 7, TIME, "When the node took it.", POINTER},
+    {"initContainerStatuses", 10, LIST(T(container_status)), "State of each init container."},
+    {"containerStatuses", 8, LIST(T(container_status)), "State of each container."},
+    {"qosClass", 9, STRING, "Guaranteed, Burstable or BestEffort, by its resources."},
     {"ephemeralContainerStatuses", 13, LIST(T(container_status))},
     {"resize", 14, STRING},
     {"resourceClaimStatuses", 15, LIST(T(pod_resource_claim_status)), NULL, MERGE("name")},
@@ -190,34 +194,39 @@ FIELDS(pod_status) = {
      NULL, MERGE("resourceClaimName")},
     {"volumeHealth", 22, LIST(T(pod_volume_health))},
 };
-TYPE(pod_status, "PodStatus", NULL);
+TYPE(pod_status, "PodStatus", "What was last observed of a pod.");
 
 FIELDS(pod) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"spec", 2, T(pod_spec), NULL, REQUIRED},
-    {"status", 3, T(pod_status)},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 2, T(pod_spec), "What should be.", REQUIRED},
+    {"status", 3, T(pod_status), "What was last observed."},
 };
-SHARED_TYPE(pod, "Pod", NULL);
+SHARED_TYPE(pod, "Pod",
+            "Containers that are placed together on one node and share its network and volumes.");
 
 FIELDS(object_reference) = {
-    {"kind", 1, STRING},      {"namespace", 2, STRING},  {"name", 3, STRING},
-    {"uid", 4, STRING},       {"apiVersion", 5, STRING}, {"resourceVersion", 6, STRING},
-    {"fieldPath", 7, STRING},
+    {"kind", 1, STRING, "Kind of the object."},
+    {"namespace", 2, STRING, "Namespace of the object."},
+    {"name", 3, STRING, "Name of the object."},
+    {"uid", 4, STRING, "UID of the object."},
+    {"apiVersion", 5, STRING, "Group and version of the object."},
+    {"resourceVersion", 6, STRING, "State of the object that is meant."},
+    {"fieldPath", 7, STRING, "Part of the object that is meant."},
 };
-SHARED_TYPE(object_reference, "ObjectReference", NULL);
+SHARED_TYPE(object_reference, "ObjectReference", "Names an object.");
 
 FIELDS(binding) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"target", 2, T(object_reference), NULL, REQUIRED},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"target", 2, T(object_reference), "Node to bind the pod to.", REQUIRED},
 };
-SHARED_TYPE(binding, "Binding", NULL);
+SHARED_TYPE(binding, "Binding", "Ties a pod to a node.");
 
 FIELDS(eviction) = {
     TYPE_META,
-    {"metadata", 1, T(object_meta)},
-    {"deleteOptions", 2, T(delete_options), NULL, POINTER},
+    {"metadata", 1, T(object_meta), "Name, labels and other standard data."},
+    {"deleteOptions", 2, T(delete_options), "How to delete the pod.", POINTER},
 };
 SHARED_TYPE(eviction, "Eviction", NULL);
 

@@ -3,14 +3,15 @@
 #include "apiserver/types/types.h"
 
 FIELDS(host_path_volume_source) = {
-    {"path", 1, STRING, NULL, REQUIRED},
-    {"type", 2, STRING_DEFAULT(""), NULL, POINTER},
+    {"path", 1, STRING, "Path on the node.", REQUIRED},
+    {"type", 2, STRING_DEFAULT(""),
+     "What must be there: Directory, File, DirectoryOrCreate …; empty = anything.", POINTER},
 };
 TYPE(host_path_volume_source, "HostPathVolumeSource", NULL);
 
 FIELDS(empty_dir_volume_source) = {
-    {"medium", 1, STRING},
-    {"sizeLimit", 2, QUANTITY, NULL, POINTER},
+    {"medium", 1, STRING, "Memory keeps it in RAM; empty = disk."},
+    {"sizeLimit", 2, QUANTITY, "Most it may hold.", POINTER},
     {"mode", 3, INT32, NULL, POINTER},
 };
 TYPE(empty_dir_volume_source, "EmptyDirVolumeSource", NULL);
@@ -39,31 +40,31 @@ FIELDS(git_repo_volume_source) = {
 TYPE(git_repo_volume_source, "GitRepoVolumeSource", NULL);
 
 FIELDS(key_to_path) = {
-    {"key", 1, STRING, NULL, REQUIRED},
-    {"path", 2, STRING, NULL, REQUIRED},
-    {"mode", 3, INT32, NULL, POINTER},
+    {"key", 1, STRING, "Which entry.", REQUIRED},
+    {"path", 2, STRING, "File name below the mount.", REQUIRED},
+    {"mode", 3, INT32, "Permission bits of the file.", POINTER},
     {"user", 4, INT64, NULL, POINTER},
 };
 TYPE(key_to_path, "KeyToPath", NULL);
 
 FIELDS(secret_volume_source) = {
-    {"secretName", 1, STRING},
-    {"items", 2, LIST(T(key_to_path))},
-    {"defaultMode", 3, INT32_DEFAULT("420"), NULL, POINTER},
-    {"optional", 4, BOOL, NULL, POINTER},
+    {"secretName", 1, STRING, "Name of the Secret."},
+    {"items", 2, LIST(T(key_to_path)), "Which entries, and under which file names; all if empty."},
+    {"defaultMode", 3, INT32_DEFAULT("420"), "Permission bits of files; 0644 if missing.", POINTER},
+    {"optional", 4, BOOL, "Start even if the Secret is not there.", POINTER},
     {"defaultUser", 5, INT64, NULL, POINTER},
 };
 TYPE(secret_volume_source, "SecretVolumeSource", NULL);
 
 FIELDS(nfs_volume_source) = {
-    {"server", 1, STRING, NULL, REQUIRED},
-    {"path", 2, STRING, NULL, REQUIRED},
-    {"readOnly", 3, BOOL},
+    {"server", 1, STRING, "Host that exports.", REQUIRED},
+    {"path", 2, STRING, "Path it exports.", REQUIRED},
+    {"readOnly", 3, BOOL, "Mount without the right to write."},
 };
 TYPE(nfs_volume_source, "NFSVolumeSource", NULL);
 
 FIELDS(local_object_reference) = {
-    {"name", 1, STRING},
+    {"name", 1, STRING, "Name of the object, in the same namespace."},
 };
 SHARED_TYPE(local_object_reference, "LocalObjectReference", NULL);
 
@@ -90,8 +91,8 @@ FIELDS(glusterfs_volume_source) = {
 TYPE(glusterfs_volume_source, "GlusterfsVolumeSource", NULL);
 
 FIELDS(persistent_volume_claim_volume_source) = {
-    {"claimName", 1, STRING, NULL, REQUIRED},
-    {"readOnly", 2, BOOL},
+    {"claimName", 1, STRING, "Name of the claim.", REQUIRED},
+    {"readOnly", 2, BOOL, "Mount without the right to write."},
 };
 TYPE(persistent_volume_claim_volume_source, "PersistentVolumeClaimVolumeSource", NULL);
 
@@ -141,29 +142,30 @@ FIELDS(flocker_volume_source) = {
 TYPE(flocker_volume_source, "FlockerVolumeSource", NULL);
 
 FIELDS(object_field_selector) = {
-    {"apiVersion", 1, STRING_DEFAULT("v1")},
-    {"fieldPath", 2, STRING, NULL, REQUIRED},
+    {"apiVersion", 1, STRING_DEFAULT("v1"), "Version the path is written for."},
+    {"fieldPath", 2, STRING, "Field of the pod, as metadata.name or status.podIP.", REQUIRED},
 };
 SHARED_TYPE(object_field_selector, "ObjectFieldSelector", NULL);
 
 FIELDS(resource_field_selector) = {
-    {"containerName", 1, STRING},
-    {"resource", 2, STRING, NULL, REQUIRED},
-    {"divisor", 3, QUANTITY},
+    {"containerName", 1, STRING, "Container whose resource is meant."},
+    {"resource", 2, STRING, "As limits.cpu or requests.memory.", REQUIRED},
+    {"divisor", 3, QUANTITY, "Unit the value is told in."},
 };
 SHARED_TYPE(resource_field_selector, "ResourceFieldSelector", NULL);
 
 FIELDS(downward_api_volume_file) = {
-    {"path", 1, STRING, NULL, REQUIRED},
-    {"fieldRef", 2, T(object_field_selector), NULL, POINTER},
-    {"resourceFieldRef", 3, T(resource_field_selector), NULL, POINTER},
+    {"path", 1, STRING, "File name below the mount.", REQUIRED},
+    {"fieldRef", 2, T(object_field_selector), "Field of the pod to write there.", POINTER},
+    {"resourceFieldRef", 3, T(resource_field_selector), "Resource of a container to write there.",
+     POINTER},
     {"mode", 4, INT32, NULL, POINTER},
     {"user", 5, INT64, NULL, POINTER},
 };
 TYPE(downward_api_volume_file, "DownwardAPIVolumeFile", NULL);
 
 FIELDS(downward_api_volume_source) = {
-    {"items", 1, LIST(T(downward_api_volume_file))},
+    {"items", 1, LIST(T(downward_api_volume_file)), "Files to write."},
     {"defaultMode", 2, INT32_DEFAULT("420"), NULL, POINTER},
     {"defaultUser", 3, INT64, NULL, POINTER},
 };
@@ -184,10 +186,10 @@ FIELDS(azure_file_volume_source) = {
 TYPE(azure_file_volume_source, "AzureFileVolumeSource", NULL);
 
 FIELDS(config_map_volume_source) = {
-    {"name", VIA(1, 1), STRING},
-    {"items", 2, LIST(T(key_to_path))},
-    {"defaultMode", 3, INT32_DEFAULT("420"), NULL, POINTER},
-    {"optional", 4, BOOL, NULL, POINTER},
+    {"name", VIA(1, 1), STRING, "Name of the ConfigMap."},
+    {"items", 2, LIST(T(key_to_path)), "Which entries, and under which file names; all if empty."},
+    {"defaultMode", 3, INT32_DEFAULT("420"), "Permission bits of files; 0644 if missing.", POINTER},
+    {"optional", 4, BOOL, "Start even if the ConfigMap is not there.", POINTER},
     {"defaultUser", 5, INT64, NULL, POINTER},
 };
 TYPE(config_map_volume_source, "ConfigMapVolumeSource", NULL);
@@ -224,7 +226,7 @@ FIELDS(photon_persistent_disk_volume_source) = {
 TYPE(photon_persistent_disk_volume_source, "PhotonPersistentDiskVolumeSource", NULL);
 
 FIELDS(secret_projection) = {
-    {"name", VIA(1, 1), STRING},
+    {"name", VIA(1, 1), STRING, "Name of the object, in the same namespace."},
     {"items", 2, LIST(T(key_to_path))},
     {"optional", 4, BOOL, NULL, POINTER},
 };
@@ -236,16 +238,16 @@ FIELDS(downward_api_projection) = {
 TYPE(downward_api_projection, "DownwardAPIProjection", NULL);
 
 FIELDS(config_map_projection) = {
-    {"name", VIA(1, 1), STRING},
+    {"name", VIA(1, 1), STRING, "Name of the object, in the same namespace."},
     {"items", 2, LIST(T(key_to_path))},
     {"optional", 4, BOOL, NULL, POINTER},
 };
 TYPE(config_map_projection, "ConfigMapProjection", NULL);
 
 FIELDS(service_account_token_projection) = {
-    {"audience", 1, STRING},
-    {"expirationSeconds", 2, INT64_DEFAULT("3600"), NULL, POINTER},
-    {"path", 3, STRING, NULL, REQUIRED},
+    {"audience", 1, STRING, "Who is to accept the token."},
+    {"expirationSeconds", 2, INT64_DEFAULT("3600"), "Seconds until the token ends.", POINTER},
+    {"path", 3, STRING, "File name below the mount.", REQUIRED},
     {"user", 4, INT64, NULL, POINTER},
 };
 TYPE(service_account_token_projection, "ServiceAccountTokenProjection", NULL);
@@ -273,18 +275,19 @@ FIELDS(pod_certificate_projection) = {
 TYPE(pod_certificate_projection, "PodCertificateProjection", NULL);
 
 FIELDS(volume_projection) = {
-    {"secret", 1, T(secret_projection), NULL, POINTER},
-    {"downwardAPI", 2, T(downward_api_projection), NULL, POINTER},
-    {"configMap", 3, T(config_map_projection), NULL, POINTER},
-    {"serviceAccountToken", 4, T(service_account_token_projection), NULL, POINTER},
+    {"secret", 1, T(secret_projection), "Entries of a Secret.", POINTER},
+    {"downwardAPI", 2, T(downward_api_projection), "Facts about the pod.", POINTER},
+    {"configMap", 3, T(config_map_projection), "Entries of a ConfigMap.", POINTER},
+    {"serviceAccountToken", 4, T(service_account_token_projection),
+     "A token of the pod's ServiceAccount.", POINTER},
     {"clusterTrustBundle", 5, T(cluster_trust_bundle_projection), NULL, POINTER},
     {"podCertificate", 6, T(pod_certificate_projection), NULL, POINTER},
 };
 TYPE(volume_projection, "VolumeProjection", NULL);
 
 FIELDS(projected_volume_source) = {
-    {"sources", 1, LIST(T(volume_projection))},
-    {"defaultMode", 2, INT32_DEFAULT("420"), NULL, POINTER},
+    {"sources", 1, LIST(T(volume_projection)), "What is put together."},
+    {"defaultMode", 2, INT32_DEFAULT("420"), "Permission bits of files; 0644 if missing.", POINTER},
     {"defaultUser", 3, INT64, NULL, POINTER},
 };
 TYPE(projected_volume_source, "ProjectedVolumeSource", NULL);
@@ -380,51 +383,60 @@ FIELDS(image_volume_source) = {
 TYPE(image_volume_source, "ImageVolumeSource", NULL);
 
 FIELDS(volume) = {
-    {"name", 1, STRING, NULL, REQUIRED},
-    {"hostPath", VIA(2, 1), T(host_path_volume_source), NULL, POINTER},
-    {"emptyDir", VIA(2, 2), T(empty_dir_volume_source), NULL, POINTER},
+    {"name", 1, STRING, "Name by which containers mount it.", REQUIRED},
+    {"hostPath", VIA(2, 1), T(host_path_volume_source), "A file or directory of the node.",
+     POINTER},
+    {"emptyDir", VIA(2, 2), T(empty_dir_volume_source),
+     "A directory that starts empty and lives as long as the pod.", POINTER},
     {"gcePersistentDisk", VIA(2, 3), T(gce_persistent_disk_volume_source), NULL, POINTER},
     {"awsElasticBlockStore", VIA(2, 4), T(aws_elastic_block_store_volume_source), NULL, POINTER},
     {"gitRepo", VIA(2, 5), T(git_repo_volume_source), NULL, POINTER},
-    {"secret", VIA(2, 6), T(secret_volume_source), NULL, POINTER},
-    {"nfs", VIA(2, 7), T(nfs_volume_source), NULL, POINTER},
+    {"secret", VIA(2, 6), T(secret_volume_source), "Entries of a Secret as files.", POINTER},
+    {"nfs", VIA(2, 7), T(nfs_volume_source), "A network file system.", POINTER},
     {"iscsi", VIA(2, 8), T(iscsi_volume_source), NULL, POINTER},
     {"glusterfs", VIA(2, 9), T(glusterfs_volume_source), NULL, POINTER},
-    {"persistentVolumeClaim", VIA(2, 10), T(persistent_volume_claim_volume_source), NULL, POINTER},
+    {"persistentVolumeClaim", VIA(2, 10), T(persistent_volume_claim_volume_source),
+     "Storage that outlives the pod.", POINTER},
     {"rbd", VIA(2, 11), T(rbd_volume_source), NULL, POINTER},
     {"flexVolume", VIA(2, 12), T(flex_volume_source), NULL, POINTER},
     {"cinder", VIA(2, 13), T(cinder_volume_source), NULL, POINTER},
     {"cephfs", VIA(2, 14), T(ceph_fs_volume_source), NULL, POINTER},
     {"flocker", VIA(2, 15), T(flocker_volume_source), NULL, POINTER},
-    {"downwardAPI", VIA(2, 16), T(downward_api_volume_source), NULL, POINTER},
+    {"downwardAPI", VIA(2, 16), T(downward_api_volume_source), "Facts about the pod as files.",
+     POINTER},
     {"fc", VIA(2, 17), T(fc_volume_source), NULL, POINTER},
     {"azureFile", VIA(2, 18), T(azure_file_volume_source), NULL, POINTER},
-    {"configMap", VIA(2, 19), T(config_map_volume_source), NULL, POINTER},
+    {"configMap", VIA(2, 19), T(config_map_volume_source), "Entries of a ConfigMap as files.",
+     POINTER},
     {"vsphereVolume", VIA(2, 20), T(vsphere_virtual_disk_volume_source), NULL, POINTER},
     {"quobyte", VIA(2, 21), T(quobyte_volume_source), NULL, POINTER},
     {"azureDisk", VIA(2, 22), T(azure_disk_volume_source), NULL, POINTER},
     {"photonPersistentDisk", VIA(2, 23), T(photon_persistent_disk_volume_source), NULL, POINTER},
-    {"projected", VIA(2, 26), T(projected_volume_source), NULL, POINTER},
+    {"projected", VIA(2, 26), T(projected_volume_source), "Several sources in one directory.",
+     POINTER},
     {"portworxVolume", VIA(2, 24), T(portworx_volume_source), NULL, POINTER},
     {"scaleIO", VIA(2, 25), T(scale_io_volume_source), NULL, POINTER},
     {"storageos", VIA(2, 27), T(storage_os_volume_source), NULL, POINTER},
-    {"csi", VIA(2, 28), T(csi_volume_source), NULL, POINTER},
-    {"ephemeral", VIA(2, 29), T(ephemeral_volume_source), NULL, POINTER},
-    {"image", VIA(2, 30), T(image_volume_source), NULL, POINTER},
+    {"csi", VIA(2, 28), T(csi_volume_source), "Storage of a CSI driver for the life of the pod.",
+     POINTER},
+    {"ephemeral", VIA(2, 29), T(ephemeral_volume_source), "A claim made for the life of the pod.",
+     POINTER},
+    {"image", VIA(2, 30), T(image_volume_source), "The content of an OCI image.", POINTER},
 };
-SHARED_TYPE(volume, "Volume", NULL);
+SHARED_TYPE(volume, "Volume", "A directory that containers of a pod may share.");
 
 FIELDS(volume_mount) = {
-    {"name", 1, STRING, NULL, REQUIRED},
-    {"readOnly", 2, BOOL},
+    {"name", 1, STRING, "Which volume.", REQUIRED},
+    {"readOnly", 2, BOOL, "Mount without the right to write."},
     {"recursiveReadOnly", 7, STRING, NULL, POINTER},
-    {"mountPath", 3, STRING, NULL, REQUIRED},
-    {"subPath", 4, STRING},
-    {"mountPropagation", 5, ENUM("Bidirectional", "HostToContainer", "None"), NULL, POINTER},
-    {"subPathExpr", 6, STRING},
+    {"mountPath", 3, STRING, "Where the container sees it.", REQUIRED},
+    {"subPath", 4, STRING, "Only this path of the volume."},
+    {"mountPropagation", 5, ENUM("Bidirectional", "HostToContainer", "None"),
+     "Whether mounts made later are seen on the other side.", POINTER},
+    {"subPathExpr", 6, STRING, "The same, with $(VARIABLES) of the environment."},
     {"bindMountOptions", 8, STRINGS},
 };
-SHARED_TYPE(volume_mount, "VolumeMount", NULL);
+SHARED_TYPE(volume_mount, "VolumeMount", "Where a container sees a volume.");
 
 FIELDS(volume_device) = {
     {"name", 1, STRING, NULL, REQUIRED},
