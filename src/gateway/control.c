@@ -35,6 +35,7 @@ struct sp_control {
     sp_translation *current;
     SP_VEC(sp_refusal) failures; /* of the translation and of the sockets */
     sp_map told;
+    sp_buf logged; /* the failures of last time, a line each */
     sp_timer *settle;
     bool synced, ready_told;
     void (*ready)(void *ctx);
@@ -63,6 +64,21 @@ static void gather_failures(sp_control *c) {
     }
 }
 
+/* Each failure once, and again when it came back after having been gone. */
+static void log_failures(sp_control *c) {
+    sp_buf all = {0};
+    sp_vec_each(&c->failures, f) {
+        sp_auto(sp_buf) line = {0};
+        sp_buf_printf(&line, "%.*s: %.*s\n", SP_ARG(f->owner), SP_ARG(f->text));
+        if (sp_str_find(sp_buf_str(&c->logged), sp_buf_str(&line)) < 0)
+            sp_warn("a port is not served", SP_KV("owner", f->owner), SP_KV("port", f->port),
+                    SP_KV("why", f->text));
+        sp_buf_add(&all, sp_buf_str(&line));
+    }
+    sp_buf_free(&c->logged);
+    c->logged = all;
+}
+
 static bool enqueue(void *ctx, const sp_json *obj) {
     sp_controller_enqueue_object(ctx, obj);
     return true;
@@ -73,8 +89,7 @@ static void on_listeners(void *ctx) {
     sp_control *c = ctx;
     if (!c->current) return;
     gather_failures(c);
-    sp_vec_each(&c->failures, f) sp_warn("a port is not served", SP_KV("owner", f->owner),
-                                         SP_KV("port", f->port), SP_KV("why", f->text));
+    log_failures(c);
     sp_informer_each(c->informers[SERVICES], enqueue, c->services);
     sp_informer_each(c->informers[INGRESSES], enqueue, c->ingresses);
     sp_informer_each(c->informers[GATEWAYS], enqueue, c->gateways);
@@ -93,7 +108,10 @@ static void rebuild(void *ctx) {
     sp_control *c = ctx;
     c->settle = NULL;
     sp_cluster_view v = view(c);
-    sp_translation *next = sp_translate(&v, &c->options), *old = c->current;
+    sp_translation *old = c->current;
+    c->options.previous = old ? old->config : NULL;
+    sp_translation *next = sp_translate(&v, &c->options);
+    c->options.previous = NULL;
     bool same = same_failures(c, next);
     sp_cluster_view_free(&v);
     c->current = next;
@@ -248,6 +266,7 @@ sp_control *sp_control_free(sp_control *c) {
     for (size_t at = 0; sp_map_next(&c->told, &at, NULL, &text);) free(text);
     sp_map_free(&c->told);
     sp_vec_free(&c->failures);
+    sp_buf_free(&c->logged);
     sp_translation_free(c->current);
     free(c);
     return NULL;

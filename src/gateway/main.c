@@ -40,7 +40,7 @@ typedef struct gateway {
     bool stopping;
 } gateway;
 
-enum { DEFAULT_HTTP_PORT = 8080 };
+enum { DEFAULT_HTTP_PORT = 8080, CLOSING_TURNS = 8 };
 
 /* --- what the flags mean --- */
 
@@ -213,6 +213,10 @@ static int run(gateway *g) {
         return 1;
     }
     uv_run(&g->loop, UV_RUN_DEFAULT);
+    sp_signal_stop(g->term);
+    sp_signal_stop(g->interrupt);
+    for (int i = 0; i < CLOSING_TURNS; i++) uv_run(&g->loop, UV_RUN_NOWAIT);
+    (void)uv_loop_close(&g->loop); /* fails when asked to end at once; the process ends anyway */
     return 0;
 }
 

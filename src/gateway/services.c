@@ -1,5 +1,5 @@
-/* Services: which ports they open here, and who stands behind them. Older Services come first, so
- * that of two that ask for one port the one that had it keeps it. */
+/* Services: which ports they open here, and who stands behind them. Who holds a port keeps it; of
+ * two newcomers that ask for one, the older gets it. */
 #include "gateway/translate.h"
 
 /* --- endpoints --- */
@@ -170,11 +170,9 @@ static void translate_port(sp_translator *t, const sp_json *service, const sp_js
                    owner);
 }
 
-static void translate_service(sp_translator *t, const sp_json *service) {
+static void translate_service(sp_translator *t, const sp_json *service, sp_str owner) {
     sp_str type = sp_json_str(sp_json_dig(service, "spec", "type", NULL));
     if (sp_str_eqz(type, "ExternalName")) return;
-    sp_str owner = sp_arena_printf(t->arena, "Service %.*s/%.*s", SP_ARG(sp_obj_namespace(service)),
-                                   SP_ARG(sp_obj_name(service)));
     sp_json_each(sp_json_dig(service, "spec", "ports", NULL), port) {
         translate_port(t, service, port, type, owner);
     }
@@ -188,11 +186,31 @@ static int by_age(const void *pa, const void *pb) {
     return d ? d : sp_str_cmp(sp_obj_name(a), sp_obj_name(b));
 }
 
+static sp_str owner_of(sp_arena *a, const sp_json *service) {
+    return sp_arena_printf(a, "Service %.*s/%.*s", SP_ARG(sp_obj_namespace(service)),
+                           SP_ARG(sp_obj_name(service)));
+}
+
+/* Creation times have whole seconds, so age alone would let a newcomer take a port away. */
+static void index_holders(const sp_translator *t, sp_map *holders) {
+    const sp_gateway_config *before = t->options->previous;
+    for (size_t i = 0; before && i < before->listener_count; i++)
+        sp_map_put(holders, before->listeners[i].owner, (void *)(uintptr_t)1);
+}
+
 void sp_translate_services(sp_translator *t) {
     sp_obj_list sorted = {0};
+    sp_map holders = {0};
     index_slices(t);
+    index_holders(t, &holders);
     sp_vec_each(&t->view->services, s) sp_vec_push(&sorted, *s);
     if (sorted.n) qsort(sorted.p, sorted.n, sizeof *sorted.p, by_age);
-    sp_vec_each(&sorted, s) translate_service(t, *s);
+    for (int holds = 1; holds >= 0; holds--) {
+        sp_vec_each(&sorted, s) {
+            sp_str owner = owner_of(t->arena, *s);
+            if (sp_map_has(&holders, owner) == (bool)holds) translate_service(t, *s, owner);
+        }
+    }
     sp_vec_free(&sorted);
+    sp_map_free(&holders);
 }

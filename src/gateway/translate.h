@@ -24,6 +24,8 @@ typedef struct sp_translate_options {
     uint16_t http_port; /* 0 = no HTTP */
     bool cluster_ips;
     const char *node_address;
+    /* What was served before, or NULL: who holds a port keeps it, whatever came since. */
+    const sp_gateway_config *previous;
 } sp_translate_options;
 
 /* A port somebody asked for and does not get, decided before any socket. */
