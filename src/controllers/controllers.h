@@ -15,6 +15,9 @@ void sp_add_serviceaccount(sp_manager *m);
 void sp_add_oam(sp_manager *m);
 void sp_add_namespace(sp_manager *m);
 void sp_add_garbage(sp_manager *m);
+void sp_add_node(sp_manager *m);
+void sp_add_podgc(sp_manager *m);
+void sp_add_hpa(sp_manager *m);
 
 /* --- decisions (the lists hold borrowed documents) --- */
 
@@ -41,3 +44,11 @@ typedef struct sp_oam_world {
 /* app, component: NULL when it is gone. */
 void sp_oam_app_decide(sp_reconcile *r, const sp_json *app, const sp_oam_world *world);
 void sp_oam_component_decide(sp_reconcile *r, const sp_json *component);
+/* silent_ms: since the node's Lease was last seen renewed. pods: of the cluster. */
+bool sp_node_decide(sp_reconcile *r, const sp_json *node, const sp_obj_list *pods,
+                    int64_t silent_ms, sp_err *err);
+bool sp_podgc_decide(sp_reconcile *r, const sp_json *pod, bool node_exists, sp_err *err);
+/* g, target: what scaleTargetRef names; g NULL = a kind that cannot be scaled, target NULL = none.
+ */
+bool sp_hpa_decide(sp_reconcile *r, const sp_json *hpa, const sp_gvr *g, const sp_json *target,
+                   sp_err *err);

@@ -27,6 +27,9 @@ static const row rows[] = {
     {"oam", sp_add_oam, "ApplicationConfigurations and Components (core.oam.dev)"},
     {"namespace", sp_add_namespace, "empties namespaces that are being deleted"},
     {"garbage", sp_add_garbage, "deletes what lost its owner; foreground and orphan deletion"},
+    {"node", sp_add_node, "marks nodes whose agent does not answer"},
+    {"podgc", sp_add_podgc, "deletes pods of nodes that no longer exist"},
+    {"hpa", sp_add_hpa, "keeps replicas within an autoscaler's minimum and maximum"},
     {"serviceaccount", sp_add_serviceaccount, "the default ServiceAccount of each namespace"},
 };
 

@@ -1,0 +1,129 @@
+/* Nodes whose agent fell silent. An agent renews the Lease of its node every 10 s; when 40 s pass
+ * without a renewal, the node's conditions become Unknown and its pods unready, so that nothing is
+ * scheduled or routed there. The agent takes it back itself as soon as it writes status again.
+ *
+ * Silence is measured on our own monotonic clock from when a renewal was seen here, not from the
+ * time written in the Lease: clocks that differ or jump change nothing. */
+#include "controllers/common.h"
+#include "controllers/controllers.h"
+
+#include "base/clock.h"
+#include "base/map.h"
+#include "data/time.h"
+
+enum { GRACE_MS = 40000 };
+
+typedef struct heartbeat {
+    int64_t seen_ms; /* monotonic */
+    char renewed[SP_TIME_MAX];
+} heartbeat;
+
+typedef struct watcher {
+    sp_manager *manager;
+    sp_map heartbeats; /* name of the node → heartbeat */
+} watcher;
+
+/* ---------- the decision ---------- */
+
+static bool set_unknown(sp_reconcile *r, sp_json *conditions, const char *type) {
+    bool there = false;
+    sp_json_each(conditions, c) there |= sp_str_eqz(sp_json_str(sp_json_get(c, "type")), type);
+    if (!there && strcmp(type, "Ready") != 0) return false;
+    return sp_condition_set(r->arena, conditions, type, "Unknown", "NodeStatusUnknown",
+                            "The agent stopped posting node status.", r->now_wall_ms);
+}
+
+static bool mark_node(sp_reconcile *r, const sp_json *node) {
+    static const char *const types[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
+    const sp_json *old = sp_json_get(node, "status");
+    sp_json *status = old ? sp_json_clone(r->arena, old) : sp_json_object(r->arena);
+    sp_json *conditions = sp_json_ensure_array(r->arena, status, "conditions");
+    bool changed = false;
+    for (size_t i = 0; i < SP_COUNT(types); i++) changed |= set_unknown(r, conditions, types[i]);
+    return changed && sp_status_write(r, &sp_gvr_nodes, node, status);
+}
+
+static void mark_pod(sp_reconcile *r, const sp_json *pod) {
+    if (!sp_pod_is_ready(pod)) return;
+    sp_json *status = sp_json_clone(r->arena, sp_json_get(pod, "status"));
+    sp_condition_set(r->arena, sp_json_get(status, "conditions"), "Ready", "False", "NodeNotReady",
+                     "the node of this pod does not answer", r->now_wall_ms);
+    sp_status_write(r, &sp_gvr_pods, pod, status);
+}
+
+bool sp_node_decide(sp_reconcile *r, const sp_json *node, const sp_obj_list *pods,
+                    int64_t silent_ms, sp_err *err) {
+    (void)err;
+    if (silent_ms < GRACE_MS) {
+        sp_requeue_in(r, GRACE_MS - silent_ms + 100);
+        return true;
+    }
+    if (mark_node(r, node))
+        sp_reconcile_event(r, node, "Warning", "NodeNotReady",
+                           "Node %.*s status is now: NodeNotReady", SP_ARG(sp_obj_name(node)));
+    sp_vec_each(pods, pod) {
+        if (sp_str_eq(sp_json_str(sp_json_dig(*pod, "spec", "nodeName", NULL)), sp_obj_name(node)))
+            mark_pod(r, *pod);
+    }
+    return true;
+}
+
+/* ---------- wiring ---------- */
+
+static heartbeat *heartbeat_of(watcher *w, sp_str name) {
+    heartbeat *h = sp_map_get(&w->heartbeats, name);
+    if (h) return h;
+    h = sp_zalloc(1, sizeof *h);
+    h->seen_ms = sp_clock_mono_ms();
+    sp_map_put(&w->heartbeats, name, h);
+    return h;
+}
+
+static bool reconcile(void *ctx, sp_reconcile *r, sp_err *err) {
+    watcher *w = ctx;
+    const sp_json *node =
+        sp_informer_get(sp_manager_informer(w->manager, &sp_gvr_nodes), (sp_str){0}, r->name);
+    if (!node) {
+        free(sp_map_del(&w->heartbeats, r->name));
+        return true;
+    }
+    sp_obj_list pods = {0};
+    sp_informer_list(sp_manager_informer(w->manager, &sp_gvr_pods), (sp_str){0}, &pods);
+    int64_t silent = sp_clock_mono_ms() - heartbeat_of(w, r->name)->seen_ms;
+    bool ok = sp_node_decide(r, node, &pods, silent, err);
+    sp_vec_free(&pods);
+    return ok;
+}
+
+/* Only remembered: the reconcile that is already planned looks at it. After silence it is planned
+ * anew. */
+static void on_lease(void *ctx, sp_controller *c, const sp_json *lease) {
+    watcher *w = ctx;
+    if (!sp_str_eqz(sp_obj_namespace(lease), "kube-node-lease")) return;
+    sp_str renewed = sp_json_str(sp_json_dig(lease, "spec", "renewTime", NULL));
+    heartbeat *h = heartbeat_of(w, sp_obj_name(lease));
+    if (renewed.n >= sizeof h->renewed || sp_str_eqz(renewed, h->renewed)) return;
+    bool was_silent = sp_clock_mono_ms() - h->seen_ms >= GRACE_MS;
+    h->seen_ms = sp_clock_mono_ms();
+    memcpy(h->renewed, renewed.p, renewed.n);
+    h->renewed[renewed.n] = 0;
+    if (was_silent) sp_controller_enqueue(c, sp_obj_name(lease));
+}
+
+static void gone(void *ctx) {
+    watcher *w = ctx;
+    void *h;
+    for (size_t at = 0; sp_map_next(&w->heartbeats, &at, NULL, &h);) free(h);
+    sp_map_free(&w->heartbeats);
+    free(w);
+}
+
+void sp_add_node(sp_manager *m) {
+    watcher *w = sp_zalloc(1, sizeof *w);
+    w->manager = m;
+    sp_controller *c = sp_controller_new(m, "node", reconcile, w);
+    sp_controller_for(c, &sp_gvr_nodes);
+    sp_controller_watch(c, &sp_gvr_leases, on_lease, w);
+    sp_controller_reads(c, &sp_gvr_pods);
+    sp_manager_on_free(m, gone, w);
+}
