@@ -289,7 +289,7 @@ static const sp_gvr *collection(const char *plural) {
                                          &sp_gvr_workloaddefinitions};
     for (size_t i = 0; i < SP_COUNT(read); i++)
         if (strcmp(read[i]->plural, plural) == 0) return read[i];
-    sp_assert(!"a collection OAM rendering reads");
+    sp_assert(false);
     return NULL;
 }
 

@@ -186,7 +186,7 @@ static void check_pair(check *c, const sp_oam_trait *first, const sp_oam_trait *
 }
 
 static void check_traits(check *c, const sp_oam_part *p) {
-    for (const sp_oam_trait *t = p->traits.p, *end = t + p->traits.n; t < end; t++) {
+    sp_vec_each(&p->traits, t) {
         check_known(c, t);
         check_applies(c, p, t);
         for (const sp_oam_trait *before = p->traits.p; before < t; before++)
@@ -208,7 +208,7 @@ static void check_app(const sp_json *app, check *c) {
         sp_causes_add(c->causes, "FieldValueRequired", SP_STR("spec.components"),
                       "Required value: at least one component");
     sp_oam_take_apart(c->causes->arena, app, c->lookup, &c->parts);
-    for (const sp_oam_part *p = c->parts.p, *end = p + c->parts.n; p < end; p++) {
+    sp_vec_each(&c->parts, p) {
         check_component_name(c, p);
         check_instance_name(c, p);
         refuse_unsupported(c, p);

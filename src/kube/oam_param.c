@@ -32,7 +32,7 @@ static bool has_type(const sp_json *value, sp_str type) {
 static const sp_json *current_value(const sp_json *workload, sp_str path) {
     sp_json *j = NULL;
     sp_err err;
-    return sp_fieldpath_get(workload, path, &j, &err) ? j : NULL;
+    return workload && sp_fieldpath_get(workload, path, &j, &err) ? j : NULL;
 }
 
 static sp_str wanted_type(const sp_oam_part *part, const sp_json *param) {

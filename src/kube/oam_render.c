@@ -74,9 +74,10 @@ static bool in_order(sp_arena *a, const sp_json *obj, const sp_oam_lookup *looku
 
 static bool components_in_order(sp_arena *a, const sp_oam_parts *parts, const sp_oam_lookup *lookup,
                                 sp_err *err) {
-    for (const sp_oam_part *p = parts->p, *end = p + parts->n; p < end; p++)
-        if (p->component && !in_order(a, p->component, lookup, err))
-            return sp_err_wrap(err, "Component \"%.*s\"", SP_ARG(p->component_name));
+    sp_vec_each(parts, p) if (p->component &&
+                              !in_order(a, p->component, lookup,
+                                        err)) return sp_err_wrap(err, "Component \"%.*s\"",
+                                                                 SP_ARG(p->component_name));
     return true;
 }
 

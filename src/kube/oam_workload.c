@@ -144,10 +144,10 @@ static void render_resources(rendering *r, const sp_json *container, sp_json *to
     }
 }
 
-static sp_json *add_mount(rendering *r, sp_json *to, sp_str volume, const sp_json *path) {
+static sp_json *add_mount(rendering *r, sp_json *to, sp_str volume, sp_str path) {
     sp_json *m = sp_json_push(sp_json_ensure_array(r->a, to, "volumeMounts"), sp_json_object(r->a));
     sp_json_set(r->a, m, "name", sp_json_new_str(r->a, volume));
-    sp_json_set(r->a, m, "mountPath", sp_json_clone(r->a, path));
+    sp_json_set(r->a, m, "mountPath", sp_json_new_str(r->a, path));
     return m;
 }
 
@@ -161,7 +161,7 @@ static void render_volumes(rendering *r, const sp_json *container, sp_json *to) 
     sp_json_each(sp_json_dig(container, "resources", "volumes", NULL), it) {
         sp_str name = sp_json_str(sp_json_get(it, "name"));
         sp_json_ensure_object(r->a, add_volume(r, name), "emptyDir");
-        add_mount(r, to, name, sp_json_get(it, "mountPath"));
+        add_mount(r, to, name, sp_json_str(sp_json_get(it, "mountPath")));
     }
 }
 
@@ -186,7 +186,7 @@ static void render_file(rendering *r, const sp_json *container, const sp_json *c
     sp_str file = sp_str_from(path, (size_t)(sp_str_rchr(path, '/') + 1));
     uint32_t id = fnv1a(path, 2166136261u);
     sp_str volume = sp_arena_printf(r->a, "config-%08x", id);
-    sp_json *mount = add_mount(r, to, volume, sp_json_get(config, "path"));
+    sp_json *mount = add_mount(r, to, volume, path);
     sp_json_set(r->a, mount, "subPath", sp_json_new_str(r->a, file));
     const sp_json *secret = sp_json_get(config, "fromSecret");
     if (secret) {
@@ -270,8 +270,8 @@ static void render_containerized(rendering *r, const sp_json *workload) {
 static void render_deployment(rendering *r, const sp_json *workload) {
     sp_json *d = new_child(r, &sp_gvr_deployments, r->name);
     r->children->p[r->children->n - 1].is_workload = true;
-    sp_json *spec =
-        sp_json_set(r->a, d, "spec", sp_json_clone(r->a, sp_json_get(workload, "spec")));
+    copy(r, workload, "spec", d, "spec");
+    sp_json *spec = sp_json_ensure_object(r->a, d, "spec");
     sp_json *meta =
         sp_json_ensure_object(r->a, sp_json_ensure_object(r->a, spec, "template"), "metadata");
     sp_json *labels = sp_json_ensure_object(r->a, meta, "labels");

@@ -17,8 +17,7 @@ static const char *const statement_sql[STATEMENTS] = {
     [INSERT] = "INSERT INTO log(rev,create_rev,key,op,rev_at,value) VALUES(?,?,?,?,?,?)",
     [DELETE] = "DELETE FROM log WHERE rev=?",
     [GET_NUMBER] = "SELECT value FROM meta WHERE name=?",
-    [SET_NUMBER] = "INSERT INTO meta(name,value) VALUES(?,?) "
-                   "ON CONFLICT(name) DO UPDATE SET value=excluded.value",
+    [SET_NUMBER] = "REPLACE INTO meta(name,value) VALUES(?,?)",
 };
 
 static const char *const settings_sql[] = {

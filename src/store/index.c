@@ -171,8 +171,7 @@ void sp_index_put(sp_index *x, sp_str key, sp_store_value *value) {
 
 bool sp_index_remove(sp_index *x, sp_str key) {
     sp_index_node *path[MAX_LEVELS];
-    descend(x, key, is_less, path, NULL);
-    sp_index_node *n = path[0]->up[0].next;
+    sp_index_node *n = descend(x, key, is_less, path, NULL)->up[0].next;
     if (!n || !sp_str_eq(sp_index_key(n), key)) return false;
     for (uint32_t l = 0; l < x->levels; l++) {
         struct link *from = &path[l]->up[l];

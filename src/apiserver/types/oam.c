@@ -185,7 +185,9 @@ FIELDS(oam_data_input) = {
 TYPE(oam_data_input, "oam.DataInput", "A value this part waits for.");
 
 FIELDS(oam_component_trait) = {
-    {"trait", 0, RAW, "The trait, a whole object with apiVersion and kind.", REQUIRED},
+    {"trait", 0, RAW, "The trait, a whole object with apiVersion and kind."},
+    {"name", 0, STRING, "Name of a TraitDefinition instead: the shape of v1alpha1."},
+    {"properties", 0, ANY_OBJECT, "With name: what would be the spec of the trait."},
     {"dataOutputs", 0, LIST(T(oam_data_output)), "Values it offers."},
     {"dataInputs", 0, LIST(T(oam_data_input)), "Values it waits for."},
 };
