@@ -14,7 +14,11 @@ bool sp_call_query(sp_call *c, const char *key, sp_str *ret) {
 
 bool sp_call_query_true(sp_call *c, const char *key) {
     sp_str v;
-    return sp_call_query(c, key, &v) && (!v.n || sp_str_eqz(v, "true") || sp_str_eqz(v, "1"));
+    if (!sp_call_query(c, key, &v)) return false;
+    static const char *const yes[] = {"", "1", "t", "T", "true", "True", "TRUE"};
+    for (size_t i = 0; i < SP_COUNT(yes); i++)
+        if (sp_str_eqz(v, yes[i])) return true;
+    return false;
 }
 
 static bool is_mutating(const sp_call *c) {
