@@ -44,12 +44,51 @@ static void three_way(sp_arena *a, sp_json *patch, const sp_json *original, cons
         sp_json_set_str(a, patch, m->key, sp_json_null(a));
 }
 
+static int by_key(const void *a, const void *b) {
+    return sp_str_cmp((*(sp_json *const *)a)->key, (*(sp_json *const *)b)->key);
+}
+
+/* As Go's encoder writes it, which is what kubectl compares with: keys sorted, <, > and & escaped.
+ */
+static void write_sorted(sp_buf *b, const sp_json *j) {
+    if (j->type == SP_JSON_STRING) {
+        sp_auto(sp_buf) text = {0};
+        sp_json_write_string(&text, j->text);
+        for (size_t i = 0; i < text.n; i++)
+            if (strchr("<>&", text.p[i]))
+                sp_buf_printf(b, "\\u%04x", text.p[i]);
+            else
+                sp_buf_addc(b, text.p[i]);
+        return;
+    }
+    if (j->type != SP_JSON_OBJECT && j->type != SP_JSON_ARRAY) {
+        sp_json_write(b, j);
+        return;
+    }
+    bool object = j->type == SP_JSON_OBJECT;
+    sp_json **children = sp_zalloc(j->count + 1, sizeof *children);
+    size_t n = 0;
+    sp_json_each(j, c) children[n++] = c;
+    if (object) qsort(children, n, sizeof *children, by_key);
+    sp_buf_addc(b, object ? '{' : '[');
+    for (size_t i = 0; i < n; i++) {
+        if (i) sp_buf_addc(b, ',');
+        if (object) {
+            sp_json_write_string(b, children[i]->key);
+            sp_buf_addc(b, ':');
+        }
+        write_sorted(b, children[i]);
+    }
+    sp_buf_addc(b, object ? '}' : ']');
+    free(children);
+}
+
 static void annotate(sp_arena *a, sp_json *obj) {
     sp_json *meta = sp_json_ensure_object(a, obj, "metadata");
     sp_json *annotations = sp_json_ensure_object(a, meta, "annotations");
     sp_json_remove(annotations, last_applied);
     sp_auto(sp_buf) b = {0};
-    sp_json_write(&b, obj);
+    write_sorted(&b, obj);
     sp_buf_addc(&b, '\n');
     sp_json_set(a, annotations, last_applied, sp_json_new_str(a, sp_buf_str(&b)));
 }

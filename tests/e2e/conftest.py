@@ -155,7 +155,7 @@ class Sampan:
 
     def apply(self, *objects, namespace="default", **options):
         """Dictionaries or YAML text, by kubectl apply."""
-        text = "\n---\n".join(o if isinstance(o, str) else json.dumps(o) for o in objects)
+        text = "\n---\n".join(o if isinstance(o, str) else yaml.safe_dump(o) for o in objects)
         return self.kubectl("apply", "-n", namespace, "-f", "-", stdin=text, **options)
 
     def get(self, kind, name=None, namespace="default", **options):

@@ -81,8 +81,8 @@ def test_apply_edit_patch_delete(k, tmp_path):
 
 
 def test_lists_select_and_page(k):
-    k("create", "-f", "-", stdin="\n---\n".join(json.dumps(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{i}", "labels": {"half": str(i % 2)}}}) for i in range(7)))
+    k("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"c{i}", "labels": {"half": str(i % 2)}}} for i in range(7)]}))
     assert len(k("get", "cm", "-l", "half=1", "-o", "name").out.split()) == 3
     assert len(k("get", "cm", "-l", "half in (0,1)", "--chunk-size=2", "-o", "name").out.split()) == 7
     assert k("get", "cm", "--field-selector", "metadata.name=c3", "-o", "name").out.split() == ["configmap/c3"]
