@@ -70,6 +70,10 @@ void *sp_arena_alloc(sp_arena *a, size_t size) {
     return memset(take(a, size), 0, size);
 }
 
+void *sp_arena_alloc_raw(sp_arena *a, size_t size) {
+    return take(a, size);
+}
+
 char *sp_arena_strz(sp_arena *a, sp_str s) {
     char *p = take(a, s.n + 1);
     if (s.n) memcpy(p, s.p, s.n);

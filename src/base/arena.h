@@ -11,6 +11,7 @@ size_t sp_arena_bytes(const sp_arena *a); /* held from the system */
 SP_DEFINE_CLEANUP_PTR(sp_arena, sp_arena_free)
 
 void *sp_arena_alloc(sp_arena *a, size_t size); /* zeroed, aligned for any type */
+void *sp_arena_alloc_raw(sp_arena *a, size_t size); /* not zeroed */
 #define SP_NEW(arena, type) ((type *)sp_arena_alloc((arena), sizeof(type)))
 
 /* Copies live as long as the arena and end in NUL beyond n. */

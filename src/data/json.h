@@ -20,7 +20,7 @@ typedef enum sp_json_type {
 typedef struct sp_json {
     sp_json_type type;
     bool boolean;
-    sp_str text;           /* STRING: decoded, NUL behind it; NUMBER: as written */
+    sp_str text;           /* STRING: decoded; NUMBER: as written; NUL behind it */
     struct sp_json *first; /* ARRAY, OBJECT: children in order */
     struct sp_json *last;
     size_t count;
@@ -34,7 +34,7 @@ enum { SP_JSON_MAX_DEPTH = 100, SP_JSON_MAX_BYTES = 16 * 1024 * 1024 };
 SP_MUST_USE bool sp_json_parse(sp_arena *a, sp_str text, sp_json **ret, sp_err *err);
 void sp_json_write(sp_buf *b, const sp_json *j);
 void sp_json_write_pretty(sp_buf *b, const sp_json *j); /* two spaces, as kubectl prints */
-bool sp_utf8_is_valid(sp_str s);                         /* RFC 3629, as the parser demands it */
+bool sp_utf8_is_valid(sp_str s);                        /* RFC 3629, as the parser demands it */
 void sp_json_write_string(sp_buf *b, sp_str s);         /* quoted and escaped */
 
 /* --- reading: NULL in, NULL (or the fallback) out, so that calls chain --- */

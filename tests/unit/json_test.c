@@ -49,6 +49,34 @@ static void refusals_say_where(void **state) {
     }
 }
 
+/* Every text ends in a NUL, wherever it stood in the document; long runs and odd lengths too. */
+static void texts_end_in_nul(void **state) {
+    (void)state;
+    for (size_t n = 0; n < 70; n++) {
+        sp_auto_ptr(sp_arena) a = sp_arena_new();
+        sp_auto(sp_buf) b = {0};
+        sp_auto(sp_buf) again = {0};
+        sp_auto(sp_buf) run = {0};
+        for (size_t i = 0; i < n; i++) sp_buf_addc(&run, (char)('a' + i % 26));
+        sp_buf_printf(&b, "{\"%s\" :[12 , -3.5e1\n,\"%s\",\"%s\\n%s\xc3\xa9\\u00e9%s\"],\"z\":7}",
+                      sp_buf_z(&run), sp_buf_z(&run), sp_buf_z(&run), sp_buf_z(&run),
+                      sp_buf_z(&run));
+        sp_json *j = NULL, *copy = NULL;
+        sp_err err = {0};
+        assert_true(sp_json_parse(a, sp_buf_str(&b), &j, &err));
+        memset(b.p, 'x', b.n);
+        assert_string_equal(j->first->key.p, sp_buf_z(&run));
+        assert_string_equal(j->first->first->text.p, "12");
+        assert_string_equal(sp_json_at(j->first, 1)->text.p, "-3.5e1");
+        assert_string_equal(sp_json_z(sp_json_at(j->first, 2)), sp_buf_z(&run));
+        assert_int_equal(strlen(sp_json_z(sp_json_at(j->first, 3))), 3 * n + 5);
+        assert_string_equal(sp_json_get(j, "z")->text.p, "7");
+        sp_json_write(&again, j);
+        assert_true(sp_json_parse(a, sp_buf_str(&again), &copy, &err));
+        assert_true(sp_json_equal(j, copy));
+    }
+}
+
 static void trees_are_edited_in_place(void **state) {
     (void)state;
     sp_auto_ptr(sp_arena) a = sp_arena_new();
@@ -75,6 +103,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips_keep_every_byte),
         cmocka_unit_test(refusals_say_where),
+        cmocka_unit_test(texts_end_in_nul),
         cmocka_unit_test(trees_are_edited_in_place),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
