@@ -232,7 +232,7 @@ static bool locate(sp_call *c, sp_str *ret_node, sp_str *ret_container, sp_err *
     const sp_json *pod = stored(c, "pods", c->op.ns, c->op.name, err);
     if (!pod || !choose_container(c, pod, ret_container, err)) return false;
     *ret_node = sp_json_str(sp_json_dig(pod, "spec", "nodeName", NULL));
-    if (c->op.s->config.kubelet) return true;
+    if (!ret_node->n || c->op.s->config.kubelet) return true;
     return sp_fail(err, SP_UNAVAILABLE,
                    "this server was started without --kubelet-client-certificate, so it cannot ask "
                    "the node for logs");
@@ -241,8 +241,8 @@ static bool locate(sp_call *c, sp_str *ret_node, sp_str *ret_container, sp_err *
 void sp_pod_log(sp_call *c) {
     sp_err err;
     sp_str node_name, container;
-    const char *ip;
-    uint16_t port;
+    const char *ip = NULL;
+    uint16_t port = 0;
     if (!locate(c, &node_name, &container, &err)) {
         sp_call_fail(c, &err, NULL);
         return;
