@@ -32,7 +32,7 @@ void sp_call_count(sp_call *c, int status) {
     int64_t took = sp_clock_mono_us() - c->start_us;
     const sp_resource *row = c->op.served ? c->op.served->row : NULL;
     bool streams = c->info.verb == SP_REQ_WATCH || sp_str_eqz(c->info.sub, "log");
-    sp_metrics_request r = {.verb = sp_req_verb_name(c->info.verb),
+    sp_request_figures r = {.verb = sp_req_verb_name(c->info.verb),
                             .group = row ? c->info.group : SP_STR(""),
                             .version = row ? c->info.version : SP_STR(""),
                             .resource = row ? c->info.plural : SP_STR(""),
@@ -41,8 +41,8 @@ void sp_call_count(sp_call *c, int status) {
                             .named = c->info.name.n > 0,
                             .code = status,
                             .took_us = streams ? -1 : took};
-    sp_metrics_count(s->metrics, &r);
-    sp_metrics_inflight(s->metrics, is_mutating(c), -1);
+    sp_api_metrics_count(s->metrics, &r);
+    sp_api_metrics_inflight(s->metrics, is_mutating(c), -1);
     if (!sp_log_enabled(SP_LOG_DEBUG) || !c->http) return;
     sp_debug("request", SP_KV("method", c->http->method), SP_KV("path", c->http->path),
              SP_KV("query", c->query), SP_KV("user", c->user.name), SP_KV("status", status),

@@ -19,7 +19,7 @@ static void free_parts(sp_apiserver *s) {
     sp_registry_free(s->registry);
     sp_authn_free(s->authn);
     sp_openapi_free(s->openapi);
-    sp_metrics_free(s->metrics);
+    sp_api_metrics_free(s->metrics);
     sp_map_free(&s->inflight);
     free(s);
 }
@@ -40,7 +40,7 @@ bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on
     s->config = *c;
     s->on_ready = on_ready;
     s->on_ready_ctx = ctx;
-    s->metrics = sp_metrics_new();
+    s->metrics = sp_api_metrics_new();
     sp_store_config store = {.path = c->store_path};
     if (!sp_authn_new(c->tokens, &s->authn, err) || !sp_store_open(loop, &store, &s->store, err)) {
         free_parts(s);

@@ -114,7 +114,7 @@ void sp_apiserver_handle(void *ctx, sp_http_req *http, sp_http_res *res) {
     sp_str path = sp_arena_str(c->op.arena, http->path);
     bool parsed = sp_reqinfo_parse(c->op.arena, http->method, path, sp_call_query_true(c, "watch"),
                                    &c->info, &err);
-    sp_metrics_inflight(s->metrics, c->info.verb >= SP_REQ_CREATE, 1);
+    sp_api_metrics_inflight(s->metrics, c->info.verb >= SP_REQ_CREATE, 1);
     if (!parsed || !authenticate(c, &err))
         sp_call_fail(c, &err, NULL);
     else if (c->info.is_resource)

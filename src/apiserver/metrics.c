@@ -22,19 +22,19 @@ typedef struct series {
     uint64_t timed, sum_us, buckets[BUCKETS];
 } series;
 
-struct sp_metrics {
+struct sp_api_metrics {
     sp_map requests; /* labels and code → series */
     int64_t inflight[2];
     int64_t started_ms;
 };
 
-sp_metrics *sp_metrics_new(void) {
-    sp_metrics *m = sp_zalloc(1, sizeof *m);
+sp_api_metrics *sp_api_metrics_new(void) {
+    sp_api_metrics *m = sp_zalloc(1, sizeof *m);
     m->started_ms = sp_clock_wall_ms();
     return m;
 }
 
-sp_metrics *sp_metrics_free(sp_metrics *m) {
+sp_api_metrics *sp_api_metrics_free(sp_api_metrics *m) {
     if (!m) return NULL;
     void *value;
     for (size_t at = 0; sp_map_next(&m->requests, &at, NULL, &value);) {
@@ -56,7 +56,7 @@ static sp_str join(char *buf, size_t size, const sp_str *parts, size_t n) {
     return (sp_str){buf, at};
 }
 
-static series *find(sp_metrics *m, const sp_metrics_request *r) {
+static series *find(sp_api_metrics *m, const sp_request_figures *r) {
     char key[512], code[8];
     snprintf(code, sizeof code, "%d", r->code);
     const char *scope = r->named ? "resource" : r->namespaced_request ? "namespace" : "cluster";
@@ -89,7 +89,7 @@ static series *find(sp_metrics *m, const sp_metrics_request *r) {
     return s;
 }
 
-void sp_metrics_count(sp_metrics *m, const sp_metrics_request *r) {
+void sp_api_metrics_count(sp_api_metrics *m, const sp_request_figures *r) {
     series *s = find(m, r);
     if (!s) return;
     s->count++;
@@ -103,7 +103,7 @@ void sp_metrics_count(sp_metrics *m, const sp_metrics_request *r) {
         }
 }
 
-void sp_metrics_inflight(sp_metrics *m, bool mutating, int by) {
+void sp_api_metrics_inflight(sp_api_metrics *m, bool mutating, int by) {
     m->inflight[mutating] += by;
 }
 
@@ -132,7 +132,7 @@ static void write_histogram(sp_buf *b, const series *s) {
                   (unsigned long long)s->timed);
 }
 
-static void write_requests(const sp_metrics *m, sp_buf *b) {
+static void write_requests(const sp_api_metrics *m, sp_buf *b) {
     void *value;
     head(b, "apiserver_request_total", "counter", "Requests answered.");
     for (size_t at = 0; sp_map_next(&m->requests, &at, NULL, &value);) {
@@ -160,7 +160,7 @@ static double resident_bytes(void) {
     return (double)pages * (double)sysconf(_SC_PAGESIZE);
 }
 
-static void write_process(const sp_metrics *m, sp_buf *b) {
+static void write_process(const sp_api_metrics *m, sp_buf *b) {
     struct timespec cpu;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
     one(b, "process_cpu_seconds_total", "counter", "User and system CPU time.",
@@ -170,7 +170,7 @@ static void write_process(const sp_metrics *m, sp_buf *b) {
         (double)m->started_ms / 1000);
 }
 
-void sp_metrics_write(const sp_metrics *m, const sp_metrics_gauges *g, sp_buf *b) {
+void sp_api_metrics_write(const sp_api_metrics *m, const sp_request_gauges *g, sp_buf *b) {
     write_requests(m, b);
     one(b, "apiserver_longrunning_requests", "gauge", "Open watches.", (double)g->watches);
     one(b, "sampan_store_revision", "gauge", "Newest revision of the store.", (double)g->revision);

@@ -97,7 +97,7 @@ static void version(sp_call *c, sp_str rest) {
 static void metrics(sp_call *c, sp_str rest) {
     sp_apiserver *s = c->op.s;
     sp_store_stats st = sp_store_get_stats(s->store);
-    sp_metrics_gauges g = {.watches = sp_watch_hub_count(s->hub),
+    sp_request_gauges g = {.watches = sp_watch_hub_count(s->hub),
                            .revision = st.revision,
                            .keys = st.keys,
                            .commits = st.commits,
@@ -107,7 +107,7 @@ static void metrics(sp_call *c, sp_str rest) {
                            .db_bytes = st.db_bytes};
     sp_auto(sp_buf) b = {0};
     (void)rest;
-    sp_metrics_write(s->metrics, &g, &b);
+    sp_api_metrics_write(s->metrics, &g, &b);
     sp_call_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", sp_buf_str(&b));
 }
 

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { PENDING_HIGH = 4 << 20, MAX_ERROR_TEXT = 2000 };
+enum { PENDING_HIGH = 512 << 10, MAX_ERROR_TEXT = 2000 };
 
 struct sp_node_links {
     sp_apiserver *s;
@@ -127,7 +127,7 @@ typedef struct relay {
     sp_str node;
     int status;
     sp_buf error; /* what the agent said with a failure status */
-    bool begun;
+    bool begun, paused;
 } relay;
 
 static void relay_free(relay *r) {
@@ -145,6 +145,16 @@ static void reader_gone(void *ctx) {
     sp_call_end(c);
 }
 
+/* A reader that cannot keep up holds the agent back. */
+static void hold_back(relay *r, bool paused) {
+    if (r->upstream && r->paused != paused) sp_http_call_pause(r->upstream, paused);
+    r->paused = paused;
+}
+
+static void reader_ready(void *ctx) {
+    hold_back(ctx, false);
+}
+
 static void on_head(void *ctx, int status, const sp_header *h, size_t n) {
     relay *r = ctx;
     (void)h, (void)n;
@@ -155,6 +165,7 @@ static void on_head(void *ctx, int status, const sp_header *h, size_t n) {
     sp_call_count(r->call, 200);
     r->begun = true;
     sp_http_begin(r->call->res, 200, out, count);
+    sp_http_on_drain(r->call->res, reader_ready, r);
 }
 
 static void on_data(void *ctx, sp_str bytes) {
@@ -165,11 +176,7 @@ static void on_data(void *ctx, sp_str bytes) {
         return;
     }
     sp_http_write(r->call->res, bytes);
-    if (sp_http_pending(r->call->res) < PENDING_HIGH) return;
-    /* A reader that cannot keep up is cut off: it can ask again with sinceSeconds. */
-    if (r->upstream) sp_http_call_cancel(r->upstream);
-    r->upstream = NULL;
-    sp_http_end(r->call->res);
+    if (sp_http_pending(r->call->res) > PENDING_HIGH) hold_back(r, true);
 }
 
 static void explain(relay *r, const sp_err *from, sp_err *err) {

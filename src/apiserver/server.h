@@ -28,7 +28,7 @@ struct sp_apiserver {
     sp_registry *registry;
     sp_authn *authn;
     sp_openapi *openapi;
-    sp_metrics *metrics;
+    sp_api_metrics *metrics;
     sp_http_server *http;
     struct sp_crds *crds;
     struct sp_watch_hub *hub;
