@@ -21,6 +21,8 @@ const sp_schema sp_schema_int_or_string = {.type = SP_SCHEMA_ANY,
 const sp_schema sp_schema_duration = {.type = SP_SCHEMA_STRING, .format = SP_FORMAT_DURATION};
 const sp_schema sp_schema_raw = {
     .type = SP_SCHEMA_OBJECT, .format = SP_FORMAT_RAW, .preserve_unknown = true};
+const sp_schema sp_schema_raw_value = {
+    .type = SP_SCHEMA_ANY, .format = SP_FORMAT_RAW, .preserve_unknown = true};
 
 FIELDS(owner_reference) = {
     {"apiVersion", 5, STRING, "Group and version of the owner.", REQUIRED},

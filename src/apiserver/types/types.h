@@ -36,7 +36,7 @@
 extern const sp_schema sp_schema_any, sp_schema_any_object, sp_schema_string, sp_schema_strings,
     sp_schema_string_map, sp_schema_int32, sp_schema_int64, sp_schema_double, sp_schema_bool,
     sp_schema_bytes, sp_schema_time, sp_schema_micro_time, sp_schema_quantity,
-    sp_schema_int_or_string, sp_schema_duration, sp_schema_raw;
+    sp_schema_int_or_string, sp_schema_duration, sp_schema_raw, sp_schema_raw_value;
 #define ANY T(any)
 #define ANY_OBJECT T(any_object) /* whatever is in it is kept */
 #define STRING T(string)
@@ -53,6 +53,7 @@ extern const sp_schema sp_schema_any, sp_schema_any_object, sp_schema_string, sp
 #define INT_OR_STRING T(int_or_string)
 #define DURATION T(duration)
 #define RAW T(raw) /* an embedded object of any kind */
+#define RAW_VALUE T(raw_value) /* any JSON value at all: defaults and enumerations in CRDs */
 #define LIST(of) (&(const sp_schema){.type = SP_SCHEMA_ARRAY, .items = (of)})
 #define MAP(of) (&(const sp_schema){.type = SP_SCHEMA_OBJECT, .items = (of)})
 
