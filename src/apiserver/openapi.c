@@ -5,7 +5,7 @@
  * document once; its bytes are dropped again and kept only when somebody asks for them. */
 #include "apiserver/openapi.h"
 
-#include "base/map.h"
+#include "apiserver/openapi_types.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -27,55 +27,46 @@ static const char ref_prefix[] = "#/components/schemas/";
 
 /* --- named types --- */
 
-/* The schemas to list: each named one once, in the order in which they are reached. */
-typedef struct collection {
-    sp_map seen; /* by address */
-    SP_VEC(const sp_schema *) named;
-} collection;
-
-static void collection_cleanup(collection *c) {
-    sp_map_free(&c->seen);
-    sp_vec_free(&c->named);
+void sp_types_cleanup(sp_types *t) {
+    sp_map_free(&t->seen);
+    sp_vec_free(&t->named);
 }
 
-static void collect(collection *c, const sp_schema *s);
-
-static void collect_all(collection *c, const sp_schema *const *list, size_t n) {
-    for (size_t i = 0; i < n; i++) collect(c, list[i]);
+static void collect_all(sp_types *t, const sp_schema *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++) sp_types_collect(t, list[i]);
 }
 
-static void collect(collection *c, const sp_schema *s) {
-    if (!s) return;
+void sp_types_collect(sp_types *t, const sp_schema *s) {
     sp_str address = {(const char *)&s, sizeof s};
-    if (sp_map_put(&c->seen, address, (void *)(uintptr_t)s)) return;
-    for (size_t i = 0; i < s->field_count; i++) collect(c, s->fields[i].schema);
-    collect(c, s->items);
+    if (!s || sp_map_put(&t->seen, address, (void *)(uintptr_t)s)) return;
+    for (size_t i = 0; i < s->field_count; i++) sp_types_collect(t, s->fields[i].schema);
+    sp_types_collect(t, s->items);
     if (s->logic) {
-        collect_all(c, s->logic->all_of, s->logic->all_count);
-        collect_all(c, s->logic->any_of, s->logic->any_count);
-        collect_all(c, s->logic->one_of, s->logic->one_count);
-        collect(c, s->logic->not_);
+        collect_all(t, s->logic->all_of, s->logic->all_count);
+        collect_all(t, s->logic->any_of, s->logic->any_count);
+        collect_all(t, s->logic->one_of, s->logic->one_count);
+        sp_types_collect(t, s->logic->not_);
     }
-    if (s->name) sp_vec_push(&c->named, s);
+    if (s->name) sp_vec_push(&t->named, s);
 }
 
-/* --- paths --- */
-
-static void gvk(sp_buf *b, const sp_resource *r) {
+void sp_types_gvk(sp_buf *b, const sp_resource *r) {
     sp_buf_printf(b, "{\"group\":\"%s\",\"kind\":\"%s\",\"version\":\"%s\"}", r->group, r->kind,
                   r->version);
 }
 
-static void schema_name(sp_buf *b, const sp_resource *r) {
+void sp_types_object_name(sp_buf *b, const sp_resource *r) {
     if (r->schema && r->schema->name)
         sp_buf_addz(b, r->schema->name);
     else
         sp_buf_printf(b, "%s.%s.%s", r->group, r->version, r->kind);
 }
 
+/* --- paths --- */
+
 static void content(sp_buf *b, const sp_resource *r) {
     sp_buf_printf(b, "{\"application/json\":{\"schema\":{\"$ref\":\"%s", ref_prefix);
-    schema_name(b, r);
+    sp_types_object_name(b, r);
     sp_buf_addz(b, "\"}}}");
 }
 
@@ -90,7 +81,7 @@ static void operation(sp_buf *b, const sp_resource *r, const char *method, const
     bool writes = !strcmp(method, "post") || !strcmp(method, "put") || !strcmp(method, "patch");
     sp_buf_printf(b, "\"%s\":{\"x-kubernetes-action\":\"%s\",\"x-kubernetes-group-version-kind\":",
                   method, action);
-    gvk(b, r);
+    sp_types_gvk(b, r);
     if (writes) {
         sp_buf_addz(b, ",\"parameters\":[");
         for (size_t i = 0; i < SP_COUNT(write_parameters); i++) {
@@ -141,7 +132,7 @@ static bool is_of(const sp_resource *r, const document *d) {
 /* The object's schema with the extension by which kubectl explain finds it. */
 static void object_schema(sp_buf *b, const sp_resource *r) {
     sp_buf_addc(b, '"');
-    schema_name(b, r);
+    sp_types_object_name(b, r);
     sp_buf_addz(b, "\":");
     if (r->schema)
         sp_schema_to_openapi(b, r->schema, ref_prefix);
@@ -149,13 +140,13 @@ static void object_schema(sp_buf *b, const sp_resource *r) {
         sp_buf_addz(b, "{\"type\":\"object\",\"x-kubernetes-preserve-unknown-fields\":true}");
     b->n--; /* before the closing brace */
     sp_buf_addz(b, ",\"x-kubernetes-group-version-kind\":[");
-    gvk(b, r);
+    sp_types_gvk(b, r);
     sp_buf_addz(b, "]}");
 }
 
 static void write_schemas(const sp_openapi *o, const document *d, sp_buf *b) {
-    sp_auto(collection) types = {0};
-    sp_auto(collection) objects = {0};
+    sp_auto(sp_types) types = {0};
+    sp_auto(sp_types) objects = {0};
     const char *comma = "";
     for (size_t i = 0; i < o->rows.n; i++) {
         const sp_resource *r = o->rows.p[i];
@@ -163,7 +154,7 @@ static void write_schemas(const sp_openapi *o, const document *d, sp_buf *b) {
         sp_buf_addz(b, comma);
         object_schema(b, r);
         comma = ",";
-        collect(&types, r->schema);
+        sp_types_collect(&types, r->schema);
         if (r->schema) sp_vec_push(&objects.named, r->schema);
     }
     sp_vec_each(&types.named, it) {
@@ -256,6 +247,7 @@ static bool is_served(const sp_openapi *o, const document *d) {
 /* Forgets documents that hold, or held, rows of a CRD: only those change. */
 void sp_openapi_set_rows(sp_openapi *o, sp_discovery_rows rows) {
     o->rows = rows;
+    o->v2 = sp_blob_unref(o->v2);
     o->index = sp_blob_unref(o->index);
     for (size_t i = o->documents.n; i-- > 0;) {
         document *d = &o->documents.p[i];
@@ -285,10 +277,11 @@ static void etag_of(const sp_blob *b, char ret[SP_ETAG_MAX]) {
 }
 
 sp_blob *sp_openapi_v2(sp_openapi *o, char ret_etag[SP_ETAG_MAX]) {
-    /* gnostic's openapi.v2.Document: field 1, swagger: "2.0". */
-    if (!o->v2)
-        o->v2 = sp_blob_new(SP_STR("\x0a\x03"
-                                   "2.0"));
+    if (!o->v2) {
+        sp_auto(sp_buf) b = {0};
+        sp_openapi_v2_write(&b, o->rows);
+        o->v2 = sp_blob_new(sp_buf_str(&b));
+    }
     etag_of(o->v2, ret_etag);
     return o->v2;
 }

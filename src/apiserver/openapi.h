@@ -1,8 +1,8 @@
 /* /openapi/v2 and /openapi/v3. Version 3 is an index of group versions, each with a URL whose hash
  * changes with its content, and one document per group version, built when first asked for and kept
- * as bytes. Version 2 exists because kubectl refuses to create without it: a protobuf document that
- * says "swagger 2.0" and lists nothing; kinds that are not listed are then validated by the server.
- * Loop thread only. */
+ * as bytes. Version 2 exists
+ * because kubectl refuses to create without it and, up to 1.26, explains by it: all definitions in
+ * one protobuf document (openapi_v2.c). Loop thread only. */
 #pragma once
 #include "apiserver/discovery.h"
 #include "base/blob.h"

@@ -41,6 +41,7 @@ typedef struct sp_field {
     const char *merge_key;   /* strategic merge of lists by this key; NULL = replace the list */
     bool merge_primitives;   /* strategic merge of a list of scalars as a set */
     bool pointer;            /* protobuf: written only when set, so a zero is a value */
+    bool retain_keys;        /* strategic merge by clients drops members the patch does not name */
 } sp_field;
 
 struct sp_schema {

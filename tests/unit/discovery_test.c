@@ -152,7 +152,8 @@ static void openapi_documents_are_whole(void **state) {
                         "fieldValidation");
     sp_openapi_v3(o, SP_STR("api/v1"), again);
     assert_string_equal(etag, again);
-    assert_int_equal(sp_openapi_v2(o, etag)->n, 5);
+    assert_true(sp_str_starts(sp_blob_str(sp_openapi_v2(o, etag)), SP_STR("\x0a\x03"
+                                                                          "2.0")));
     sp_openapi_free(o);
 }
 

@@ -22,7 +22,7 @@ FIELDS(deployment_spec) = {
     {"selector", 2, T(label_selector),
      "Labels of its pods; must fit the template and never changes.", POINTER},
     {"template", 3, T(pod_template_spec), "What the pods are.", REQUIRED},
-    {"strategy", 4, T(deployment_strategy), "How old pods are replaced by new ones."},
+    {"strategy", 4, T(deployment_strategy), "How old pods are replaced by new ones.", RETAIN_KEYS},
     {"minReadySeconds", 5, INT32, "Seconds a new pod must be ready before it counts."},
     {"revisionHistoryLimit", 6, INT32_DEFAULT("10"), "Old ReplicaSets kept for going back.",
      POINTER},

@@ -204,7 +204,8 @@ FIELDS(eviction_responder) = {
 TYPE(eviction_responder, "EvictionResponder", NULL);
 
 FIELDS(pod_spec) = {
-    {"volumes", 1, LIST(T(volume)), "Volumes that containers may mount.", MERGE("name")},
+    {"volumes", 1, LIST(T(volume)), "Volumes that containers may mount.", MERGE("name"),
+     RETAIN_KEYS},
     {"initContainers", 20, LIST(T(container)),
      "Containers that run to their end, one after the other, before the others start.",
      MERGE("name")},
@@ -253,7 +254,7 @@ FIELDS(pod_spec) = {
     {"os", 36, T(pod_os), NULL, POINTER},
     {"hostUsers", 37, BOOL, NULL, POINTER},
     {"schedulingGates", 38, LIST(T(pod_scheduling_gate)), NULL, MERGE("name")},
-    {"resourceClaims", 39, LIST(T(pod_resource_claim)), NULL, MERGE("name")},
+    {"resourceClaims", 39, LIST(T(pod_resource_claim)), NULL, MERGE("name"), RETAIN_KEYS},
     {"resources", 40, T(resource_requirements), NULL, POINTER},
     {"hostnameOverride", 41, STRING, NULL, POINTER},
     {"schedulingGroup", 43, T(pod_scheduling_group), NULL, POINTER},

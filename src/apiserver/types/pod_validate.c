@@ -58,12 +58,12 @@ static void check_tolerations(const sp_at *at, const sp_json *spec) {
     size_t i = 0;
     sp_json_each(sp_json_get(spec, "tolerations"), it) {
         sp_at item = sp_at_item(&list, i++);
-        const sp_json *key = sp_json_get(it, "key"), *operator= sp_json_get(it, "operator");
+        const sp_json *key = sp_json_get(it, "key"), *how = sp_json_get(it, "operator");
         const sp_json *value = sp_json_get(it, "value");
-        bool exists = sp_str_eqz(sp_json_str(operator), "Exists");
+        bool exists = sp_str_eqz(sp_json_str(how), "Exists");
         sp_check_text(&item, it, "key", sp_wrong_qualified);
         if (!sp_json_str(key).n && !exists) {
-            sp_say_invalid(&item, "operator", operator,
+            sp_say_invalid(&item, "operator", how,
                            "operator must be Exists when `key` is empty, which means \"match all "
                            "values and all keys\"");
         }
@@ -157,6 +157,7 @@ bool sp_validate_pod(sp_admit *a, sp_err *err) {
     if (a->subresource.n) return true;
     sp_pod_spec_validate(&at, spec);
     bool bound = sp_str_eqz(a->subresource, "binding"); /* the one way to set nodeName */
-    if (a->old && !bound && !a->causes->list.n) check_change(&at, sp_json_get(a->old, "spec"), spec);
+    if (a->old && !bound && !a->causes->list.n)
+        check_change(&at, sp_json_get(a->old, "spec"), spec);
     return true;
 }

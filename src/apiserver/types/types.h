@@ -96,6 +96,7 @@ extern const sp_schema sp_schema_any, sp_schema_any_object, sp_schema_string, sp
 #define REQUIRED .required = true
 #define MERGE(key) .merge_key = (key)      /* strategic merge of the list by this key */
 #define MERGE_SET .merge_primitives = true /* … of a list of scalars as a set */
+#define RETAIN_KEYS .retain_keys = true    /* … dropping what the patch does not name */
 #define POINTER .pointer = true            /* a zero that was sent is meant */
 #define VIA(outer, inner) SP_PROTOBUF_VIA(outer, inner)
 
