@@ -1,10 +1,10 @@
 /* `sampan apiserver`: flags, files, signals; the rest is in apiserver.c. */
 #include "apiserver/server.h"
+#include "base/commands.h"
 #include "base/file.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/role.h"
-#include "cli/commands.h"
 
 #include <malloc.h>
 #include <signal.h>

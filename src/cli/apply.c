@@ -3,7 +3,7 @@
  * patch of last applied, file and live object; a list is replaced as a whole unless the live one
  * already says everything the file says. */
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "base/commands.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
  * field names become titles, empty things are left out. */
 #include "base/clock.h"
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "base/commands.h"
 #include "cli/print.h"
 #include "data/time.h"
 #include "net/http.h"

@@ -1,6 +1,6 @@
 /* Small commands about the server and about ourselves: api-resources, version, completion. */
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "base/commands.h"
 #include "cli/print.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The one binary: a table of subcommands. */
-#include "cli/commands.h"
+#include "base/commands.h"
 
 #include "base/log.h"
 #include "base/role.h"

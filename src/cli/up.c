@@ -1,6 +1,6 @@
 /* `sampan up`: everything on one machine. Checks what must hold, makes certificates and kubeconfigs
  * on first start, runs every role as a child process and says what happens, one line each. */
-#include "cli/commands.h"
+#include "base/commands.h"
 
 #include "base/arena.h"
 #include "base/clock.h"

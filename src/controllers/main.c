@@ -3,10 +3,10 @@
  * kubeconfig and may be killed at any moment: everything is read again at the next start. */
 #include "controllers/controllers.h"
 
+#include "base/commands.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/role.h"
-#include "cli/commands.h"
 #include "net/loop.h"
 #include "net/server.h"
 

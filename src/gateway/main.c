@@ -1,9 +1,9 @@
 /* `sampan gateway`: flags, then one loop with the API client, the control side and the data path.
  */
+#include "base/commands.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/role.h"
-#include "cli/commands.h"
 #include "data/time.h"
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
