@@ -136,7 +136,7 @@ static bool op_replace(change *c) {
 }
 
 static bool op_copy(change *c) {
-    const sp_json *value;
+    const sp_json *value = NULL;
     sp_json *node;
     return from_value(c, &value) && copy(c, value, &node) && put(c, node);
 }

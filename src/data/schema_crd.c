@@ -138,7 +138,7 @@ static bool take_default(builder *b, const sp_json *v, place where, sp_schema *s
 
 static bool take_int_or_string(builder *b, const sp_json *v, place where, sp_schema *s) {
     (void)where;
-    bool set;
+    bool set = false;
     if (!take_flag(b, v, &set)) return false;
     if (set) s->format = SP_FORMAT_INT_OR_STRING;
     return true;
