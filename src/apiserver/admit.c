@@ -102,6 +102,14 @@ static const sp_json *lookup(void *ctx, sp_arena *a, const char *group, const ch
     return sp_lookup_latest(ctx, a, group, plural, ns, name);
 }
 
+/* Hooks look at values: they can add what they find to missing fields and unknown words, but nothing
+ * sensible where a type is wrong. */
+static bool types_are_right(const sp_causes *causes) {
+    for (size_t i = 0; i < causes->list.n; i++)
+        if (strcmp(causes->list.p[i].reason, "FieldValueTypeInvalid") == 0) return false;
+    return true;
+}
+
 static bool run_hooks(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err) {
     const sp_resource *row = op->served->row;
     sp_admit a = {.arena = op->arena,
@@ -120,7 +128,8 @@ static bool run_hooks(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err) 
     if (row->prepare && !row->prepare(&a, err)) return false;
     bool shaped = !row->schema || sp_schema_validate(row->schema, obj, SP_STR(""), &op->causes);
     if (!sp_validate_meta(&a, err)) return false;
-    if (shaped && row->validate && !row->validate(&a, err)) return false;
+    bool typed = shaped || types_are_right(&op->causes);
+    if (typed && row->validate && !row->validate(&a, err)) return false;
     if (shaped && sp_is_crd_row(row)) sp_crd_admit(op, old, obj);
     if (op->causes.list.n) return sp_fail(err, SP_INVALID, "the object is not valid");
     return true;

@@ -21,6 +21,14 @@ static sp_str place(sp_buf *b, const sp_at *at, const char *key) {
     return sp_buf_str(b);
 }
 
+/* What the schema said already is not said again. */
+static bool is_said(const sp_at *at, const char *reason, sp_str field) {
+    sp_vec_each(&at->admit->causes->list, c) {
+        if (!strcmp(c->reason, reason) && sp_str_eq(c->field, field)) return true;
+    }
+    return false;
+}
+
 static const char *value_text(sp_buf *b, const sp_json *value) {
     enum { SHOWN = 256 };
     if (!value) return "\"\"";
@@ -37,7 +45,9 @@ static const char *value_text(sp_buf *b, const sp_json *value) {
 
 void sp_say_required(const sp_at *at, const char *key, const char *detail) {
     sp_auto(sp_buf) b = {0};
-    sp_causes_add(at->admit->causes, "FieldValueRequired", place(&b, at, key), "Required value%s%s",
+    sp_str field = place(&b, at, key);
+    if (is_said(at, "FieldValueRequired", field)) return;
+    sp_causes_add(at->admit->causes, "FieldValueRequired", field, "Required value%s%s",
                   detail ? ": " : "", detail ? detail : "");
 }
 
@@ -84,7 +94,9 @@ void sp_say_unsupported(const sp_at *at, const char *key, const sp_json *value,
                         const char *supported) {
     sp_auto(sp_buf) where = {0};
     sp_auto(sp_buf) what = {0};
-    sp_causes_add(at->admit->causes, "FieldValueNotSupported", place(&where, at, key),
+    sp_str field = place(&where, at, key);
+    if (is_said(at, "FieldValueNotSupported", field)) return;
+    sp_causes_add(at->admit->causes, "FieldValueNotSupported", field,
                   "Unsupported value: %s: supported values: %s", value_text(&what, value),
                   supported);
 }

@@ -15,9 +15,14 @@ const sp_schema sp_schema_time = {
     .type = SP_SCHEMA_STRING, .format = SP_FORMAT_DATE_TIME, .nullable = true};
 const sp_schema sp_schema_micro_time = {
     .type = SP_SCHEMA_STRING, .format = SP_FORMAT_MICRO_TIME, .nullable = true};
-const sp_schema sp_schema_quantity = {.type = SP_SCHEMA_STRING, .format = SP_FORMAT_QUANTITY};
+const sp_schema sp_schema_quantity = {.type = SP_SCHEMA_STRING,
+                                      .format = SP_FORMAT_QUANTITY,
+                                      .name = "Quantity",
+                                      .doc = "An amount with a unit, as 500m, 2, 64Mi or 1.5Gi."};
 const sp_schema sp_schema_int_or_string = {.type = SP_SCHEMA_ANY,
-                                           .format = SP_FORMAT_INT_OR_STRING};
+                                           .format = SP_FORMAT_INT_OR_STRING,
+                                           .name = "IntOrString",
+                                           .doc = "A number, or a name or percentage as text."};
 const sp_schema sp_schema_duration = {.type = SP_SCHEMA_STRING, .format = SP_FORMAT_DURATION};
 const sp_schema sp_schema_raw = {
     .type = SP_SCHEMA_OBJECT, .format = SP_FORMAT_RAW, .preserve_unknown = true};
