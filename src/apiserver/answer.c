@@ -65,6 +65,7 @@ size_t sp_call_headers(sp_call *c, const char *content_type, sp_header *h) {
     size_t n = 0;
     h[n++] = (sp_header){SP_STR("content-type"), sp_str_z(content_type)};
     h[n++] = (sp_header){SP_STR("cache-control"), SP_STR("no-cache, private")};
+    if (c->retry_after) h[n++] = (sp_header){SP_STR("retry-after"), SP_STR("1")};
     for (size_t i = 0; i < c->op.warnings.n && n < SP_CALL_HEADERS_MAX - 2; i++)
         h[n++] = (sp_header){SP_STR("warning"), warning_value(c->op.arena, c->op.warnings.p[i])};
     return n;
@@ -128,7 +129,8 @@ void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
     sp_str name = c->op.name.n ? c->op.name : c->info.name;
     sp_json *status =
         sp_status_from_err(a, err, causes, row ? row->group : "", kind_for(c, err->code), name);
-    if (err->code == SP_TIMEOUT || err->code == SP_TOO_MANY)
+    c->retry_after = err->code == SP_TIMEOUT || err->code == SP_TOO_MANY;
+    if (c->retry_after)
         sp_json_set_int(a, sp_json_ensure_object(a, status, "details"), "retryAfterSeconds", 1);
     sp_call_reply_json(c, sp_code_http(err->code), status);
 }

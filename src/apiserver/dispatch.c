@@ -77,6 +77,10 @@ static bool verb_allowed(const sp_call *c) {
 
 static void serve_resource(sp_call *c) {
     sp_err err;
+    if (sp_is_review(&c->info)) {
+        sp_verb_review(c);
+        return;
+    }
     if (!negotiate(c, &err) || !find_resource(c, &err)) {
         sp_call_fail(c, &err, NULL);
         return;

@@ -52,6 +52,25 @@ size_t sp_head_length(sp_str bytes) {
     return past_string(bytes, at + between.n);
 }
 
+/* Steps over ,"key":"value" (or {"key":"value" with another opening) and gives the value. */
+static bool take_member(sp_str *rest, sp_str opening, sp_str *ret) {
+    if (!sp_str_starts(*rest, opening)) return false;
+    size_t end = past_string(*rest, opening.n);
+    if (!end) return false;
+    *ret = sp_str_sub(*rest, opening.n, end - 1 - opening.n);
+    *rest = sp_str_from(*rest, end);
+    return true;
+}
+
+bool sp_canonical_names(sp_str bytes, sp_str *ret_ns, sp_str *ret_name) {
+    sp_str rest = sp_str_from(bytes, sp_head_length(bytes)), base;
+    *ret_ns = SP_STR("");
+    if (!take_member(&rest, SP_STR(",\"metadata\":{\"name\":\""), ret_name)) return false;
+    (void)take_member(&rest, SP_STR(",\"generateName\":\""), &base);
+    (void)take_member(&rest, SP_STR(",\"namespace\":\""), ret_ns);
+    return true;
+}
+
 sp_pieces sp_with_head(sp_str bytes, sp_str head) {
     if (sp_str_starts(bytes, head)) return (sp_pieces){{0}, bytes};
     size_t n = sp_head_length(bytes);

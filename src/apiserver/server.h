@@ -62,7 +62,7 @@ typedef struct sp_call {
     sp_str query;
     sp_table_form form;
     const char *form_version;
-    bool yaml, pretty;
+    bool yaml, pretty, retry_after;
     bool held, finished; /* waits for something; was answered (or needs no answer) */
     int64_t start_us;
     int http_status; /* as answered, for metrics and the log */
@@ -96,6 +96,9 @@ void sp_verb_patch(sp_call *c);
 void sp_verb_delete(sp_call *c);
 void sp_verb_delete_collection(sp_call *c);
 void sp_verb_subresource(sp_call *c); /* everything with c->info.sub */
+/* "May I?" and "who am I?" of kubectl auth: created, answered, never stored. */
+bool sp_is_review(const sp_reqinfo *i);
+void sp_verb_review(sp_call *c);
 void sp_pod_log(sp_call *c);
 /* /healthz, /version, /metrics, discovery, openapi … and 404 for the rest. */
 void sp_serve_nonresource(sp_call *c);
@@ -113,7 +116,8 @@ SP_MUST_USE bool sp_body_write_options(sp_call *c, sp_err *err);
 typedef struct sp_filter {
     sp_selector *labels; /* NULL = all */
     sp_field_selector *fields;
-    bool any; /* neither: everything matches */
+    bool any;        /* neither: everything matches */
+    bool names_only; /* fields asks for metadata.name and .namespace only: nothing is parsed */
 } sp_filter;
 SP_MUST_USE bool sp_filter_parse(sp_call *c, sp_filter *ret, sp_err *err);
 bool sp_filter_matches(const sp_filter *f, sp_store_value *v, const sp_resource *row);

@@ -484,6 +484,35 @@ static void health_version_metrics(void **state) {
     assert_int_equal(api("GET", "/openapi/v3", ""), 200);
 }
 
+static void reviews_answer(void **state) {
+    (void)state;
+    assert_int_equal(api("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+                         "{\"spec\":{\"resourceAttributes\":{\"verb\":\"get\"}}}"),
+                     201);
+    assert_true(sp_json_bool(sp_json_dig(w.json, "status", "allowed", NULL), false));
+    assert_int_equal(api("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "{}"), 201);
+    assert_string_equal(got("status", "userInfo", "username", NULL), "system:admin");
+    assert_int_equal(api("GET", "/apis/authentication.k8s.io/v1/selfsubjectreviews", ""), 405);
+}
+
+static void credentials_are_checked(void **state) {
+    (void)state;
+    w.server->config.trust_everybody = false;
+    assert_int_equal(api("GET", CMS, ""), 401);
+    assert_string_equal(got("reason", NULL), "Unauthorized");
+    assert_int_equal(api("GET", "/metrics", ""), 401);
+    assert_int_equal(api("GET", "/nothing", ""), 401);
+    assert_int_equal(api("GET", "/readyz", ""), 200);
+    assert_int_equal(api("GET", "/version", ""), 200);
+    sp_header h = {SP_STR("authorization"), SP_STR("Bearer secret")};
+    sp_http_call_params p = {
+        .method = "GET", .target = SP_STR(CMS), .headers = &h, .header_count = 1};
+    w.done = false;
+    sp_http_fetch(w.client, &p, 0, world_answer, NULL);
+    while (!w.done) uv_run(&w.loop, UV_RUN_ONCE);
+    assert_int_equal(w.status, 200);
+}
+
 static void bootstrap_objects_exist(void **state) {
     (void)state;
     assert_int_equal(api("GET", "/api/v1/namespaces/kube-system", ""), 200);
@@ -516,6 +545,8 @@ int main(void) {
                                        T(a_watch_of_the_future_is_told_to_list),
                                        T(streams_of_another_form),
                                        T(health_version_metrics),
+                                       T(reviews_answer),
+                                       T(credentials_are_checked),
                                        T(bootstrap_objects_exist)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
