@@ -32,6 +32,12 @@ bool sp_addr_eq(const sp_addr *a, const sp_addr *b) {
     return a->port == b->port && sp_addr_same_ip(a, b);
 }
 
+int sp_addr_cmp(const sp_addr *a, const sp_addr *b) {
+    if (a->family != b->family) return a->family < b->family ? -1 : 1;
+    int d = memcmp(a->ip, b->ip, ip_size(a));
+    return d ? d : (int)a->port - (int)b->port;
+}
+
 bool sp_addr_is_any(const sp_addr *a) {
     static const uint8_t zero[16];
     return memcmp(a->ip, zero, ip_size(a)) == 0;

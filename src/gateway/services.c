@@ -62,7 +62,7 @@ static void add_slice(specs *list, const sp_json *slice, sp_str port_name) {
 
 static int by_addr(const void *a, const void *b) {
     const sp_endpoint_spec *x = a, *y = b;
-    return memcmp(&x->addr, &y->addr, sizeof x->addr);
+    return sp_addr_cmp(&x->addr, &y->addr);
 }
 
 static void fill_endpoints(sp_translator *t, sp_pool_spec *pool, sp_str key, sp_str port_name) {

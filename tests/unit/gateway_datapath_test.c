@@ -655,7 +655,7 @@ static void http_own_answers(void) {
 /* Requests that two programs could read differently never reach a server. */
 static void http_smuggling_is_refused(void) {
     static const char *const bad[] = {
-        "POST / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\nTransfer-Encoding: "
+        "PUT / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\nTransfer-Encoding: "
         "chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: web.test\r\nTransfer-Encoding: xchunked\r\n\r\n",
