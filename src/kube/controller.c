@@ -17,6 +17,7 @@ enum {
     RETRY_MIN_MS = 5,
     RETRY_MAX_MS = 60000,
     DEFAULT_PARALLEL = 8,
+    MAX_FLYING = 16,         /* calls of one run at a time */
     MAX_RUNS_PER_TURN = 64,  /* then other handles of the loop get their turn */
     CATCH_UP_MAX_MS = 30000, /* an informer this far behind no longer holds its key back */
 };
@@ -66,6 +67,10 @@ typedef struct request { /* an action, rendered */
     sp_action action;    /* body no longer valid */
     sp_str target, body;
     const char *method, *content_type;
+    sp_str new_name, base; /* of an object to be created: its name, and what that was made from */
+    struct sp_job *run;
+    sp_http_call *call; /* while it is under way */
+    uint64_t before;    /* revision of the object when the call was sent, 0 = not known */
 } request;
 
 typedef struct written { /* what an informer is to show before the key runs again */
@@ -93,8 +98,9 @@ struct sp_job { /* one run: of a key's actions, or of a job */
     size_t count, at;
     const sp_json *subject; /* an Event reference, or NULL */
     SP_VEC(written) writes;
-    uint64_t before; /* revision of the object when the call that is under way was sent */
-    sp_http_call *call;
+    size_t flying; /* requests under way: the last ones before `at` */
+    sp_err err;    /* the first failure; nothing more is sent */
+    bool over;     /* the namespace goes away; nothing more is sent */
     int64_t started_us, wait_until_ms;
     bool waiting;
 };
@@ -127,6 +133,9 @@ static request render(sp_arena *a, const sp_action *action) {
         sp_auto(sp_buf) b = {0};
         sp_json_write(&b, action->body);
         q.body = sp_arena_str(a, sp_buf_str(&b));
+        sp_str base = sp_json_str(sp_json_dig(action->body, "metadata", "generateName", NULL));
+        q.new_name = sp_arena_str(a, sp_obj_name(action->body));
+        q.base = sp_arena_str(a, base);
     }
     q.action.body = NULL;
     return q;
@@ -218,7 +227,7 @@ static void expect(run *x, const request *q, const sp_json *answer) {
     if (!i) return;
     written w = {.informer = i, .ns = q->action.ns, .name = q->action.name};
     if (!sp_str_eqz(sp_obj_kind(answer), "Status")) w.revision = sp_obj_rv(answer);
-    w.before = x->before;
+    w.before = q->before;
     if (w.revision || w.before) sp_vec_push(&x->writes, w);
 }
 
@@ -228,17 +237,25 @@ static bool tolerated(const sp_action *a, const sp_err *err) {
            (err->code == SP_CONFLICT && a->tolerate_conflict);
 }
 
+/* A name made up anew at each try would make each failure a new Event. */
+static sp_str steady_text(sp_arena *a, const request *q, const char *text) {
+    sp_str s = sp_str_z(text);
+    ptrdiff_t at = q->base.n && q->new_name.n ? sp_str_find(s, q->new_name) : -1;
+    if (at < 0) return s;
+    return sp_arena_printf(a, "%.*s%.*s%s", (int)at, text, SP_ARG(q->base),
+                           text + at + q->new_name.n);
+}
+
 static void tell_failure(run *x, const request *q, const sp_err *err) {
     bool create = q->action.verb == SP_VERB_CREATE, del = q->action.verb == SP_VERB_DELETE;
     bool passing = err->code == SP_CONNECTION || err->code == SP_CONFLICT;
     if (!x->subject || !(create || del) || passing) return;
-    sp_events_post(
-        x->controller->manager->events, x->subject, x->r->component, "Warning",
-        create ? "FailedCreate" : "FailedDelete",
-        sp_arena_printf(x->r->arena, "Error %s: %s", create ? "creating" : "deleting", err->text));
+    sp_str text = steady_text(x->r->arena, q, err->text);
+    sp_events_post(x->controller->manager->events, x->subject, x->r->component, "Warning",
+                   create ? "FailedCreate" : "FailedDelete",
+                   sp_arena_printf(x->r->arena, "Error %s: %.*s", create ? "creating" : "deleting",
+                                   SP_ARG(text)));
 }
-
-static void run_step(run *x);
 
 /* Nothing can be made in a namespace that goes away, and nothing needs to. */
 static bool namespace_ends(const sp_json *status) {
@@ -249,40 +266,60 @@ static bool namespace_ends(const sp_json *status) {
     return false;
 }
 
+static void run_step(run *x);
+
+static void refused(run *x, const request *q, const sp_json *status, const sp_err *err) {
+    if (namespace_ends(status)) {
+        x->over = true;
+        return;
+    }
+    if (x->err.code) return;
+    tell_failure(x, q, err);
+    x->err = *err;
+    sp_err_wrap(&x->err, "%s %.*s", q->method, SP_ARG(q->target));
+}
+
 static void stepped(void *ctx, int http, const sp_json *answer, const sp_err *err) {
     (void)http;
-    run *x = ctx;
-    request *q = &x->requests[x->at];
-    x->call = NULL;
+    request *q = ctx;
+    run *x = q->run;
+    q->call = NULL;
+    x->flying--;
     if (x->controller->manager->freeing) return;
-    if (err && namespace_ends(answer)) {
-        x->r->events.n = 0;
-        run_success(x);
-        return;
-    }
-    if (err && !tolerated(&q->action, err)) {
-        sp_err wrapped = *err;
-        sp_err_wrap(&wrapped, "%s %.*s", q->method, SP_ARG(q->target));
-        tell_failure(x, q, err);
-        run_fail(x, &wrapped);
-        return;
-    }
-    if (!err) expect(x, q, answer);
-    x->at++;
+    if (!err)
+        expect(x, q, answer);
+    else if (!tolerated(&q->action, err))
+        refused(x, q, answer, err);
     run_step(x);
 }
 
-static void run_step(run *x) {
-    if (x->at == x->count) {
-        run_success(x);
-        return;
-    }
-    request *q = &x->requests[x->at];
+static void run_send(run *x, request *q) {
     sp_kube_request k = {
         .method = q->method, .target = q->target, .content_type = q->content_type, .raw = q->body};
     const sp_informer *i = informer_of(x->controller->manager, q->action.gvr);
-    x->before = i ? sp_obj_rv(sp_informer_get(i, q->action.ns, q->action.name)) : 0;
-    x->call = sp_kube_call(x->controller->manager->kube, &k, stepped, x);
+    q->run = x;
+    q->before = i ? sp_obj_rv(sp_informer_get(i, q->action.ns, q->action.name)) : 0;
+    x->flying++;
+    q->call = sp_kube_call(x->controller->manager->kube, &k, stepped, q);
+}
+
+/* Creations in a row need not wait for each other, nor do deletions. */
+static bool may_send(const run *x) {
+    if (x->at == x->count || x->err.code || x->over || x->flying == MAX_FLYING) return false;
+    if (!x->flying) return true;
+    const sp_action *last = &x->requests[x->at - 1].action, *next = &x->requests[x->at].action;
+    bool same = last->verb == next->verb && last->gvr == next->gvr;
+    return same && (next->verb == SP_VERB_CREATE || next->verb == SP_VERB_DELETE);
+}
+
+static void run_step(run *x) {
+    while (may_send(x)) run_send(x, &x->requests[x->at++]);
+    if (x->flying) return;
+    if (x->over) x->r->events.n = 0;
+    if (x->err.code)
+        run_fail(x, &x->err);
+    else
+        run_success(x);
 }
 
 static void render_all(run *x) {
@@ -447,7 +484,8 @@ sp_manager *sp_manager_free(sp_manager *m) {
     sp_vec_free(&m->on_free);
     sp_list_each(&m->runs, it) {
         run *x = SP_CONTAINER(it, run, link);
-        if (x->call) sp_kube_cancel(m->kube, x->call);
+        for (size_t i = 0; i < x->count; i++)
+            if (x->requests[i].call) sp_kube_cancel(m->kube, x->requests[i].call);
         sp_list_each(&x->calls, call)
             sp_kube_cancel(m->kube, SP_CONTAINER(call, job_call, link)->call);
         run_free(x);
