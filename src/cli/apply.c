@@ -145,7 +145,7 @@ static bool update(apply *p, const sp_cli_type *t, sp_json *obj, const sp_json *
     if (!sp_cli_call(&p->cli, "PATCH", with_query(p, path), "application/merge-patch+json", NULL,
                      patch, &after, err))
         return false;
-    say(p, t, sp_obj_name(obj), sp_obj_rv(after) == sp_obj_rv(live) ? "unchanged" : "configured");
+    say(p, t, sp_obj_name(obj), sp_json_equal(after, live) ? "unchanged" : "configured");
     return true;
 }
 
