@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """The platform as a whole, beside its peers where one can be had.
 
-  bench/platform.py            every figure, as a table
-  bench/platform.py start get  only these
+  bench/figures.py            every figure, as a table
+  bench/figures.py start get  only these
 
 Run on a quiet machine; figures are medians. Server CPU per request comes from /proc and is the
 steadiest. Peers: etcd from the distribution is run beside us; kube-apiserver is not packaged, its
