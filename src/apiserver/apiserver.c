@@ -11,7 +11,9 @@ uint16_t sp_apiserver_port(const sp_apiserver *s) {
 }
 
 static void bootstrapped(sp_apiserver *s) {
+    if (s->stopping) return;
     s->ready = true;
+    sp_event_expiry_start(s);
     if (s->on_ready) s->on_ready(s->on_ready_ctx);
 }
 
@@ -74,6 +76,7 @@ static void store_closed(void *ctx) {
 static void http_stopped(void *ctx) {
     stopper *p = ctx;
     sp_crds_stop(p->s);
+    sp_event_expiry_stop(p->s);
     sp_watch_hub_free(p->s->hub);
     sp_node_links_free(p->s->nodes);
     sp_store_close(p->s->store, store_closed, p);

@@ -139,7 +139,7 @@ static void step(boot_run *r) {
     sp_apiserver *s = r->s;
     struct boot b;
     const sp_json *object;
-    while (next_object(r, &b, &object)) {
+    while (!s->stopping && next_object(r, &b, &object)) {
         sp_served *v = sp_registry_served(s->registry, sp_str_z(b.group), sp_str_z(b.version),
                                           sp_str_z(b.plural));
         if (!v) continue;

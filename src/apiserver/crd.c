@@ -300,8 +300,9 @@ static void on_crd(void *ctx, sp_store_event *e) {
         return;
     }
     sp_str name = sp_str_from(e->key, strlen(CRD_PREFIX));
-    sp_registry_remove_crd(crds->s->registry, name);
     cleaner *c = find_cleaner(crds, name);
+    if (c && c->served) sp_watch_hub_end_kind(crds->s->hub, c->served->prefix);
+    sp_registry_remove_crd(crds->s->registry, name);
     if (c) cleaner_free(c);
 }
 

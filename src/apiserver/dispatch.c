@@ -70,8 +70,9 @@ static bool verb_allowed(const sp_call *c) {
     sp_req_verb v = c->info.verb;
     bool named = c->info.name.n > 0;
     if (v == SP_REQ_WATCH) return true;
-    if (v == SP_REQ_LIST || v == SP_REQ_DELETE_COLLECTION) return !named;
-    if (v == SP_REQ_CREATE) return !named && (!c->op.served->row->namespaced || c->info.ns.n);
+    bool everywhere = c->op.served->row->namespaced && !c->info.ns.n;
+    if (v == SP_REQ_LIST) return !named;
+    if (v == SP_REQ_CREATE || v == SP_REQ_DELETE_COLLECTION) return !named && !everywhere;
     return named && v != SP_REQ_NONE;
 }
 

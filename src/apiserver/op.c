@@ -166,13 +166,20 @@ static void submit(sp_op *op, const sp_store_write *w) {
     sp_store_submit(op->s->store, w, committed, op);
 }
 
-/* Heartbeats: a lost renewal is renewed again before anybody misses it. */
-static bool is_heartbeat(const sp_op *op) {
-    return op->kind == SP_OP_UPDATE && strcmp(op->served->storage->plural, "leases") == 0 &&
-           strcmp(op->served->storage->group, "coordination.k8s.io") == 0;
+/* A renewed lease is renewed again before anybody misses it; a change of hands is not. */
+static bool is_heartbeat(const sp_op *op, const sp_json *old, const sp_json *obj) {
+    static const char *const fixed[] = {"holderIdentity", "acquireTime", "leaseTransitions"};
+    if (strcmp(op->served->storage->plural, "leases") != 0 ||
+        strcmp(op->served->storage->group, "coordination.k8s.io") != 0)
+        return false;
+    for (size_t i = 0; i < SP_COUNT(fixed); i++)
+        if (!sp_json_equal(sp_json_dig(old, "spec", fixed[i], NULL),
+                           sp_json_dig(obj, "spec", fixed[i], NULL)))
+            return false;
+    return !sp_obj_deleting(obj);
 }
 
-static void put(sp_op *op, const sp_json *obj, uint64_t expect) {
+static void put(sp_op *op, const sp_json *obj, uint64_t expect, bool relaxed) {
     op->uid = sp_obj_uid(obj);
     if (op->dry_run) {
         show(op, obj, expect == SP_STORE_ABSENT ? 0 : expect);
@@ -186,7 +193,7 @@ static void put(sp_op *op, const sp_json *obj, uint64_t expect) {
                                  .value = sp_buf_str(&b),
                                  .rev_at = (uint32_t)rev_at,
                                  .expect = expect,
-                                 .relaxed = is_heartbeat(op)});
+                                 .relaxed = relaxed});
 }
 
 static void take_away(sp_op *op, const sp_json *last, uint64_t expect) {
@@ -227,7 +234,7 @@ static void attempt_create(sp_op *op) {
         fail(op, &err);
         return;
     }
-    put(op, obj, SP_STORE_ABSENT);
+    put(op, obj, SP_STORE_ABSENT, false);
 }
 
 static sp_store_value *current(sp_op *op, const sp_json **ret, sp_err *err) {
@@ -269,7 +276,7 @@ static void attempt_update(sp_op *op) {
         show(op, old, rev);
         finish(op);
     } else {
-        put(op, obj, rev);
+        put(op, obj, rev, is_heartbeat(op, old, obj));
     }
 }
 
@@ -361,7 +368,7 @@ static void attempt_delete(sp_op *op) {
         show(op, old, rev);
         finish(op);
     } else {
-        put(op, obj, rev);
+        put(op, obj, rev, false);
     }
 }
 

@@ -33,6 +33,7 @@ struct sp_apiserver {
     struct sp_crds *crds;
     struct sp_watch_hub *hub;
     struct sp_node_links *nodes;
+    struct sp_event_expiry *expiry;
     sp_map inflight; /* keys with a write on its way → how many */
     uint64_t openapi_generation;
     size_t bootstrap_left; /* objects still being created at start */
@@ -129,10 +130,15 @@ void sp_lookup_each_latest(void *server, sp_arena *a, const char *group, const c
 /* --- parts with a life of their own --- */
 struct sp_watch_hub *sp_watch_hub_new(sp_apiserver *s);
 void sp_watch_hub_end_all(struct sp_watch_hub *h);
+/* A kind is served no longer: its watchers are told by the end of the stream. */
+void sp_watch_hub_end_kind(struct sp_watch_hub *h, sp_str prefix);
 void sp_watch_hub_free(struct sp_watch_hub *h); /* when the last watcher is gone */
 size_t sp_watch_hub_count(const struct sp_watch_hub *h);
 SP_MUST_USE bool sp_crds_start(sp_apiserver *s, sp_err *err);
 void sp_crds_stop(sp_apiserver *s);
 void sp_bootstrap_start(sp_apiserver *s, void (*done)(sp_apiserver *s));
+/* Events are forgotten an hour after they last happened. */
+void sp_event_expiry_start(sp_apiserver *s);
+void sp_event_expiry_stop(sp_apiserver *s);
 struct sp_node_links *sp_node_links_new(sp_apiserver *s);
 void sp_node_links_free(struct sp_node_links *n);

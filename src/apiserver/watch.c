@@ -381,6 +381,13 @@ void sp_watch_hub_end_all(struct sp_watch_hub *h) {
     sp_list_each(&h->watchers, it) end_watch(SP_CONTAINER(it, watcher, link));
 }
 
+void sp_watch_hub_end_kind(struct sp_watch_hub *h, sp_str prefix) {
+    sp_list_each(&h->watchers, it) {
+        watcher *w = SP_CONTAINER(it, watcher, link);
+        if (sp_str_eq(w->call->op.served->prefix, prefix)) end_watch(w);
+    }
+}
+
 void sp_watch_hub_free(struct sp_watch_hub *h) {
     if (!h) return;
     sp_assert(sp_list_empty(&h->watchers));

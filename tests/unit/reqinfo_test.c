@@ -1,6 +1,7 @@
-/* URLs and continue tokens: pure functions of text. */
+/* URLs, continue tokens, canonical bytes, the age of events: pure functions. */
 #include "apiserver/continue_token.h"
 #include "apiserver/encode.h"
+#include "apiserver/expiry.h"
 #include "apiserver/reqinfo.h"
 
 #include <setjmp.h>
@@ -12,7 +13,7 @@ static const struct {
     const char *method, *path;
     bool watch;
     const char *wanted; /* verb group version plural ns name sub, "-" for none */
-} rows[] = {
+} urls[] = {
     {"GET", "/api/v1/pods", false, "list - v1 pods - - -"},
     {"GET", "/api/v1/pods", true, "watch - v1 pods - - -"},
     {"GET", "/api/v1/namespaces", false, "list - v1 namespaces - - -"},
@@ -40,16 +41,16 @@ static const char *dash(sp_arena *a, sp_str s) {
 static void urls_are_understood(void **state) {
     (void)state;
     sp_auto_ptr(sp_arena) a = sp_arena_new();
-    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+    for (size_t i = 0; i < SP_COUNT(urls); i++) {
         sp_reqinfo r;
         sp_err err = {0};
-        assert_true(sp_reqinfo_parse(a, sp_str_z(rows[i].method), sp_str_z(rows[i].path),
-                                     rows[i].watch, &r, &err));
+        assert_true(sp_reqinfo_parse(a, sp_str_z(urls[i].method), sp_str_z(urls[i].path),
+                                     urls[i].watch, &r, &err));
         assert_true(r.is_resource);
         sp_str got = sp_arena_printf(a, "%s %s %s %s %s %s %s", sp_req_verb_name(r.verb),
                                      dash(a, r.group), dash(a, r.version), dash(a, r.plural),
                                      dash(a, r.ns), dash(a, r.name), dash(a, r.sub));
-        assert_string_equal(got.p, rows[i].wanted);
+        assert_string_equal(got.p, urls[i].wanted);
     }
 }
 
@@ -133,11 +134,62 @@ static void frozen_copies_are_whole(void **state) {
     assert_null(sp_json_freeze(NULL));
 }
 
+static void events_grow_old(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        int at_minute; /* past 12:00 */
+        bool expired;
+    } rows[] = {
+        {"{\"lastTimestamp\":\"2026-11-22T12:00:00Z\"}", 59, false},
+        {"{\"lastTimestamp\":\"2026-11-22T12:00:00Z\"}", 61, true},
+        {"{\"firstTimestamp\":\"2026-11-22T09:00:00Z\",\"lastTimestamp\":\"2026-11-22T12:30:00Z\"}",
+         61, false},
+        {"{\"eventTime\":\"2026-11-22T09:00:00.000000Z\",\"series\":{\"lastObservedTime\":"
+         "\"2026-11-22T12:30:00.000000Z\"}}",
+         61, false},
+        {"{\"metadata\":{\"creationTimestamp\":\"2026-11-22T12:00:00Z\"}}", 59, false},
+        {"{\"metadata\":{\"creationTimestamp\":\"2026-11-22T12:00:00Z\"}}", 61, true},
+    };
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    const int64_t noon = 1795348800000; /* 2026-11-22T12:00:00Z */
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        sp_json *j;
+        sp_err err;
+        assert_true(sp_json_parse(a, sp_str_z(rows[i].json), &j, &err));
+        assert_int_equal(sp_event_expired(j, noon + rows[i].at_minute * 60000LL), rows[i].expired);
+    }
+}
+
+static void names_are_read_from_bytes(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes, *ns, *name;
+    } rows[] = {
+        {"{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{\"name\":\"a\",\"uid\":\"u\"}}", "",
+         "a"},
+        {"{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{\"name\":\"a\",\"namespace\":\"n\",",
+         "n", "a"},
+        {"{\"apiVersion\":\"v1\",\"kind\":\"K\",\"metadata\":{\"name\":\"a\",\"generateName\":\"g-"
+         "\","
+         "\"namespace\":\"n\",",
+         "n", "a"},
+    };
+    sp_str ns, name;
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        assert_true(sp_canonical_names(sp_str_z(rows[i].bytes), &ns, &name));
+        assert_true(sp_str_eqz(ns, rows[i].ns) && sp_str_eqz(name, rows[i].name));
+    }
+    assert_false(sp_canonical_names(SP_STR("{}"), &ns, &name));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(urls_are_understood),
                                        cmocka_unit_test(what_is_no_resource),
                                        cmocka_unit_test(continue_tokens_round_trip),
                                        cmocka_unit_test(objects_are_written_canonically),
-                                       cmocka_unit_test(frozen_copies_are_whole)};
+                                       cmocka_unit_test(frozen_copies_are_whole),
+                                       cmocka_unit_test(events_grow_old),
+                                       cmocka_unit_test(names_are_read_from_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
