@@ -152,6 +152,12 @@ static void openapi_documents_are_whole(void **state) {
                         "fieldValidation");
     sp_openapi_v3(o, SP_STR("api/v1"), again);
     assert_string_equal(etag, again);
+    /* One definition for all the kinds that share it. */
+    sp_str v2 = sp_blob_str(sp_openapi_v2(o, etag));
+    assert_true(
+        sp_str_find(v2, SP_STR("[{\"group\":\"apps\",\"kind\":\"Deployment\",\"version\":\"v1\"},"
+                               "{\"group\":\"extensions\",")) > 0);
+    assert_true(sp_str_find(v2, SP_STR("merge,retainKeys")) > 0);
     assert_true(sp_str_starts(sp_blob_str(sp_openapi_v2(o, etag)), SP_STR("\x0a\x03"
                                                                           "2.0")));
     sp_openapi_free(o);

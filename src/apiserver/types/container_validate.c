@@ -17,7 +17,8 @@ static void check_ports(const sp_at *at, const sp_json *container, bool host_net
         sp_check_text(&item, it, "name", sp_wrong_port_name);
         sp_json_each(ports, other) {
             if (other == it) break;
-            if (sp_json_str(name).n && sp_json_equal(name, sp_json_get(other, "name") ?: other)) {
+            const sp_json *theirs = sp_json_get(other, "name");
+            if (sp_json_str(name).n && theirs && sp_json_equal(name, theirs)) {
                 sp_say_duplicate(&item, "name", name);
             }
         }
