@@ -93,3 +93,20 @@ sp_addr sp_addr_from_sock(const struct sockaddr_storage *ss) {
     }
     return a;
 }
+
+bool sp_cidr_parse(sp_str text, sp_cidr *ret) {
+    ptrdiff_t slash = sp_str_chr(text, '/');
+    uint64_t bits;
+    sp_addr net;
+    if (slash < 0 || !sp_addr_parse(sp_str_sub(text, 0, (size_t)slash), 0, &net)) return false;
+    if (!sp_str_u64(sp_str_from(text, (size_t)slash + 1), &bits)) return false;
+    if (bits > ip_size(&net) * 8) return false;
+    *ret = (sp_cidr){net, (uint8_t)bits};
+    return true;
+}
+
+bool sp_cidr_has(const sp_cidr *c, const sp_addr *a) {
+    size_t bytes = c->bits / 8, rest = c->bits % 8;
+    if (a->family != c->net.family || memcmp(a->ip, c->net.ip, bytes) != 0) return false;
+    return !rest || ((a->ip[bytes] ^ c->net.ip[bytes]) >> (8 - rest)) == 0;
+}

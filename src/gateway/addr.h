@@ -27,3 +27,11 @@ void sp_addr_format_ip(const sp_addr *a, char ret[SP_ADDR_MAX]); /* "10.0.0.1", 
 socklen_t sp_addr_to_sock(const sp_addr *a, struct sockaddr_storage *ret);
 /* IPv4 inside IPv6 (::ffff:1.2.3.4) comes out as IPv4. family 0 for anything else. */
 sp_addr sp_addr_from_sock(const struct sockaddr_storage *ss);
+
+/* A network: an address and how many of its bits count. */
+typedef struct sp_cidr {
+    sp_addr net;
+    uint8_t bits;
+} sp_cidr;
+SP_MUST_USE bool sp_cidr_parse(sp_str text, sp_cidr *ret); /* "10.96.0.0/16" */
+bool sp_cidr_has(const sp_cidr *c, const sp_addr *a);

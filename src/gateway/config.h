@@ -23,7 +23,10 @@ typedef struct sp_listener_spec {
     sp_addr addr;
     bool http;      /* else TCP */
     uint32_t index; /* of the pool (TCP) or of the table (HTTP) */
-    sp_str owner;   /* "Service default/web": whose it is, in messages, logs and metrics */
+    /* loadBalancerSourceRanges: others are turned away. none = everybody may come. */
+    sp_cidr *sources;
+    size_t source_count;
+    sp_str owner; /* "Service default/web": whose it is, in messages, logs and metrics */
 } sp_listener_spec;
 
 typedef struct sp_gateway_config {

@@ -116,6 +116,7 @@ static void await_head(sp_http_session *s) {
 
 void sp_proxy_finish(sp_http_session *s) {
     bool keep = s->x && s->x->keep_client && s->x->request_done && !s->s.worker->stopping;
+    s->linger = !s->x || !s->x->request_done;
     drop_exchange(s);
     if (keep) {
         await_head(s);
@@ -339,7 +340,8 @@ static bool read_head(sp_http_session *s) {
 static bool send_rest(sp_http_session *s) {
     sp_sock_flush(s->s.worker, &s->client);
     if (sp_sock_blocked(&s->client)) return false;
-    if (s->client.broken || s->client.eof || s->client.failed) {
+    bool over = s->client.broken || s->client.eof || s->client.failed;
+    if (over || (!s->linger && !sp_sock_has_input(&s->client))) {
         sp_proxy_end(s, false);
         return true;
     }

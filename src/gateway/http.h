@@ -47,7 +47,7 @@ struct sp_exchange {
     bool idempotent, to_head, keep_client, fresh_only;
     bool body_touched; /* part of the request's body went upstream: no second attempt */
     bool request_done, answer_begun, answer_done, keep_backend;
-    char client_ip[SP_ADDR_MAX], path_scratch[2048];
+    char client_ip[SP_ADDR_MAX], path_scratch[4096];
 };
 
 typedef enum sp_http_state {
@@ -67,6 +67,7 @@ struct sp_http_session {
     sp_exchange *x; /* NULL between requests */
     sp_http_state state;
     bool in_head; /* the first byte of a head is here */
+    bool linger;  /* the client may still be sending */
     bool running, dead;
     uint64_t counted_in, counted_out; /* of the socket's bytes, in statistics and log */
 };

@@ -6,6 +6,10 @@
 
 #include <stdio.h>
 
+enum {
+    WORTH_A_CALL = 4096
+}; /* smaller pieces are gathered: a body of tiny chunks costs no calls */
+
 static void write_piece(sp_worker *w, sp_sock *to, sp_str piece, bool chunked) {
     if (!piece.n) return;
     if (chunked) {
@@ -13,7 +17,10 @@ static void write_piece(sp_worker *w, sp_sock *to, sp_str piece, bool chunked) {
         int n = snprintf(size, sizeof size, "%zx\r\n", piece.n);
         sp_sock_add(w, to, (sp_str){size, (size_t)n});
     }
-    sp_sock_write(w, to, piece);
+    if (piece.n < WORTH_A_CALL)
+        sp_sock_add(w, to, piece);
+    else
+        sp_sock_write(w, to, piece);
     if (chunked) sp_sock_add(w, to, SP_STR("\r\n"));
 }
 

@@ -37,10 +37,21 @@ static void on_accept_error(sp_listener *l) {
     sp_alarm_start(w->poller, &w->accept_pause, SP_TIMEOUT_ACCEPT);
 }
 
+static bool may_come(const sp_listener_spec *spec, const sp_addr *client) {
+    for (size_t i = 0; i < spec->source_count; i++)
+        if (sp_cidr_has(&spec->sources[i], client)) return true;
+    return spec->source_count == 0;
+}
+
 static void take(sp_listener *l, int fd, const struct sockaddr_storage *from) {
     struct sockaddr_storage to;
     socklen_t len = sizeof to;
     sp_addr client = sp_addr_from_sock(from), local = l->addr;
+    if (!may_come(l->spec, &client)) {
+        l->worker->stats.turned_away++;
+        close(fd);
+        return;
+    }
     if (getsockname(fd, (struct sockaddr *)&to, &len) == 0) local = sp_addr_from_sock(&to);
     sp_sock_tune(fd);
     l->worker->stats.connections++;

@@ -132,16 +132,15 @@ static void raise_limits(gateway *g) {
  * error; the default only tries. */
 static bool add_cluster_route(gateway *g, sp_err *err) {
     bool asked = g->cluster_ips != NULL;
-    sp_addr net;
-    uint8_t bits;
+    sp_cidr net;
     if (asked && strcmp(g->cluster_ips, "on") != 0 && strcmp(g->cluster_ips, "off") != 0)
         return sp_fail(err, SP_BAD_REQUEST, "--cluster-ips %s: on or off", g->cluster_ips);
     if (asked ? g->cluster_ips[1] == 'f' : geteuid() != 0) return true;
-    if (!sp_cidr_parse(sp_str_z(g->service_cidr), &net, &bits))
+    if (!sp_cidr_parse(sp_str_z(g->service_cidr), &net))
         return sp_fail(err, SP_BAD_REQUEST, "--service-cidr %s: not a network like 10.96.0.0/16",
                        g->service_cidr);
     sp_err why = {0};
-    g->options.cluster_ips = sp_route_add_local(&net, bits, &why);
+    g->options.cluster_ips = sp_route_add_local(&net, &why);
     if (g->options.cluster_ips) return true;
     if (asked) {
         *err = why;

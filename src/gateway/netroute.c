@@ -6,25 +6,15 @@
 #include <net/if.h>
 #include <unistd.h>
 
-bool sp_cidr_parse(sp_str text, sp_addr *ret_net, uint8_t *ret_bits) {
-    ptrdiff_t slash = sp_str_chr(text, '/');
-    uint64_t bits;
-    if (slash < 0 || !sp_addr_parse(sp_str_sub(text, 0, (size_t)slash), 0, ret_net)) return false;
-    if (!sp_str_u64(sp_str_from(text, (size_t)slash + 1), &bits)) return false;
-    if (bits > (ret_net->family == AF_INET ? 32u : 128u)) return false;
-    *ret_bits = (uint8_t)bits;
-    return true;
-}
-
-static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, const sp_addr *net,
-                                uint8_t bits) {
+static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, const sp_cidr *to) {
+    const sp_addr *net = &to->net;
     struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
     h->nlmsg_type = type;
     h->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags);
     h->nlmsg_seq = 1;
     struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof *m);
     m->rtm_family = net->family;
-    m->rtm_dst_len = bits;
+    m->rtm_dst_len = to->bits;
     m->rtm_table = RT_TABLE_LOCAL;
     m->rtm_protocol = RTPROT_STATIC;
     m->rtm_scope = RT_SCOPE_HOST;
@@ -52,18 +42,18 @@ static int talk(struct nlmsghdr *h) {
     return error;
 }
 
-bool sp_route_add_local(const sp_addr *net, uint8_t bits, sp_err *err) {
+bool sp_route_add_local(const sp_cidr *net, sp_err *err) {
     char buf[512], text[SP_ADDR_MAX];
-    int error = talk(message(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, net, bits));
+    int error = talk(message(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, net));
     if (error == 0 || error == EEXIST) return true;
-    sp_addr_format_ip(net, text);
-    return sp_fail_errno(err, error, "cannot add the local route %s/%u", text, bits);
+    sp_addr_format_ip(&net->net, text);
+    return sp_fail_errno(err, error, "cannot add the local route %s/%u", text, net->bits);
 }
 
-bool sp_route_del_local(const sp_addr *net, uint8_t bits, sp_err *err) {
+bool sp_route_del_local(const sp_cidr *net, sp_err *err) {
     char buf[512], text[SP_ADDR_MAX];
-    int error = talk(message(buf, RTM_DELROUTE, 0, net, bits));
+    int error = talk(message(buf, RTM_DELROUTE, 0, net));
     if (error == 0 || error == ESRCH) return true;
-    sp_addr_format_ip(net, text);
-    return sp_fail_errno(err, error, "cannot remove the local route %s/%u", text, bits);
+    sp_addr_format_ip(&net->net, text);
+    return sp_fail_errno(err, error, "cannot remove the local route %s/%u", text, net->bits);
 }

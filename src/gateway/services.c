@@ -130,6 +130,26 @@ static void listen_tcp(sp_translator *t, const sp_addr *ip, int64_t port, uint32
     sp_translate_listen(t, l);
 }
 
+/* An unreadable range lets nobody in by itself; with none readable nobody comes in at all. */
+static void add_sources(sp_translator *t, const sp_json *service, sp_listener_spec *l) {
+    const sp_json *ranges = sp_json_dig(service, "spec", "loadBalancerSourceRanges", NULL);
+    if (!ranges || !ranges->count) return;
+    l->sources = sp_arena_alloc(t->arena, ranges->count * sizeof *l->sources);
+    sp_json_each(ranges, r) {
+        sp_cidr *c = &l->sources[l->source_count++];
+        if (!sp_cidr_parse(sp_str_trim(sp_json_str(r)), c)) *c = (sp_cidr){0};
+    }
+}
+
+static void listen_balanced(sp_translator *t, const sp_json *service, int64_t port, uint32_t pool,
+                            sp_str owner) {
+    sp_listener_spec l = {.addr = t->options->bind, .index = pool, .owner = owner};
+    if (port <= 0 || port > 65535) return;
+    l.addr.port = (uint16_t)port;
+    add_sources(t, service, &l);
+    sp_translate_listen(t, l);
+}
+
 static void listen_cluster_ips(sp_translator *t, const sp_json *service, int64_t port,
                                uint32_t pool, sp_str owner) {
     const sp_json *ips = sp_json_dig(service, "spec", "clusterIPs", NULL);
@@ -164,7 +184,7 @@ static void translate_port(sp_translator *t, const sp_json *service, const sp_js
     }
     uint32_t pool = sp_translate_pool(t, service, port);
     if (t->options->cluster_ips) listen_cluster_ips(t, service, number, pool, owner);
-    if (balanced && balances_here(service)) listen_tcp(t, &t->options->bind, number, pool, owner);
+    if (balanced && balances_here(service)) listen_balanced(t, service, number, pool, owner);
     if (balanced || node)
         listen_tcp(t, &t->options->bind, sp_json_int(sp_json_get(port, "nodePort"), 0), pool,
                    owner);

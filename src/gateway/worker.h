@@ -46,6 +46,7 @@ sp_listener_state sp_worker_listener(const sp_worker *w, size_t i);
 /* One row is one counter in /metrics: X(field, name, help) */
 #define SP_WORKER_COUNTERS(X)                                                                      \
     X(connections, "connections_total", "Client connections accepted.")                            \
+    X(turned_away, "turned_away_total", "Clients outside of loadBalancerSourceRanges.")            \
     X(requests, "http_requests_total", "HTTP requests answered.")                                  \
     X(status_2xx, "http_responses_2xx_total", "HTTP answers with status 200 to 299.")              \
     X(status_3xx, "http_responses_3xx_total", "HTTP answers with status 300 to 399.")              \

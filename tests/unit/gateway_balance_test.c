@@ -197,6 +197,29 @@ static void addresses(void **state) {
     for (size_t i = 0; i < SP_COUNT(bad); i++) assert_false(sp_addr_parse(sp_str_z(bad[i]), 1, &a));
 }
 
+static void networks(void **state) {
+    (void)state;
+    static const struct {
+        const char *net, *ip;
+        bool in;
+    } cases[] = {{"10.96.0.0/16", "10.96.255.1", true}, {"10.96.0.0/16", "10.97.0.1", false},
+                 {"10.0.0.0/9", "10.127.0.1", true},    {"10.0.0.0/9", "10.128.0.1", false},
+                 {"0.0.0.0/0", "1.2.3.4", true},        {"0.0.0.0/0", "::1", false},
+                 {"1.2.3.4/32", "1.2.3.4", true},       {"1.2.3.4/32", "1.2.3.5", false},
+                 {"fd00::/8", "fdff::1", true},         {"fd00::/8", "fe00::1", false}};
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        sp_cidr c;
+        sp_addr a;
+        assert_true(sp_cidr_parse(sp_str_z(cases[i].net), &c));
+        assert_true(sp_addr_parse(sp_str_z(cases[i].ip), 7, &a));
+        assert_int_equal(sp_cidr_has(&c, &a), cases[i].in);
+    }
+    static const char *const bad[] = {"10.0.0.0", "10.0.0.0/33", "x/8",
+                                      "::/129",   "10.0.0.0/",   "/8"};
+    sp_cidr c;
+    for (size_t i = 0; i < SP_COUNT(bad); i++) assert_false(sp_cidr_parse(sp_str_z(bad[i]), &c));
+}
+
 int main(void) {
     lcg = (uint64_t)sp_clock_mono_us();
     print_message("seed %llu\n", (unsigned long long)lcg);
@@ -209,6 +232,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_client_stays_where_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(affinity_ends_and_has_a_cap, setup, teardown),
         cmocka_unit_test(addresses),
+        cmocka_unit_test(networks),
     };
     return cmocka_run_group_tests_name("gateway_balance", tests, NULL, NULL);
 }

@@ -109,7 +109,8 @@ static void services_open_ports(void **state) {
         w,
         SERVICE(
             "web", "LoadBalancer",
-            "clusterIP: 10.96.0.5, sessionAffinity: ClientIP, ports: [{name: http, port: "
+            "clusterIP: 10.96.0.5, loadBalancerSourceRanges: [192.0.2.0/24, odd], sessionAffinity: "
+            "ClientIP, ports: [{name: http, port: "
             "80, nodePort: 30080}, {name: dns, port: 53, protocol: UDP}]") "---\n" SERVICE("node",
                                                                                            "NodePor"
                                                                                            "t",
@@ -125,22 +126,25 @@ static void services_open_ports(void **state) {
                                                                                            "30081}"
                                                                                            "]") "--"
                                                                                                 "-"
-                                                                                                "\n" SERVICE("headless",
-                                                                                                             "ClusterIP",
-                                                                                                             "clusterIP: None, ports: [{port: 81}]") "---\n" SERVICE("away",
-                                                                                                                                                                     "ExternalName",
-                                                                                                                                                                     "externalName: x.org, ports: [{port: 82}]") "---\n"
-                                                                                                                                                                                                                 "kind: EndpointSlice\nmetadata: {name: a, namespace: ns, labels: "
-                                                                                                                                                                                                                 "{kubernetes.io/service-name: web}}\nports: [{name: other, port: 1}, {name: http, port: "
-                                                                                                                                                                                                                 "8000}]\nendpoints:\n"
-                                                                                                                                                                                                                 "- {addresses: [10.0.0.1], conditions: {ready: true}}\n"
-                                                                                                                                                                                                                 "- {addresses: [10.0.0.2], conditions: {ready: false, serving: true, terminating: true}}\n"
-                                                                                                                                                                                                                 "- {addresses: [10.0.0.3], conditions: {ready: false}}\n"
-                                                                                                                                                                                                                 "- {addresses: [10.0.0.4]}\n"
-                                                                                                                                                                                                                 "- {addresses: [10.0.0.1], conditions: {ready: false}}\n");
+                                                                                                "\n" SERVICE("headless", "ClusterIP", "clusterIP: None, ports: [{port: 81}]") "---\n" SERVICE(
+                                                                                                    "away",
+                                                                                                    "ExternalName",
+                                                                                                    "externalName: x.org, ports: [{port: 82}]") "---\n"
+                                                                                                                                                "kind: EndpointSlice\nmetadata: {name: a, namespace: ns, labels: "
+                                                                                                                                                "{kubernetes.io/service-name: web}}\nports: [{name: other, port: 1}, {name: http, port: "
+                                                                                                                                                "8000}]\nendpoints:\n"
+                                                                                                                                                "- {addresses: [10.0.0.1], conditions: {ready: true}}\n"
+                                                                                                                                                "- {addresses: [10.0.0.2], conditions: {ready: false, serving: true, terminating: true}}\n"
+                                                                                                                                                "- {addresses: [10.0.0.3], conditions: {ready: false}}\n"
+                                                                                                                                                "- {addresses: [10.0.0.4]}\n"
+                                                                                                                                                "- {addresses: [10.0.0.1], conditions: {ready: false}}\n");
     translate(w);
     assert_non_null(listener(w, "0.0.0.0", 8080));
     assert_non_null(listener(w, "0.0.0.0", 80));
+    assert_int_equal(listener(w, "0.0.0.0", 80)->source_count, 2);
+    assert_int_equal(listener(w, "0.0.0.0", 80)->sources[0].bits, 24);
+    assert_int_equal(listener(w, "0.0.0.0", 80)->sources[1].net.family, 0); /* matches nobody */
+    assert_int_equal(listener(w, "10.96.0.5", 80)->source_count, 0);
     assert_non_null(listener(w, "0.0.0.0", 30080));
     assert_non_null(listener(w, "10.96.0.5", 80));
     assert_non_null(listener(w, "10.96.0.6", 80)); /* beside 0.0.0.0:80 */
