@@ -57,6 +57,12 @@ static bool ends_here(const sp_h1_head *h, sp_str name, bool lists_fields) {
 
 /* --- edits --- */
 
+static void write_length(sp_buf *b, uint64_t length) {
+    sp_buf_add(b, SP_STR("content-length: "));
+    sp_buf_u64(b, length);
+    sp_buf_add(b, SP_STR("\r\n"));
+}
+
 static bool is_removed(const sp_header_edit *e, sp_str name) {
     if (!e) return false;
     for (size_t i = 0; i < e->set_count; i++)
@@ -165,7 +171,7 @@ void sp_http_write_request(sp_buf *b, const sp_h1_head *h, const sp_http_hop *ho
         sp_buf_add(b, SP_STR("transfer-encoding: chunked\r\n"));
     else if (h->framing == SP_H1_LENGTH ||
              sp_headers_get(h->headers.p, h->headers.n, "content-length").n)
-        sp_buf_printf(b, "content-length: %llu\r\n", (unsigned long long)h->length);
+        write_length(b, h->length);
     if (hop->upgrade.n) {
         sp_buf_add(b, SP_STR("connection: upgrade\r\n"));
         field(b, SP_STR("upgrade"), hop->upgrade);
@@ -186,7 +192,7 @@ static void write_answer_framing(sp_buf *b, const sp_h1_head *h, sp_http_body_as
     if (body == SP_BODY_CHUNKED)
         sp_buf_add(b, SP_STR("transfer-encoding: chunked\r\n"));
     else if (body == SP_BODY_AS_IS && has_length && h->status >= 200 && h->status != 204)
-        sp_buf_printf(b, "content-length: %llu\r\n", (unsigned long long)h->length);
+        write_length(b, h->length);
 }
 
 static void write_answer_connection(sp_buf *b, const sp_h1_head *h, int client_minor, bool keep) {
@@ -205,7 +211,11 @@ static void write_answer_connection(sp_buf *b, const sp_h1_head *h, int client_m
 void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_header_edit *edit,
                           sp_http_body_as body, int client_minor, bool keep_alive) {
     bool lists = connection_lists_fields(h);
-    sp_buf_printf(b, "HTTP/1.1 %d %.*s\r\n", h->status, SP_ARG(h->reason));
+    sp_buf_add(b, SP_STR("HTTP/1.1 "));
+    sp_buf_u64(b, (uint64_t)h->status);
+    sp_buf_addc(b, ' ');
+    sp_buf_add(b, h->reason);
+    sp_buf_add(b, SP_STR("\r\n"));
     for (size_t i = 0; i < h->headers.n; i++) {
         const sp_header *f = &h->headers.p[i];
         if (!ends_here(h, f->name, lists) && !is_removed(edit, f->name))
