@@ -76,9 +76,28 @@ static void finish(sp_op *op) {
     op->done(op);
 }
 
+static void settled(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
+    sp_op *op = ctx;
+    (void)rev, (void)value;
+    if (err) {
+        op->err = *err;
+        op->causes.list.n = 0;
+    }
+    finish(op);
+}
+
+/* Ends without a write. What it was decided on may be on its way to the disk: nobody hears of that
+ * before it can be read and cannot be lost. */
+static void conclude(sp_op *op) {
+    if (op->s->inflight.n)
+        sp_store_after(op->s->store, settled, op);
+    else
+        finish(op);
+}
+
 static void fail(sp_op *op, const sp_err *err) {
     op->err = *err;
-    finish(op);
+    conclude(op);
 }
 
 void sp_op_cleanup(sp_op *op) {
@@ -183,7 +202,7 @@ static void put(sp_op *op, const sp_json *obj, uint64_t expect, bool relaxed) {
     op->uid = sp_obj_uid(obj);
     if (op->dry_run) {
         show(op, obj, expect == SP_STORE_ABSENT ? 0 : expect);
-        finish(op);
+        conclude(op);
         return;
     }
     sp_auto(sp_buf) b = {0};
@@ -201,7 +220,7 @@ static void take_away(sp_op *op, const sp_json *last, uint64_t expect) {
     op->removed = true;
     show(op, last, expect);
     if (op->dry_run) {
-        finish(op);
+        conclude(op);
         return;
     }
     submit(op, &(sp_store_write){.key = op->key, .remove = true, .expect = expect});
@@ -274,7 +293,7 @@ static void attempt_update(sp_op *op) {
     } else if (unchanged(op, old, obj)) {
         op->uid = sp_obj_uid(old);
         show(op, old, rev);
-        finish(op);
+        conclude(op);
     } else {
         put(op, obj, rev, is_heartbeat(op, old, obj));
     }
@@ -366,7 +385,7 @@ static void attempt_delete(sp_op *op) {
     } else if (sp_json_equal(old, obj)) {
         op->uid = sp_obj_uid(old);
         show(op, old, rev);
-        finish(op);
+        conclude(op);
     } else {
         put(op, obj, rev, false);
     }

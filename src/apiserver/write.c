@@ -39,10 +39,20 @@ static bool replace_with(sp_op *op, const sp_json *old, sp_json **ret, sp_err *e
     return true;
 }
 
+/* Told apart from what is missing, also when nothing of either name exists. */
+static bool check_name(const sp_call *c, const sp_json *obj, sp_err *err) {
+    sp_str name = sp_obj_name(obj);
+    if (!name.n || sp_str_eq(name, c->op.name)) return true;
+    return sp_fail(err, SP_BAD_REQUEST,
+                   "the name of the object (%.*s) does not match the name on the URL (%.*s)",
+                   SP_ARG(name), SP_ARG(c->op.name));
+}
+
 void sp_verb_update(sp_call *c) {
     sp_json *obj;
     sp_err err;
-    if (!sp_body_write_options(c, &err) || !sp_body_parse(c, &obj, &err)) {
+    if (!sp_body_write_options(c, &err) || !sp_body_parse(c, &obj, &err) ||
+        !check_name(c, obj, &err)) {
         sp_call_fail(c, &err, NULL);
         return;
     }

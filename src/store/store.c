@@ -185,6 +185,8 @@ static void complete(sp_store *s, sp_op *op) {
         call_done(op, 0, op->value, op->answer);
     } else if (op->applies) {
         succeed(s, op);
+    } else {
+        call_done(op, 0, NULL, NULL);
     }
     sp_op_free(op);
 }
@@ -295,6 +297,16 @@ void sp_store_submit(sp_store *s, const sp_store_write *w, sp_store_done *done, 
             op->reserve = s->reserved = op->rev + RESERVE_AHEAD;
         hand_over_durable(s, op);
     }
+}
+
+void sp_store_after(sp_store *s, sp_store_done *done, void *ctx) {
+    sp_op *op = sp_op_new((sp_str){0});
+    op->done = done;
+    op->ctx = ctx;
+    if (s->on_the_way && !s->closing)
+        hand_over(s, op);
+    else
+        make_ready(s, op);
 }
 
 /* --- the turn of the loop --- */

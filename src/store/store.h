@@ -89,6 +89,10 @@ typedef struct sp_store_write {
 typedef void sp_store_done(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err);
 void sp_store_submit(sp_store *s, const sp_store_write *w, sp_store_done *done, void *ctx);
 
+/* Calls done (rev 0, value NULL) when everything submitted before is committed; err: SP_UNAVAILABLE
+ * if some of it could not be. For answers that tell of what sp_store_get_latest has shown. */
+void sp_store_after(sp_store *s, sp_store_done *done, void *ctx);
+
 /* --- watching --- */
 typedef enum sp_store_event_type {
     SP_STORE_CREATED,

@@ -79,7 +79,8 @@ def test_conflicts(sampan, ns):
     assert sampan.api("PUT", f"{path}/c", first)[0] == 200
     status, body = sampan.api("PUT", f"{path}/c", {**made, "data": {"a": "2"}})
     assert status == 409 and body["reason"] == "Conflict" and "modified" in body["message"]
-    assert sampan.api("PUT", f"{path}/other", first)[0] == 400
+    status, body = sampan.api("PUT", f"{path}/other", first)
+    assert status == 400 and "name of the object (c) does not match the name on the URL (other)" in body["message"]
     status, body = sampan.api("DELETE", f"{path}/c", {"preconditions": {"uid": "not-this"}})
     assert status == 409
 

@@ -562,10 +562,29 @@ static void memory_only_keeps_the_contract(void **state) {
     answers_come_in_order(state);
 }
 
+static void after_waits_for_what_is_on_its_way(void **state) {
+    fixture *f = *state;
+    result first = {0}, write = {0}, second = {0};
+    sp_store_after(f->s, on_done, &first);
+    assert_false(first.called);
+    while (!first.called) uv_run(&f->loop, UV_RUN_ONCE);
+    sp_store_write w = put("k", "{}", SP_STORE_ABSENT);
+    sp_store_submit(f->s, &w, on_done, &write);
+    sp_store_after(f->s, on_done, &second);
+    while (!second.called) {
+        assert_true(!sp_store_get(f->s, SP_STR("k")) || write.called);
+        uv_run(&f->loop, UV_RUN_ONCE);
+    }
+    assert_true(write.called);
+    assert_int_equal(second.err.code, 0);
+    assert_non_null(sp_store_get(f->s, SP_STR("k")));
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        CASE(after_waits_for_what_is_on_its_way),
         CASE(writes_are_decided_by_what_they_expect),
         CASE(values_have_a_limit),
         CASE(the_next_write_builds_on_what_is_on_its_way),
