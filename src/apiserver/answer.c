@@ -118,9 +118,9 @@ void sp_call_reply_json(sp_call *c, int status, const sp_json *j) {
 
 /* Details name the kind where the object itself is wrong, else the resource (as Kubernetes does).
  */
-static const char *kind_for(const sp_call *c, sp_code code) {
-    if (!c->op.served) return "";
-    return code == SP_INVALID ? c->op.served->row->kind : c->op.served->row->plural;
+static const char *kind_for(const sp_resource *row, sp_code code) {
+    if (!row) return "";
+    return code == SP_INVALID ? row->kind : row->plural;
 }
 
 void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
@@ -128,7 +128,7 @@ void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
     const sp_resource *row = c->op.served ? c->op.served->row : NULL;
     sp_str name = c->op.name.n ? c->op.name : c->info.name;
     sp_json *status =
-        sp_status_from_err(a, err, causes, row ? row->group : "", kind_for(c, err->code), name);
+        sp_status_from_err(a, err, causes, row ? row->group : "", kind_for(row, err->code), name);
     c->retry_after = err->code == SP_TIMEOUT || err->code == SP_TOO_MANY;
     if (c->retry_after)
         sp_json_set_int(a, sp_json_ensure_object(a, status, "details"), "retryAfterSeconds", 1);
