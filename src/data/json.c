@@ -1,6 +1,8 @@
 /* Documents as trees: reading and changing them. Parsing is json_parse.c, printing json_write.c. */
 #include "data/json.h"
 
+#include "data/json_index.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -61,13 +63,26 @@ bool sp_json_is_int(const sp_json *j) {
            sp_str_chr(j->text, 'e') < 0 && sp_str_chr(j->text, 'E') < 0;
 }
 
-static bool equal_children(const sp_json *a, const sp_json *b) {
-    if (a->count != b->count) return false;
+static bool equal_items(const sp_json *a, const sp_json *b) {
     const sp_json *other = b->first;
+    sp_json_each(a, item) {
+        if (!sp_json_equal(item, other)) return false;
+        other = other->next;
+    }
+    return true;
+}
+
+/* Nearly always both have the same order; only where not is there anything to look up. */
+static bool equal_members(const sp_json *a, const sp_json *b) {
+    sp_auto(sp_json_index) index = {0};
+    const sp_json *other = b->first;
+    bool in_order = true;
     sp_json_each(a, m) {
-        const sp_json *twin = other;
-        if (a->type == SP_JSON_OBJECT && !sp_str_eq(m->key, other->key))
-            twin = sp_json_get_str(b, m->key);
+        if (in_order && !sp_str_eq(m->key, other->key)) {
+            in_order = false;
+            index = sp_json_index_make(b);
+        }
+        const sp_json *twin = in_order ? other : sp_json_index_get(&index, b->first, m->key);
         if (!twin || !sp_json_equal(m, twin)) return false;
         other = other->next;
     }
@@ -82,8 +97,8 @@ bool sp_json_equal(const sp_json *a, const sp_json *b) {
     case SP_JSON_BOOL: return a->boolean == b->boolean;
     case SP_JSON_NUMBER:
     case SP_JSON_STRING: return sp_str_eq(a->text, b->text);
-    case SP_JSON_ARRAY:
-    case SP_JSON_OBJECT: return equal_children(a, b);
+    case SP_JSON_ARRAY: return a->count == b->count && equal_items(a, b);
+    case SP_JSON_OBJECT: return a->count == b->count && equal_members(a, b);
     }
     return false;
 }
@@ -210,6 +225,13 @@ sp_json *sp_json_set(sp_arena *a, sp_json *obj, const char *key, sp_json *value)
 void sp_json_set_new(sp_json *obj, sp_json *value) {
     sp_assert(sp_json_is(obj, SP_JSON_OBJECT));
     append(obj, value);
+}
+
+sp_json *sp_json_take_children(sp_json *j) {
+    sp_json *first = j->first;
+    j->first = j->last = NULL;
+    j->count = 0;
+    return first;
 }
 
 sp_json *sp_json_set_first(sp_arena *a, sp_json *obj, const char *key, sp_json *value) {

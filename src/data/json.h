@@ -79,6 +79,8 @@ sp_json *sp_json_set_str(sp_arena *a, sp_json *obj, sp_str key, sp_json *value);
 /* Appends without looking for the key, which value already holds (in this arena) and obj must not.
  */
 void sp_json_set_new(sp_json *obj, sp_json *value);
+/* Empties the object or list and returns the chain of what was in it. */
+sp_json *sp_json_take_children(sp_json *j);
 sp_json *sp_json_set_first(sp_arena *a, sp_json *obj, const char *key, sp_json *value);
 static inline void sp_json_set_z(sp_arena *a, sp_json *obj, const char *key, const char *v) {
     sp_json_set(a, obj, key, sp_json_new_z(a, v));

@@ -2,7 +2,7 @@
  * walk, filters and repeated ".." included. */
 #include "data/jsonpath_parse.h"
 
-enum { BUDGET = 2000000 };
+enum { BUDGET = 10000000 };
 
 typedef struct walk {
     const sp_json *root;
@@ -17,6 +17,16 @@ static bool pay(walk *w) {
         w->spent = true;
     else
         w->budget--;
+    return !w->spent;
+}
+
+/* Searching an object or a list for one child costs as much as it has children. */
+static bool pay_search(walk *w, const sp_json *j) {
+    size_t cost = j->count / 8 + 1;
+    if (cost > w->budget)
+        w->spent = true;
+    else
+        w->budget -= cost;
     return !w->spent;
 }
 
@@ -40,7 +50,7 @@ static void slice(walk *w, const step *s, const sp_json *j, sp_json_nodes *ret) 
     if (start < 0) start += n;
     if (end < 0) end += n;
     if (s->single) {
-        if (start >= 0 && start < n) add(w, sp_json_at(j, (size_t)start), ret);
+        if (pay_search(w, j) && start >= 0 && start < n) add(w, sp_json_at(j, (size_t)start), ret);
         return;
     }
     start = SP_MAX(start, 0);
@@ -104,7 +114,9 @@ static void filter(walk *w, const step *s, const sp_json *j, sp_json_nodes *ret)
 
 static void apply(walk *w, const step *s, const sp_json *j, sp_json_nodes *ret) {
     switch (s->kind) {
-    case STEP_FIELD: add(w, sp_json_get_str(j, s->name), ret); break;
+    case STEP_FIELD:
+        if (pay_search(w, j)) add(w, sp_json_get_str(j, s->name), ret);
+        break;
     case STEP_SLICE: slice(w, s, j, ret); break;
     case STEP_ALL: sp_json_each(j, c) add(w, c, ret); break;
     case STEP_DESCEND: descend(w, j, ret); break;

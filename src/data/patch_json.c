@@ -5,7 +5,7 @@
 
 #include "data/pointer.h"
 
-enum { MAX_OPERATIONS = 10000 };
+enum { MAX_OPERATIONS = 10000, MAX_WORK = 100000000 };
 
 typedef struct change {
     sp_arena *a;
@@ -13,6 +13,7 @@ typedef struct change {
     const sp_json *op;
     size_t index;    /* of the operation, for errors */
     size_t copied;   /* bytes cloned so far by the whole patch */
+    size_t work;     /* members and items that looking up paths may have visited so far */
     sp_buf step;     /* the last step of `path`, unescaped */
     sp_json *parent; /* NULL: the path is "", the document itself */
     size_t depth;    /* steps in `path` */
@@ -65,6 +66,9 @@ static bool resolve(change *c, sp_str path) {
             return refuse(c, SP_BAD_REQUEST, "'~' is followed by 0 or 1 in a path");
         if (!at || !(at->type == SP_JSON_OBJECT || at->type == SP_JSON_ARRAY))
             return refuse(c, SP_INVALID, "what should hold the target is missing");
+        c->work += at->count;
+        if (c->work > MAX_WORK)
+            return refuse(c, SP_TOO_LARGE, "too many operations for a document of this size");
     }
     c->parent = at;
     return true;

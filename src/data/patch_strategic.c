@@ -8,7 +8,7 @@
  * no quadratic time. */
 #include "data/patch.h"
 
-#include "base/map.h"
+#include "data/json_index.h"
 #include "data/schema_path.h"
 
 typedef struct merger {
@@ -23,13 +23,6 @@ static bool refuse(merger *m, const char *what) {
     return sp_fail_field(m->err, SP_BAD_REQUEST, sp_buf_z(&m->path),
                          "strategic merge patch%s%s: %s", m->path.n ? " at " : "",
                          sp_buf_z(&m->path), what);
-}
-
-static const sp_json *directive(const sp_json *patch, const char *prefix, sp_str field) {
-    sp_auto(sp_buf) name = {0};
-    sp_buf_addz(&name, prefix);
-    sp_buf_add(&name, field);
-    return sp_json_get_str(patch, sp_buf_str(&name));
 }
 
 static bool merges(const sp_field *f) {
@@ -108,7 +101,7 @@ static void add_slot(lister *l, sp_json *item, ptrdiff_t server) {
 
 static void load(lister *l, sp_json *list) {
     ptrdiff_t i = 0;
-    for (sp_json *it = list->first, *following; it; it = following) {
+    for (sp_json *it = sp_json_take_children(list), *following; it; it = following) {
         following = it->next;
         it->next = NULL;
         if (read_key(l, it))
@@ -116,8 +109,6 @@ static void load(lister *l, sp_json *list) {
         else
             sp_vec_push(&l->slots, {it, i++, -1});
     }
-    list->first = list->last = NULL;
-    list->count = 0;
 }
 
 static const char *item_directive(const sp_json *item) {
@@ -216,8 +207,7 @@ static bool has_replace(const sp_json *patch) {
 /* {"$patch":"replace"} among the items: the other items are the new list. */
 static bool replace_list(merger *m, const sp_field *f, sp_json *list, const sp_json *patch) {
     const sp_schema *items = f->schema ? f->schema->items : NULL;
-    list->first = list->last = NULL;
-    list->count = 0;
+    sp_json_take_children(list);
     sp_json_each(patch, it) {
         sp_json *made;
         if (strcmp(item_directive(it), "replace") == 0) continue;
@@ -288,30 +278,49 @@ static bool retain_keys(merger *m, sp_json *into, const sp_json *patch) {
                    &kept,
                    p->key)) return refuse(m,
                                           "$retainKeys does not list every field the patch sets");
-    sp_json *it = into->first;
-    into->first = into->last = NULL;
-    into->count = 0;
-    for (sp_json *following; it; it = following) {
+    for (sp_json *following, *it = sp_json_take_children(into); it; it = following) {
         following = it->next;
         if (sp_map_has(&kept, it->key)) sp_json_set_new(into, it);
     }
     return true;
 }
 
+/* Both sides of one merge, with quick look-up. The document's index holds until `into` changes. */
+typedef struct sides {
+    sp_json *into;
+    const sp_json *patch;
+    sp_json_index of_into, of_patch;
+} sides;
+
+static sp_json *in_doc(const sides *x, sp_str key) {
+    return sp_json_index_get(&x->of_into, x->into->first, key);
+}
+
+static const sp_json *in_patch(const sides *x, sp_str key) {
+    return sp_json_index_get(&x->of_patch, x->patch->first, key);
+}
+
+static const sp_json *order_of(const sides *x, sp_str field) {
+    sp_auto(sp_buf) name = {0};
+    sp_buf_addz(&name, ORDER);
+    sp_buf_add(&name, field);
+    return in_patch(x, sp_buf_str(&name));
+}
+
 /* The directives that stand beside the fields they are about. */
-static bool run_directives(merger *m, const sp_schema *s, sp_json *into, const sp_json *patch) {
-    sp_json_each(patch, p) {
+static bool run_directives(merger *m, const sp_schema *s, const sides *x) {
+    sp_json_each(x->patch, p) {
         bool deletes = sp_str_starts(p->key, sp_str_z(DELETE));
         bool orders = sp_str_starts(p->key, sp_str_z(ORDER));
         if (!deletes && !orders) continue;
         sp_str name = sp_str_from(p->key, strlen(deletes ? DELETE : ORDER));
         size_t before = sp_path_field(&m->path, name);
-        sp_json *list = sp_json_get_str(into, name);
+        sp_json *list = in_doc(x, name);
         const sp_field *f = sp_schema_field(s, name);
         bool ok = true;
         if (deletes)
             ok = delete_scalars(m, list, p);
-        else if (!sp_json_get_str(patch, name) && merges(f) && sp_json_is(list, SP_JSON_ARRAY))
+        else if (!in_patch(x, name) && merges(f) && sp_json_is(list, SP_JSON_ARRAY))
             ok = merge_list(m, f, list, NULL, p);
         sp_path_cut(&m->path, before);
         if (!ok) return false;
@@ -319,24 +328,64 @@ static bool run_directives(merger *m, const sp_schema *s, sp_json *into, const s
     return true;
 }
 
-static bool merge_member(merger *m, const sp_schema *s, sp_json *into, const sp_json *patch,
-                         const sp_json *p) {
+static const sp_schema *schema_of(const sp_schema *s, const sp_field *f) {
+    return f ? f->schema : s && s->type == SP_SCHEMA_OBJECT ? s->items : NULL;
+}
+
+/* What p makes of old, in old's node. */
+static bool change_member(merger *m, const sp_schema *s, const sides *x, sp_json *old,
+                          const sp_json *p) {
     const sp_field *f = sp_schema_field(s, p->key);
-    const sp_schema *inner = f ? f->schema : s && s->type == SP_SCHEMA_OBJECT ? s->items : NULL;
-    sp_json *old = sp_json_get_str(into, p->key), *made;
-    if (p->type == SP_JSON_NULL) {
-        sp_json_remove_str(into, p->key);
-        return true;
-    }
-    if (p->type == SP_JSON_OBJECT && sp_json_is(old, SP_JSON_OBJECT))
+    const sp_schema *inner = schema_of(s, f);
+    sp_json *made;
+    if (p->type == SP_JSON_OBJECT && old->type == SP_JSON_OBJECT)
         return merge_object(m, inner, old, p);
     if (p->type == SP_JSON_ARRAY && merges(f)) {
-        if (!sp_json_is(old, SP_JSON_ARRAY))
-            old = sp_json_set_str(m->a, into, p->key, sp_json_array(m->a));
-        return merge_list(m, f, old, p, directive(patch, ORDER, p->key));
+        if (old->type != SP_JSON_ARRAY) sp_json_assign(old, sp_json_array(m->a));
+        return merge_list(m, f, old, p, order_of(x, p->key));
     }
     if (!fresh(m, inner, f, p, &made)) return false;
-    sp_json_set_str(m->a, into, p->key, made);
+    sp_json_assign(old, made);
+    return true;
+}
+
+static bool change_members(merger *m, const sp_schema *s, const sides *x) {
+    for (sp_json *next, *it = sp_json_take_children(x->into); it; it = next) {
+        next = it->next;
+        const sp_json *p = is_directive(it->key) ? NULL : in_patch(x, it->key);
+        if (p && p->type == SP_JSON_NULL) continue;
+        size_t before = sp_path_field(&m->path, it->key);
+        bool ok = !p || change_member(m, s, x, it, p);
+        sp_path_cut(&m->path, before);
+        if (!ok) return false;
+        sp_json_set_new(x->into, it);
+    }
+    return true;
+}
+
+/* Into *added: what the patch has and the document has not. */
+static bool add_members(merger *m, const sp_schema *s, const sides *x, sp_json *added) {
+    sp_json_each(x->patch, p) {
+        if (is_directive(p->key) || p->type == SP_JSON_NULL || in_doc(x, p->key)) continue;
+        sp_json *made = sp_json_null(m->a);
+        made->key = sp_arena_str(m->a, p->key);
+        size_t before = sp_path_field(&m->path, p->key);
+        bool ok = change_member(m, s, x, made, p);
+        sp_path_cut(&m->path, before);
+        if (!ok) return false;
+        sp_json_set_new(added, made);
+    }
+    return true;
+}
+
+static bool merge_members(merger *m, const sp_schema *s, const sides *x) {
+    sp_json added = {.type = SP_JSON_OBJECT};
+    if (!run_directives(m, s, x) || !add_members(m, s, x, &added) || !change_members(m, s, x))
+        return false;
+    for (sp_json *next, *it = added.first; it; it = next) {
+        next = it->next;
+        sp_json_set_new(x->into, it);
+    }
     return true;
 }
 
@@ -345,20 +394,14 @@ static bool merge_object(merger *m, const sp_schema *s, sp_json *into, const sp_
     bool replaces = strcmp(says, "replace") == 0, deletes = strcmp(says, "delete") == 0;
     if (sp_json_get(patch, "$patch") && !replaces && !deletes && strcmp(says, "merge") != 0)
         return refuse(m, "\"$patch\" is delete, merge or replace");
-    if (replaces || deletes) {
-        into->first = into->last = NULL;
-        into->count = 0;
-    }
+    if (replaces || deletes) sp_json_take_children(into);
     if (deletes) return true;
-    if (!retain_keys(m, into, patch) || !run_directives(m, s, into, patch)) return false;
-    sp_json_each(patch, p) {
-        if (is_directive(p->key)) continue;
-        size_t before = sp_path_field(&m->path, p->key);
-        bool ok = merge_member(m, s, into, patch, p);
-        sp_path_cut(&m->path, before);
-        if (!ok) return false;
-    }
-    return true;
+    if (!retain_keys(m, into, patch)) return false;
+    sides x = {into, patch, sp_json_index_make(into), sp_json_index_make(patch)};
+    bool ok = merge_members(m, s, &x);
+    sp_json_index_cleanup(&x.of_into);
+    sp_json_index_cleanup(&x.of_patch);
+    return ok;
 }
 
 bool sp_patch_strategic(sp_arena *a, const sp_schema *s, sp_json **doc, const sp_json *patch,

@@ -430,8 +430,12 @@ static void add_object_head(builder *b, sp_schema *s) {
         const sp_field *declared = sp_schema_field(s, sp_str_z(head[i].name));
         fields[n] = declared ? *declared : head[i];
         fields[n].required = false;
-        if (fields[n].schema->type == SP_SCHEMA_OBJECT && !fields[n].schema->field_count)
-            fields[n].schema = &open;
+        if (declared && declared->schema->type == SP_SCHEMA_OBJECT) {
+            sp_schema *opened = SP_NEW(b->a, sp_schema);
+            *opened = *declared->schema;
+            opened->preserve_unknown = true;
+            fields[n].schema = opened;
+        }
         n++;
     }
     for (size_t i = 0; i < s->field_count; i++) {

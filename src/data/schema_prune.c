@@ -29,8 +29,9 @@ static bool keep_member(pruner *p, const sp_schema *s, sp_json *m) {
     bool is_map_value = !f && s->items;
     if (f && f->number && m->type == SP_JSON_NULL) return false;
     size_t before = is_map_value ? sp_path_key(&p->path, m->key) : sp_path_field(&p->path, m->key);
-    bool keep = f || s->items || is_open(s) || (s->embedded_resource && is_object_head(m->key));
-    if (f || is_map_value) prune(p, f ? f->schema : s->items, m);
+    bool head = s->embedded_resource && is_object_head(m->key); /* kept whole */
+    bool keep = f || s->items || is_open(s) || head;
+    if (!head && (f || is_map_value)) prune(p, f ? f->schema : s->items, m);
     if (!keep && p->unknown)
         sp_causes_add(p->unknown, "FieldValueInvalid", sp_buf_str(&p->path),
                       "unknown field \"%.*s\"", SP_ARG(sp_buf_str(&p->path)));
@@ -39,13 +40,9 @@ static bool keep_member(pruner *p, const sp_schema *s, sp_json *m) {
 }
 
 static void prune_members(pruner *p, const sp_schema *s, sp_json *obj) {
-    sp_json *it = obj->first;
-    obj->first = obj->last = NULL;
-    obj->count = 0;
-    for (sp_json *following; it; it = following) {
+    for (sp_json *following, *it = sp_json_take_children(obj); it; it = following) {
         following = it->next;
         if (!keep_member(p, s, it)) continue;
-        it->next = NULL;
         sp_json_set_new(obj, it);
     }
 }

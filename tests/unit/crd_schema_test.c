@@ -167,6 +167,27 @@ static void schemas_that_are_not_structural_are_refused(void **state) {
     }
 }
 
+/* A CRD may narrow metadata.name; the rest of metadata is not its business. */
+static void metadata_stays_whole(void **state) {
+    (void)state;
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    const sp_schema *s = compile(
+        a, "{\"type\":\"object\",\"properties\":{\"metadata\":{\"type\":\"object\",\"properties\":"
+           "{\"name\":{\"type\":\"string\",\"maxLength\":3}}},\"o\":{\"type\":\"object\","
+           "\"x-kubernetes-embedded-resource\":true,\"properties\":{\"metadata\":{\"type\":"
+           "\"object\"}}}}}");
+    const char *text = "{\"metadata\":{\"name\":\"long\",\"labels\":{\"a\":\"b\"}},\"o\":{\"kind\":"
+                       "\"K\",\"apiVersion\":"
+                       "\"v1\",\"metadata\":{\"name\":\"n\"}}}";
+    sp_json *j = parse(a, text);
+    sp_auto(sp_causes) causes = {.arena = a};
+    sp_schema_prune(s, j, SP_STR(""), &causes);
+    assert_int_equal(causes.list.n, 0);
+    assert_true(sp_json_equal(j, parse(a, text)));
+    assert_false(sp_schema_validate(s, j, SP_STR(""), &causes));
+    assert_string_equal(causes.list.p[0].field.p, "metadata.name");
+}
+
 static void openapi_comes_back(void **state) {
     (void)state;
     sp_auto_ptr(sp_arena) a = sp_arena_new();
@@ -247,6 +268,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(custom_objects_are_pruned_defaulted_validated),
         cmocka_unit_test(schemas_that_are_not_structural_are_refused),
+        cmocka_unit_test(metadata_stays_whole),
         cmocka_unit_test(openapi_comes_back),
         cmocka_unit_test(named_types_become_references),
         cmocka_unit_test(rules_we_do_not_run_are_listed),

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -164,6 +165,34 @@ static void merge_patches_apply(void **state) {
     }
 }
 
+/* 60,000 members on both sides, in opposite order: seconds if any step were quadratic. */
+static void large_objects_take_no_quadratic_time(void **state) {
+    (void)state;
+    enum { N = 60000 };
+    static const sp_schema open = {.type = SP_SCHEMA_OBJECT};
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_json *doc = sp_json_object(a), *patch = sp_json_object(a), *sorted = sp_json_object(a);
+    for (int i = 0; i < 2 * N; i++) {
+        int from_end = 2 * N - 1 - i;
+        sp_json *one = sp_json_new_int(a, i), *two = sp_json_new_int(a, -from_end),
+                *three = sp_json_new_int(a, -i);
+        one->key = three->key = sp_arena_printf(a, "key%07d", i);
+        two->key = sp_arena_printf(a, "key%07d", from_end);
+        if (i < N) sp_json_set_new(doc, one);
+        sp_json_set_new(patch, two);
+        sp_json_set_new(sorted, three);
+    }
+    sp_err err = {0};
+    sp_json *merged = sp_json_clone(a, doc), *strategic = sp_json_clone(a, doc);
+    clock_t start = clock();
+    sp_patch_merge(a, &merged, patch);
+    assert_true(sp_patch_strategic(a, &open, &strategic, patch, &err));
+    assert_int_equal(merged->count, 2 * N);
+    assert_true(sp_json_equal(merged, strategic));
+    assert_true(sp_json_equal(merged, sorted) && sp_json_equal(patch, sorted));
+    assert_true(clock() - start < 3 * CLOCKS_PER_SEC);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pointers_lead_to_nodes),
@@ -171,6 +200,7 @@ int main(void) {
         cmocka_unit_test(json_patches_say_what_does_not_apply),
         cmocka_unit_test(json_patches_cannot_explode),
         cmocka_unit_test(merge_patches_apply),
+        cmocka_unit_test(large_objects_take_no_quadratic_time),
     };
     return cmocka_run_group_tests_name("patch", tests, NULL, NULL);
 }

@@ -265,6 +265,7 @@ static void pruning_names_what_it_removes(void **state) {
     sp_auto_ptr(sp_arena) a = sp_arena_new();
     sp_auto(sp_causes) unknown = {.arena = a};
     sp_auto(sp_buf) b = {0};
+    assert_null(sp_schema_field(&root, (sp_str){"spec\0more than that", 19}));
     sp_json *j = parse(a, "{\"x\":1,\"metadata\":{\"creationTimestamp\":null,\"labels\":{\"any\":"
                           "\"y\"}},\"spec\":{\"foo\":{},"
                           "\"containers\":[{\"name\":\"c\"},{\"imagee\":1,\"args\":[{\"kept\":1}]}]"
