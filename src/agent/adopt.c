@@ -143,6 +143,7 @@ void sp_adopt_all(sp_agent *g) {
     snprintf(dir, sizeof dir, "%s/pods", g->data_dir);
     DIR *d = opendir(dir);
     if (!d) return;
+    g->adopting = true;
     for (struct dirent *e; (e = readdir(d));) {
         sp_err err = {0};
         char path[PATH_MAX + NAME_MAX + 2];
@@ -152,4 +153,5 @@ void sp_adopt_all(sp_agent *g) {
         (void)!sp_remove_all(path, NULL);
     }
     closedir(d);
+    g->adopting = false;
 }

@@ -238,6 +238,7 @@ static void on_ready(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
     }
     sp_ctr_running(c, &st);
     sp_pod_event(c->pod, c, "Normal", "Started", "Started container %s", c->name);
+    sp_ctr_after_start(c);
 }
 
 static void on_shim_exit(uv_process_t *process, int64_t status, int signal) {

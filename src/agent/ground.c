@@ -197,8 +197,7 @@ void sp_ground_drop_sandbox(sp_pod *p) {
     uv_queue_work(p->agent->loop, &j->work, drop_work, drop_done);
 }
 
-/* The pod's own group in each hierarchy; crun removed those of the containers. */
-static void remove_cgroups(const char *uid) {
+void sp_ground_remove_cgroups(const char *uid) {
     DIR *d = opendir("/sys/fs/cgroup");
     char path[PATH_MAX];
     snprintf(path, sizeof path, "/sys/fs/cgroup/sampan/%s", uid);
@@ -216,7 +215,7 @@ static void finish_work(uv_work_t *w) {
     job *j = w->data;
     sp_sandbox_remove(j->ns_dir, j->veth);
     sp_volumes_remove(j->mem_dir);
-    remove_cgroups(j->uid);
+    sp_ground_remove_cgroups(j->uid);
     j->ok = sp_remove_all(j->dir, &j->err) && sp_remove_all(j->log_dir, &j->err);
 }
 

@@ -55,13 +55,16 @@ static void present(sp_ctr *c) {
     sp_pod_sync_soon(c->pod);
 }
 
-/* The last line of what the child said, without its own name. */
-static sp_str last_line(sp_str text) {
+/* The last line of what the child said, without its own name and what it was told to do. */
+static sp_str last_line(sp_str text, const char *ref) {
     sp_str last = {0};
+    char doing[600];
+    snprintf(doing, sizeof doing, "pull %s: ", ref);
     for (sp_str line, rest = sp_str_trim(text); sp_str_cut(&rest, '\n', &line);)
         if (sp_str_trim(line).n) last = sp_str_trim(line);
     static const sp_str head = SP_STR_INIT("sampan image: ");
-    return sp_str_starts(last, head) ? sp_str_from(last, head.n) : last;
+    if (sp_str_starts(last, head)) last = sp_str_from(last, head.n);
+    return sp_str_starts(last, sp_str_z(doing)) ? sp_str_from(last, strlen(doing)) : last;
 }
 
 static void tell(pull *pl, waiter *w, const sp_process_result *r, const sp_err *err) {
@@ -77,7 +80,7 @@ static void tell(pull *pl, waiter *w, const sp_process_result *r, const sp_err *
     }
     sp_str why = err            ? sp_str_z(err->text)
                  : r->timed_out ? SP_STR("it took longer than 30 minutes")
-                                : last_line(r->err);
+                                : last_line(r->err, pl->ref);
     fail(c, "ErrImagePull", "Failed to pull image \"%s\": %.*s", pl->ref,
          (int)SP_MIN(why.n, (size_t)400), why.p ? why.p : "");
 }

@@ -217,24 +217,38 @@ bool sp_machine_prepare(sp_agent *g, const sp_machine_options *o, sp_err *err) {
 
 /* ---------- firewall ---------- */
 
+static void no_masquerading(sp_agent *g, sp_str why) {
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_json *ref = sp_json_object(a);
+    sp_json_set_z(a, ref, "apiVersion", "v1");
+    sp_json_set_z(a, ref, "kind", "Node");
+    sp_json_set_z(a, ref, "name", g->node);
+    sp_str text = sp_arena_printf(
+        a, "pods cannot reach other machines, their addresses are not masqueraded: %.*s",
+        SP_ARG(why));
+    sp_warn(text.p);
+    sp_events_post(g->events, ref, NULL, "Warning", "NoMasquerading", text);
+}
+
 static void firewall_done(void *ctx, const sp_process_result *r, const sp_err *err) {
-    (void)ctx;
     if (!err && r->exit_code == 0) return;
-    sp_warn("pods cannot reach other machines: no masquerading (package nftables)",
-            SP_KV("error", err ? sp_str_z(err->text) : sp_str_trim(r->err)));
+    no_masquerading(ctx, err ? sp_str_z(err->text) : sp_str_trim(r->err));
 }
 
 void sp_machine_firewall(sp_agent *g) {
     sp_auto(sp_buf) rules = {0};
     char *nft = NULL;
     if (!find_program("nft", &nft)) {
-        sp_warn("pods cannot reach other machines: nft is not installed (package nftables)");
+        no_masquerading(g, SP_STR("nft is not installed (package nftables)"));
         return;
     }
     sp_podnet_firewall(&g->net, &rules);
     const char *argv[] = {nft, "-f", "-", NULL};
-    sp_process_params p = {
-        .argv = argv, .input = sp_buf_str(&rules), .timeout_ms = 10000, .done = firewall_done};
+    sp_process_params p = {.argv = argv,
+                           .input = sp_buf_str(&rules),
+                           .timeout_ms = 10000,
+                           .done = firewall_done,
+                           .ctx = g};
     sp_process_run(g->loop, &p);
     free(nft);
 }
@@ -291,6 +305,7 @@ bool sp_machine_cleanup(sp_agent *g) {
     snprintf(path, sizeof path, "%s/pods", g->data_dir);
     bool ok = sp_remove_all(path, &err);
     sp_podnet_tear_down(&g->net);
+    sp_ground_remove_cgroups("");
     char *nft = NULL;
     if (find_program("nft", &nft)) {
         char *argv[] = {nft, "delete", "table", "ip", g->net.bridge, NULL};
@@ -298,7 +313,7 @@ bool sp_machine_cleanup(sp_agent *g) {
         if (sp_file_exists(path)) run_and_wait(nft, argv);
         free(nft);
     }
-    printf("%zu container runs ended and removed\n", n);
+    sp_info("containers ended and removed", SP_KV("runs", n));
     if (!ok) fprintf(stderr, "sampan agent: %s\n", err.text);
     return ok;
 }

@@ -198,7 +198,7 @@ static bool check(const options *o) {
 }
 
 int sp_agent_main(int argc, char **argv) {
-    role r = {.o = {.max_pods = 250, .port = 10250}};
+    static role r = {.o = {.max_pods = 250, .port = 10250}};
     options *o = &r.o;
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &o->kubeconfig, "FILE",

@@ -10,7 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { DEFAULT_GRACE_S = 30 };
+enum { DEFAULT_GRACE_S = 30, GONE_GRACE_MS = 2000 };
 
 /* ---------- making and freeing ---------- */
 
@@ -328,12 +328,14 @@ void sp_pod_changed(sp_agent *g, const sp_json *obj) {
     }
     if (!p) {
         if (!(p = sp_pod_new(g, obj))) return;
+        if (!g->adopting) sp_pod_tell_unsupported(p);
     } else {
         take_object(p, obj);
         sp_objects_watch(g->objects, p);
     }
     note_deletion(p);
     note_deadline(p);
+    if (p->view.deleting) sp_vec_each(&p->containers, c) sp_ctr_hasten(*c, p->grace_ms);
     if (!p->finishing) save(p);
     sp_pod_sync_soon(p);
 }
@@ -343,5 +345,7 @@ void sp_pod_gone(sp_agent *g, sp_str uid) {
     if (!p) return;
     p->api_gone = true;
     p->view.deleting = true;
+    p->grace_ms = SP_MIN(p->grace_ms, (int64_t)GONE_GRACE_MS);
+    sp_vec_each(&p->containers, c) sp_ctr_hasten(*c, p->grace_ms);
     sp_pod_sync_soon(p);
 }

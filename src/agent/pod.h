@@ -9,6 +9,8 @@
  *   images.c     is the image here, pull it, who waits for it
  *   objects.c    ConfigMaps and Secrets that pods name
  *   probe.c      startup, liveness, readiness
+ *   report.c     status into the API, and the last DELETE
+ *   unsupported.c  what a pod asks for in vain
  *
  * Everything lives on the loop's thread. A callback that outlives its pod carries the UID and looks
  * it up again. */
@@ -42,6 +44,7 @@ typedef struct sp_agent {
     char *self, *crun; /* programs */
     bool hybrid;       /* cgroup v2 with controllers beside v1: see shim.c */
     bool resolved;     /* the API's list of pods is in: what is not in it may go */
+    bool adopting;     /* pods come from our own files, not from the API */
     bool stopping;     /* nothing is started any more */
     sp_podnet net;
     uint32_t next_ip;
@@ -68,6 +71,7 @@ struct sp_ctr {
     int64_t started_ms;   /* wall clock */
     bool term_sent, kill_sent, hook_done;
     sp_timer *kill_timer;
+    int64_t kill_by_ms; /* monotonic */
     sp_shim_exit last;
     char *last_dir;
     sp_buf last_message;
@@ -133,6 +137,8 @@ void sp_handle_close(void *handle); /* uv_close and free; takes NULL */
 
 /* --- stop.c --- */
 void sp_ctr_stop(sp_ctr *c, int64_t grace_ms);
+void sp_ctr_hasten(sp_ctr *c, int64_t grace_ms); /* of one being stopped: not longer than this */
+void sp_ctr_after_start(sp_ctr *c);              /* the postStart hook */
 /* Runs a command in the container. out lent. */
 typedef void sp_exec_done(void *ctx, bool ok, sp_str out);
 void sp_ctr_exec(sp_ctr *c, const sp_json *command, uint32_t timeout_ms, sp_exec_done *done,
@@ -147,6 +153,9 @@ bool sp_ip_allocate(sp_agent *g, uint32_t *ret);
 void sp_ground_sandbox(sp_pod *p);      /* then sync */
 void sp_ground_drop_sandbox(sp_pod *p); /* then sync */
 void sp_ground_finish(sp_pod *p, void (*done)(sp_agent *g, const char *uid));
+/* The pod's own group in each hierarchy (uid "": ours above all pods); crun removed those of the
+ * containers. What is not empty stays. */
+void sp_ground_remove_cgroups(const char *uid);
 bool sp_ground_load(sp_pod *p); /* true when the sandbox of an earlier agent still stands */
 
 /* --- images.c --- */
@@ -163,6 +172,9 @@ bool sp_objects_known(sp_objects *o, sp_pod *p); /* every first answer is in */
 /* --- probe.c --- */
 void sp_probes_start(sp_ctr *c);
 void sp_probes_stop(sp_ctr *c);
+
+/* --- unsupported.c --- */
+void sp_pod_tell_unsupported(sp_pod *p); /* one Warning event for each field that has no effect */
 
 /* --- report.c --- */
 void sp_pod_report_status(sp_pod *p);

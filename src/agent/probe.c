@@ -56,7 +56,8 @@ static void passed(sp_probe *p) {
 static void failed(sp_probe *p, sp_str why) {
     sp_ctr *c = p->ctr;
     sp_ctr_view *x = sp_ctr_state(c);
-    if (c->pid > 0 && kill((pid_t)c->pid, 0) != 0) return; /* it has ended: that is told elsewhere */
+    if (c->pid > 0 && kill((pid_t)c->pid, 0) != 0)
+        return; /* it has ended: that is told elsewhere */
     p->successes = 0;
     sp_pod_event(c->pod, c, "Warning", "Unhealthy", "%s probe failed: %.*s", words[p->kind],
                  (int)SP_MIN(why.n, (size_t)400), why.p ? why.p : "");

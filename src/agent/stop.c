@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { EXEC_OUTPUT = 8192 };
+enum { EXEC_OUTPUT = 8192, POST_START_MS = 120000 };
 
 /* ---------- signals ---------- */
 
@@ -59,6 +59,13 @@ static void kill_now(void *ctx) {
     send_signal(c, SIGKILL);
 }
 
+static void arm_kill(sp_ctr *c, int64_t grace_ms) {
+    uint64_t in = (uint64_t)SP_MAX(grace_ms, (int64_t)1);
+    sp_timer_stop(c->kill_timer);
+    c->kill_by_ms = sp_clock_mono_ms() + (int64_t)in;
+    c->kill_timer = sp_timer_start(c->pod->agent->loop, in, kill_now, c);
+}
+
 static void terminate(sp_ctr *c) {
     if (c->term_sent) return;
     c->term_sent = true;
@@ -101,28 +108,34 @@ void sp_ctr_exec(sp_ctr *c, const sp_json *command, uint32_t timeout_ms, sp_exec
     sp_vec_free(&argv);
 }
 
-/* ---------- preStop ---------- */
+/* ---------- hooks ---------- */
 
 typedef struct hook {
     sp_agent *agent;
     char uid[64];
     size_t index;
     unsigned attempt;
+    bool before_stop; /* else after start */
     sp_http_client *client;
 } hook;
 
 static sp_ctr *hook_container(const hook *h) {
     sp_pod *p = sp_pod_get(h->agent, h->uid);
     sp_ctr *c = p && h->index < p->containers.n ? p->containers.p[h->index] : NULL;
-    return c && c->attempt == h->attempt && sp_ctr_state(c)->phase == SP_CTR_STOPPING ? c : NULL;
+    sp_ctr_phase wanted = h->before_stop ? SP_CTR_STOPPING : SP_CTR_RUNNING;
+    return c && c->attempt == h->attempt && sp_ctr_state(c)->phase == wanted ? c : NULL;
 }
 
+/* A container whose postStart hook fails is stopped, and started again as its policy says. */
 static void hook_over(hook *h, bool ok, sp_str text) {
     sp_ctr *c = hook_container(h);
     if (c && !ok)
-        sp_pod_event(c->pod, c, "Warning", "FailedPreStopHook", "PreStopHook failed: %.*s",
+        sp_pod_event(c->pod, c, "Warning",
+                     h->before_stop ? "FailedPreStopHook" : "FailedPostStartHook",
+                     "%s hook failed: %.*s", h->before_stop ? "preStop" : "postStart",
                      (int)SP_MIN(text.n, (size_t)500), text.p ? text.p : "");
-    if (c) terminate(c);
+    if (c && h->before_stop) terminate(c);
+    if (c && !h->before_stop && !ok) sp_ctr_stop(c, c->pod->grace_ms);
     sp_http_client_free(h->client);
     free(h);
 }
@@ -159,22 +172,33 @@ static void http_hook(sp_ctr *c, hook *h, const sp_json *get, int64_t grace_ms) 
     sp_http_fetch(h->client, &params, 4096, http_hook_done, h);
 }
 
-/* True when a hook was started; terminate() follows when it is over. */
-static bool start_hook(sp_ctr *c, int64_t grace_ms) {
-    const sp_json *pre = sp_json_dig(c->spec, "lifecycle", "preStop", NULL);
-    const sp_json *exec = sp_json_get(pre, "exec"), *get = sp_json_get(pre, "httpGet");
+/* True when there is such a hook; hook_over() follows. */
+static bool start_hook(sp_ctr *c, bool before_stop, int64_t limit_ms) {
+    const sp_json *spec =
+        sp_json_dig(c->spec, "lifecycle", before_stop ? "preStop" : "postStart", NULL);
+    const sp_json *exec = sp_json_get(spec, "exec"), *get = sp_json_get(spec, "httpGet");
     if (!exec && !get) return false;
     hook *h = sp_zalloc(1, sizeof *h);
     h->agent = c->pod->agent;
     h->index = c->index;
     h->attempt = c->attempt;
+    h->before_stop = before_stop;
     memcpy(h->uid, c->pod->uid, sizeof h->uid);
     if (get)
-        http_hook(c, h, get, grace_ms);
+        http_hook(c, h, get, limit_ms);
     else
-        sp_ctr_exec(c, sp_json_get(exec, "command"), (uint32_t)SP_MAX(grace_ms, (int64_t)1),
+        sp_ctr_exec(c, sp_json_get(exec, "command"), (uint32_t)SP_MAX(limit_ms, (int64_t)1),
                     exec_hook_done, h);
     return true;
+}
+
+void sp_ctr_after_start(sp_ctr *c) {
+    (void)start_hook(c, false, POST_START_MS);
+}
+
+void sp_ctr_hasten(sp_ctr *c, int64_t grace_ms) {
+    if (sp_ctr_state(c)->phase != SP_CTR_STOPPING || c->kill_sent) return;
+    if (c->kill_by_ms > sp_clock_mono_ms() + grace_ms) arm_kill(c, grace_ms);
 }
 
 void sp_ctr_stop(sp_ctr *c, int64_t grace_ms) {
@@ -188,8 +212,7 @@ void sp_ctr_stop(sp_ctr *c, int64_t grace_ms) {
                      x->started_ok || !x->has_startup_probe ? "liveness" : "startup");
     else
         sp_pod_event(c->pod, c, "Normal", "Killing", "Stopping container %s", c->name);
-    c->kill_timer =
-        sp_timer_start(c->pod->agent->loop, (uint64_t)SP_MAX(grace_ms, (int64_t)1), kill_now, c);
-    if (grace_ms > 0 && start_hook(c, grace_ms)) return;
+    arm_kill(c, grace_ms);
+    if (grace_ms > 0 && start_hook(c, true, grace_ms)) return;
     terminate(c);
 }
