@@ -150,6 +150,14 @@ static bool add_cluster_route(gateway *g, sp_err *err) {
     return true;
 }
 
+static void drop_cluster_route(const gateway *g) {
+    sp_cidr net;
+    sp_err err = {0};
+    if (!g->options.cluster_ips || !sp_cidr_parse(sp_str_z(g->service_cidr), &net)) return;
+    if (!sp_route_del_local(&net, &err))
+        sp_warn("the services' route stays behind", SP_KV("why", err.text));
+}
+
 /* --- life --- */
 
 static void on_ready(void *ctx) {
@@ -212,6 +220,7 @@ static int run(gateway *g) {
         return 1;
     }
     uv_run(&g->loop, UV_RUN_DEFAULT);
+    drop_cluster_route(g);
     sp_signal_stop(g->term);
     sp_signal_stop(g->interrupt);
     for (int i = 0; i < CLOSING_TURNS; i++) uv_run(&g->loop, UV_RUN_NOWAIT);
