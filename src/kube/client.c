@@ -28,6 +28,7 @@ typedef struct pending {
     sp_kube_done *done;                    /* whole answers */
     void (*data)(void *ctx, sp_str bytes); /* streams */
     void (*stream_done)(void *ctx, const sp_err *err);
+    void (*opened)(void *ctx);
     void *ctx;
     int status;
     sp_buf error_body;
@@ -184,14 +185,19 @@ sp_http_call *sp_kube_call(sp_kube *k, const sp_kube_request *r, sp_kube_done *d
     return p->call = sp_http_fetch(k->http, &call, 0, answered, p);
 }
 
-void sp_kube_cancel(sp_kube *k, sp_http_call *call) {
+static pending *find(sp_kube *k, const sp_http_call *call) {
     sp_list_each(&k->calls, it) {
         pending *p = SP_CONTAINER(it, pending, link);
-        if (p->call != call) continue;
-        sp_http_call_cancel(call);
-        drop(p);
-        return;
+        if (p->call == call) return p;
     }
+    return NULL;
+}
+
+void sp_kube_cancel(sp_kube *k, sp_http_call *call) {
+    pending *p = find(k, call);
+    if (!p) return;
+    sp_http_call_cancel(call);
+    drop(p);
 }
 
 /* ---------- blocking ---------- */
@@ -228,7 +234,9 @@ bool sp_kube_call_sync(sp_kube *k, sp_arena *a, const sp_kube_request *r, int *r
 
 static void stream_head(void *ctx, int status, const sp_header *h, size_t n) {
     (void)h, (void)n;
-    ((pending *)ctx)->status = status;
+    pending *p = ctx;
+    p->status = status;
+    if (p->opened && status < 400) p->opened(p->ctx);
 }
 
 static void stream_data(void *ctx, sp_str bytes) {
@@ -272,4 +280,9 @@ sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, const char *accept,
                                 .done = stream_end,
                                 .ctx = p};
     return p->call = sp_http_call_start(k->http, &call);
+}
+
+void sp_kube_on_opened(sp_kube *k, sp_http_call *call, void (*fn)(void *ctx)) {
+    pending *p = find(k, call);
+    if (p) p->opened = fn;
 }

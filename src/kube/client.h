@@ -45,3 +45,5 @@ SP_MUST_USE bool sp_kube_call_sync(sp_kube *k, sp_arena *a, const sp_kube_reques
 sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, const char *accept,
                              void (*data)(void *ctx, sp_str bytes),
                              void (*done)(void *ctx, const sp_err *err), void *ctx);
+/* Called once when the server has begun to answer the stream with success. */
+void sp_kube_on_opened(sp_kube *k, sp_http_call *call, void (*fn)(void *ctx));

@@ -23,6 +23,7 @@ enum {
     RETRY_MIN_MS = 100,
     RETRY_MAX_MS = 10000,
     RETRY_MISSING_MS = 30000, /* the server does not know the kind */
+    REFUSALS_TO_LIST = 3,
     MAX_LINE_BYTES = 16 * 1024 * 1024
 };
 
@@ -374,7 +375,6 @@ static void on_event(sp_informer *i, sp_json *event) {
         remove_named(i, obj);
     seen(i, revision);
     i->failures = 0;
-    if (i->in_trouble) report(i, NULL);
 }
 
 static void on_line(sp_informer *i, sp_str line) {
@@ -418,12 +418,18 @@ static void watch_done(void *ctx, const sp_err *err) {
     i->watching = false;
     sp_buf_free(&i->line);
     if (err && (err->code == SP_GONE || err->code == SP_EXPIRED)) i->must_list = true;
+    /* Refused again and again (a revision from the future, say): start over. */
+    if (err && err->code != SP_CONNECTION && i->failures >= REFUSALS_TO_LIST) i->must_list = true;
     bool brief = sp_clock_mono_ms() - i->watch_started_ms < SHORT_WATCH_MS;
     if (!brief) i->failures = 0;
     if (err || brief)
         retry(i, i->must_list ? NULL : err, restart);
     else
         schedule(i, 0, restart);
+}
+
+static void watch_opened(void *ctx) {
+    report(ctx, NULL);
 }
 
 static void watch_start(sp_informer *i) {
@@ -439,6 +445,7 @@ static void watch_start(sp_informer *i) {
     schedule(i, (int64_t)seconds * 1000 + WATCH_GRACE_MS, restart); /* should the end get lost */
     i->call =
         sp_kube_stream(i->kube, sp_buf_str(&b), "application/json", watch_data, watch_done, i);
+    sp_kube_on_opened(i->kube, i->call, watch_opened);
     sp_arena_reset(i->scratch);
 }
 

@@ -117,6 +117,17 @@ static void gone_lists_again_and_tells_the_difference(void **state) {
     assert_string_equal(told, "+a +b +c ~c +d -b -c -a ");
 }
 
+static void a_watch_refused_again_and_again_lists_anew(void **state) {
+    (void)state;
+    f->list_body = LIST("10", POD("a", "5"));
+    f->watch_status = 504;
+    f->watch_body =
+        "{\"kind\":\"Status\",\"code\":504,\"reason\":\"Timeout\",\"message\":\"too large\"}";
+    start();
+    fake_wait(f, f->lists == 2);
+    assert_int_equal(f->watches, 4);
+}
+
 static void lists_come_in_pages(void **state) {
     (void)state;
     f->list_body = "{\"metadata\":{\"resourceVersion\":\"10\",\"continue\":\"t\"},\"items\":[" POD(
@@ -147,6 +158,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(lists_then_follows_the_watch, setup, teardown),
         cmocka_unit_test_setup_teardown(a_broken_watch_goes_on_where_it_was, setup, teardown),
         cmocka_unit_test_setup_teardown(gone_lists_again_and_tells_the_difference, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_watch_refused_again_and_again_lists_anew, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(lists_come_in_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(a_failing_list_is_tried_again, setup, teardown),
     };
