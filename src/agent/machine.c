@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "net/own_address.h"
 #include "net/process.h"
 
 #include <arpa/inet.h>
@@ -180,23 +181,12 @@ static bool pick_network(sp_agent *g, const sp_machine_options *o, sp_err *err) 
 }
 
 static void find_host_ip(sp_agent *g, const char *told) {
-    struct ifaddrs *all, *i;
     if (told) {
         snprintf(g->host_ip, sizeof g->host_ip, "%s", told);
         return;
     }
-    sp_ipv4_print(g->net.gateway, g->host_ip); /* no other network: pods reach us there */
-    if (getifaddrs(&all) != 0) return;
-    for (i = all; i; i = i->ifa_next) {
-        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET) continue;
-        if ((i->ifa_flags & IFF_LOOPBACK) || !(i->ifa_flags & IFF_UP)) continue;
-        if (strncmp(i->ifa_name, "sampan", 6) == 0 || strcmp(i->ifa_name, g->net.bridge) == 0)
-            continue;
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)i->ifa_addr;
-        inet_ntop(AF_INET, &in->sin_addr, g->host_ip, sizeof g->host_ip);
-        break;
-    }
-    freeifaddrs(all);
+    if (!sp_own_address(g->net.bridge, g->host_ip)) /* no other network: pods reach us there */
+        sp_ipv4_print(g->net.gateway, g->host_ip);
 }
 
 bool sp_machine_prepare(sp_agent *g, const sp_machine_options *o, sp_err *err) {

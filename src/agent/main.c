@@ -17,7 +17,8 @@
 
 typedef struct options {
     const char *kubeconfig, *node_name, *data_dir, *pod_cidr, *bridge, *address, *node_ip;
-    const char *cert, *key, *ca, *log_level;
+    const char *cert, *key, *ca;
+    sp_log_level level;
     int64_t max_pods;
     uint16_t port;
     bool cleanup, stop_containers;
@@ -178,7 +179,7 @@ static const char about[] =
 
 static const char examples[] = "  sampan agent --kubeconfig agent.kubeconfig --node-name "
                                "$(hostname) --data-dir /var/lib/sampan\n"
-                               "  sampan agent --cleanup --data-dir /var/lib/sampan";
+                               "  sampan agent --cleanup --data-dir /var/lib/sampan\n";
 
 static bool check(const options *o) {
     const char *missing = !o->data_dir                    ? "--data-dir"
@@ -198,7 +199,7 @@ static bool check(const options *o) {
 }
 
 int sp_agent_main(int argc, char **argv) {
-    static role r = {.o = {.max_pods = 250, .port = 10250}};
+    static role r = {.o = {.max_pods = 250, .port = 10250, .level = SP_LOG_INFO}};
     options *o = &r.o;
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &o->kubeconfig, "FILE",
@@ -218,22 +219,17 @@ int sp_agent_main(int argc, char **argv) {
         {"tls-private-key-file", 0, SP_FLAG_STR, &o->key, "FILE", "its key"},
         {"client-ca-file", 0, SP_FLAG_STR, &o->ca, "FILE", "whose client certificates may ask"},
         {"max-pods", 0, SP_FLAG_INT, &o->max_pods, "N", "how many pods the node takes (250)"},
-        {"log-level", 0, SP_FLAG_STR, &o->log_level, "LEVEL", "debug, info, warn or error (info)"},
+        SP_LOG_LEVEL_FLAG(&o->level),
         {"stop-containers", 0, SP_FLAG_BOOL, &o->stop_containers, NULL,
          "when stopped by a signal, stop the containers too"},
         {"cleanup", 0, SP_FLAG_BOOL, &o->cleanup, NULL,
          "end every container of this data directory, remove bridge and mounts, and exit"},
     };
-    const sp_usage usage = {"sampan agent", "[flags]", about, examples, flags, SP_COUNT(flags)};
+    const sp_usage usage = {"sampan agent",  "[flags]",         about, examples, flags,
+                            SP_COUNT(flags), .only_flags = true};
     int rc = sp_flags_parse(&usage, &argc, argv);
     if (rc != SP_FLAGS_GO_ON) return rc;
     if (!check(o)) return 2;
-    sp_log_level level;
-    if (o->log_level && !sp_log_level_parse(sp_str_z(o->log_level), &level)) {
-        fputs("sampan agent: --log-level is debug, info, warn or error\n", stderr);
-        return 2;
-    }
-    if (o->log_level) sp_log_set_level(level);
-    sp_log_set_role("agent");
+    sp_log_set_level(o->level);
     return run(&r);
 }

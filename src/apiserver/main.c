@@ -5,6 +5,8 @@
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "net/loop.h"
+#include "net/own_address.h"
 
 #include <malloc.h>
 #include <signal.h>
@@ -12,7 +14,8 @@
 #include <sys/stat.h>
 
 typedef struct options {
-    const char *data_dir, *bind, *advertise, *log_level;
+    const char *data_dir, *bind, *advertise;
+    sp_log_level level;
     const char *cert, *key, *client_ca, *tokens, *kubelet_cert, *kubelet_key, *kubelet_ca;
     uint16_t port;
     bool plain;
@@ -21,22 +24,23 @@ typedef struct options {
 typedef struct role {
     uv_loop_t loop;
     sp_apiserver *server;
-    uv_signal_t term, intr;
+    sp_signal *term, *intr;
     options o;
     sp_buf tokens;
-    sp_buf store_path, advertise;
+    sp_buf store_path;
+    char own_address[46];
     sp_apiserver_config config;
     bool stopping;
 } role;
 
 static void on_closed(void *ctx) {
     role *r = ctx;
-    uv_close((uv_handle_t *)&r->term, NULL);
-    uv_close((uv_handle_t *)&r->intr, NULL);
+    r->term = sp_signal_stop(r->term);
+    r->intr = sp_signal_stop(r->intr);
 }
 
-static void on_signal(uv_signal_t *h, int signum) {
-    role *r = h->data;
+static void on_signal(void *ctx, int signum) {
+    role *r = ctx;
     (void)signum;
     if (r->stopping) return;
     r->stopping = true;
@@ -117,37 +121,16 @@ static bool is_wildcard(const char *host) {
     return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
 
-/* The first IPv4 address of this machine that is not loopback. */
-static void own_address(sp_buf *ret) {
-    uv_interface_address_t *list;
-    int n;
-    if (uv_interface_addresses(&list, &n) != 0) return;
-    for (int i = 0; i < n && !ret->n; i++) {
-        char text[64];
-        if (list[i].is_internal || list[i].address.address4.sin_family != AF_INET) continue;
-        if (uv_ip4_name(&list[i].address.address4, text, sizeof text) == 0) sp_buf_addz(ret, text);
-    }
-    uv_free_interface_addresses(list, n);
-}
-
 static void choose_advertised(role *r) {
-    if (r->o.advertise)
-        sp_buf_addz(&r->advertise, r->o.advertise);
-    else if (is_wildcard(r->o.bind))
-        own_address(&r->advertise);
-    if (!r->advertise.n)
-        sp_buf_addz(&r->advertise, is_wildcard(r->o.bind) ? "127.0.0.1" : r->o.bind);
-    r->config.advertise = sp_buf_z(&r->advertise);
+    r->config.advertise = r->o.advertise ? r->o.advertise : r->o.bind;
+    if (r->o.advertise || !is_wildcard(r->o.bind)) return;
+    sp_own_address(NULL, r->own_address);
+    r->config.advertise = r->own_address;
 }
 
 /* ---------- running ---------- */
 
 static bool configure(role *r, sp_err *err) {
-    sp_log_level level;
-    if (!sp_log_level_parse(sp_str_z(r->o.log_level), &level))
-        return sp_fail(err, SP_INVALID, "--log-level %s: debug, info, warn or error is expected",
-                       r->o.log_level);
-    sp_log_set_level(level);
     if (!prepare_data_dir(r, err)) return false;
     if (r->o.tokens && !sp_file_read(r->o.tokens, 1 << 20, &r->tokens, err))
         return sp_err_wrap(err, "--token-auth-file");
@@ -158,15 +141,6 @@ static bool configure(role *r, sp_err *err) {
     return load_server_tls(r, err) && load_kubelet_tls(r, err);
 }
 
-static void watch_signals(role *r) {
-    signal(SIGPIPE, SIG_IGN);
-    uv_signal_init(&r->loop, &r->term);
-    uv_signal_init(&r->loop, &r->intr);
-    r->term.data = r->intr.data = r;
-    uv_signal_start(&r->term, on_signal, SIGTERM);
-    uv_signal_start(&r->intr, on_signal, SIGINT);
-}
-
 static int run(role *r) {
     sp_err err = {0};
     if (!configure(r, &err)) {
@@ -174,7 +148,8 @@ static int run(role *r) {
         return 1;
     }
     uv_loop_init(&r->loop);
-    watch_signals(r);
+    r->term = sp_signal_watch(&r->loop, SIGTERM, on_signal, r);
+    r->intr = sp_signal_watch(&r->loop, SIGINT, on_signal, r);
     bool started = sp_apiserver_start(&r->loop, &r->config, on_ready, r, &r->server, &err);
     if (!started) {
         fprintf(stderr, "sampan apiserver: %s\n", err.text);
@@ -212,8 +187,7 @@ static int parse_flags(options *o, int argc, char **argv) {
          "PEM CA of the agents' certificates; the client CA if not given"},
         {"plain-http", 0, SP_FLAG_BOOL, &o->plain, NULL,
          "serve HTTP without TLS: for tests and behind a proxy of your own"},
-        {"log-level", 0, SP_FLAG_STR, &o->log_level, "LEVEL",
-         "debug (one line per request), info, warn or error"},
+        SP_LOG_LEVEL_FLAG(&o->level),
     };
     const sp_usage usage = {
         .command = "sampan apiserver",
@@ -232,25 +206,21 @@ static int parse_flags(options *o, int argc, char **argv) {
             "  curl --cacert ca.crt -H 'Authorization: Bearer TOKEN' \\\n"
             "    https://127.0.0.1:6443/api/v1/namespaces\n",
         .flags = flags,
-        .flag_count = SP_COUNT(flags)};
-    int code = sp_flags_parse(&usage, &argc, argv);
-    if (code != SP_FLAGS_GO_ON || argc == 1) return code;
-    fprintf(stderr, "sampan apiserver: \"%s\" is no flag; see sampan apiserver --help\n", argv[1]);
-    return 2;
+        .flag_count = SP_COUNT(flags),
+        .only_flags = true};
+    return sp_flags_parse(&usage, &argc, argv);
 }
 
 int sp_apiserver_main(int argc, char **argv) {
-    role r = {.o = {.bind = "0.0.0.0", .port = 6443, .log_level = "info"}};
+    role r = {.o = {.bind = "0.0.0.0", .port = 6443, .level = SP_LOG_INFO}};
     int code = parse_flags(&r.o, argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
-    sp_log_set_role("apiserver");
-    sp_role_follow_parent();
+    sp_log_set_level(r.o.level);
     mallopt(M_ARENA_MAX, 2);
     code = run(&r);
     sp_tls_ctx_unref(r.config.tls);
     sp_tls_ctx_unref(r.config.kubelet);
     sp_buf_free(&r.tokens);
     sp_buf_free(&r.store_path);
-    sp_buf_free(&r.advertise);
     return code;
 }

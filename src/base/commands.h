@@ -16,11 +16,10 @@ int sp_version_main(int argc, char **argv);
 int sp_completion_main(int argc, char **argv);
 
 /* The entry points of the other folders; they stand here so that main.c's table is the whole list.
- */
+ * For a role main.c has called sp_role_begin. */
 int sp_apiserver_main(int argc, char **argv);
 int sp_controllers_main(int argc, char **argv);
 int sp_agent_main(int argc, char **argv);
 int sp_gateway_main(int argc, char **argv);
-int sp_image_main(int argc, char **argv);
-int sp_shim_main(int argc, char **argv); /* holds one container's output and exit status */
+int sp_shim_main(int argc, char **argv);  /* holds one container's output and exit status */
 int sp_image_main(int argc, char **argv); /* the image store by hand */

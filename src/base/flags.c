@@ -54,6 +54,7 @@ static bool set(const sp_flag *f, const char *value) {
         if (strcmp(value, "true") != 0 && strcmp(value, "false") != 0) return false;
         *(bool *)f->to = value[0] == 't';
         return true;
+    case SP_FLAG_LEVEL: return sp_log_level_parse(s, f->to);
     case SP_FLAG_LIST: sp_vec_push((sp_strs *)f->to, s); return true;
     }
     return false;
@@ -64,6 +65,7 @@ static const char *wanted(const sp_flag *f) {
     case SP_FLAG_INT: return "a whole number";
     case SP_FLAG_PORT: return "a port from 0 to 65535";
     case SP_FLAG_BOOL: return "true or false";
+    case SP_FLAG_LEVEL: return "debug, info, warn or error";
     case SP_FLAG_STR:
     case SP_FLAG_LIST: break;
     }
@@ -125,5 +127,6 @@ int sp_flags_parse(const sp_usage *u, int *argc, char **argv) {
         if (rc != SP_FLAGS_GO_ON) return rc;
     }
     *argc = words;
+    if (u->only_flags && words > 1) return complain(u, "unexpected argument \"%s\"", argv[1]);
     return SP_FLAGS_GO_ON;
 }

@@ -1,14 +1,16 @@
 /* Command-line flags by table: --name value, --name=value, -n value, -nvalue, --bool, --bool=false;
  * "--" ends them; flags and words may be mixed. --help and errors print by themselves. */
 #pragma once
+#include "base/log.h"
 #include "base/vec.h"
 
 typedef enum sp_flag_type {
-    SP_FLAG_STR,  /* const char **, borrowed from argv */
-    SP_FLAG_INT,  /* int64_t * */
-    SP_FLAG_PORT, /* uint16_t *, 0 to 65535 */
-    SP_FLAG_BOOL, /* bool * */
-    SP_FLAG_LIST  /* sp_strs *, one more element each time it is given; the caller frees it */
+    SP_FLAG_STR,   /* const char **, borrowed from argv */
+    SP_FLAG_INT,   /* int64_t * */
+    SP_FLAG_PORT,  /* uint16_t *, 0 to 65535 */
+    SP_FLAG_BOOL,  /* bool * */
+    SP_FLAG_LEVEL, /* sp_log_level * */
+    SP_FLAG_LIST   /* sp_strs *, one more element each time it is given; the caller frees it */
 } sp_flag_type;
 
 typedef struct sp_flag {
@@ -27,7 +29,12 @@ typedef struct sp_usage {
     const char *examples; /* lines, may be NULL */
     const sp_flag *flags;
     size_t flag_count;
+    bool only_flags; /* a word that is no flag is an error */
 } sp_usage;
+
+/* The same row for every role. */
+#define SP_LOG_LEVEL_FLAG(level) \
+    { "log-level", 0, SP_FLAG_LEVEL, (level), "LEVEL", "debug, info, warn or error (info)" }
 
 enum { SP_FLAGS_GO_ON = -1 };
 

@@ -30,6 +30,10 @@ bool sp_log_level_parse(sp_str s, sp_log_level *ret) {
     return false;
 }
 
+const char *sp_log_level_name(sp_log_level level) {
+    return names[level];
+}
+
 static bool human(void) {
     static int decided = -1;
     if (decided < 0) {

@@ -46,8 +46,9 @@ static inline sp_kv sp_kv_bool(const char *k, bool v) {
 void sp_log_write(sp_log_level level, const char *msg, const sp_kv *fields);
 void sp_log_set_level(sp_log_level level);
 bool sp_log_enabled(sp_log_level level); /* would a line be written? */
-void sp_log_set_role(const char *role); /* borrowed for ever; shown on each line */
+void sp_log_set_role(const char *role);  /* borrowed for ever; shown on each line */
 bool sp_log_level_parse(sp_str s, sp_log_level *ret);
+const char *sp_log_level_name(sp_log_level level);
 
 #define SP_LOG_FIELDS(...) ((const sp_kv[]){__VA_ARGS__ __VA_OPT__(, ){0}})
 #define sp_debug(msg, ...) sp_log_write(SP_LOG_DEBUG, (msg), SP_LOG_FIELDS(__VA_ARGS__))

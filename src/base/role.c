@@ -1,6 +1,6 @@
 #include "base/role.h"
 
-#include "base/str.h"
+#include "base/log.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -41,8 +41,10 @@ void sp_role_ready(void) {
     if (socket_path && *socket_path) notify_systemd(socket_path);
 }
 
-void sp_role_follow_parent(void) {
+void sp_role_begin(const char *name) {
     int fd;
+    sp_log_set_role(name);
+    signal(SIGPIPE, SIG_IGN);
     if (!ready_fd(&fd)) return;
     fcntl(fd, F_SETFD, FD_CLOEXEC);
     prctl(PR_SET_PDEATHSIG, SIGTERM);

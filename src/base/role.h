@@ -6,6 +6,6 @@
 /* Once, when the role serves: writes to the descriptor in SAMPAN_READY_FD and, in the way of
  * sd_notify(3), to NOTIFY_SOCKET. Does nothing where neither is set. */
 void sp_role_ready(void);
-/* At the start of a role: asks the kernel for SIGTERM when the parent dies, if SAMPAN_READY_FD says
- * that there is a supervisor. */
-void sp_role_follow_parent(void);
+/* At the start of a role: its name on each log line, SIGPIPE ignored, and, if SAMPAN_READY_FD says
+ * that there is a supervisor, SIGTERM from the kernel when that dies. name is borrowed for ever. */
+void sp_role_begin(const char *name);

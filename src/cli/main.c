@@ -1,7 +1,6 @@
 /* The one binary: a table of subcommands. */
 #include "base/commands.h"
 
-#include "base/log.h"
 #include "base/role.h"
 
 #include <stdio.h>
@@ -91,9 +90,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "sampan: there is no command \"%s\"; sampan --help lists them\n", argv[1]);
         return 2;
     }
-    if (row->flags & IS_ROLE) {
-        sp_log_set_role(row->name);
-        sp_role_follow_parent();
-    }
+    if (row->flags & IS_ROLE) sp_role_begin(row->name);
     return row->run(argc - 1, argv + 1);
 }

@@ -8,9 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <limits.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -196,34 +194,4 @@ bool sp_preflight_run(const sp_preflight *p, sp_err *err) {
            port_is_free("the API server", "--api-port", p->bind, p->api_port, err) &&
            (!p->gateway_port ||
             port_is_free("the gateway", "--gateway-port", "0.0.0.0", p->gateway_port, err));
-}
-
-/* ---------- this machine's address ---------- */
-
-static bool route_source(char ret[46]) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)}, from;
-    socklen_t len = sizeof from;
-    inet_pton(AF_INET, "192.0.2.1", &to.sin_addr); /* TEST-NET-1: connect sends nothing on UDP */
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) return false;
-    bool ok = connect(fd, (struct sockaddr *)&to, sizeof to) == 0 &&
-              getsockname(fd, (struct sockaddr *)&from, &len) == 0 &&
-              inet_ntop(AF_INET, &from.sin_addr, ret, 46);
-    close(fd);
-    return ok;
-}
-
-void sp_node_address(char ret[46]) {
-    if (route_source(ret)) return;
-    snprintf(ret, 46, "127.0.0.1");
-    struct ifaddrs *all;
-    if (getifaddrs(&all) != 0) return;
-    for (struct ifaddrs *i = all; i; i = i->ifa_next) {
-        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
-            !(i->ifa_flags & IFF_UP) || strncmp(i->ifa_name, "sampan", 6) == 0)
-            continue; /* our own bridges are not how others reach us */
-        inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, ret, 46);
-        break;
-    }
-    freeifaddrs(all);
 }

@@ -15,6 +15,3 @@ enum { SP_DATA_VERSION = 1 };
 /* Creates and locks the data directory (the lock is held until the process ends), checks rights,
  * programs and ports. */
 SP_MUST_USE bool sp_preflight_run(const sp_preflight *p, sp_err *err);
-/* The address of this machine that others would use: the source address of the default route, else
- * the first one that is not loopback, else 127.0.0.1. */
-void sp_node_address(char ret[46]);

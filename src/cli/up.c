@@ -10,6 +10,8 @@
 #include "cli/pki.h"
 #include "cli/preflight.h"
 #include "cli/supervisor.h"
+#include "net/loop.h"
+#include "net/own_address.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -19,14 +21,15 @@
 #include <unistd.h>
 
 typedef struct up {
-    const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *log_level;
+    const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge;
+    sp_log_level level;
     uint16_t api_port, gateway_port, agent_port;
     bool verbose, stop_containers;
     char node_name_buffer[HOST_NAME_MAX + 1], node_ip_buffer[46], dir_buffer[PATH_MAX];
 
     sp_arena *arena;
     uv_loop_t loop;
-    uv_signal_t sigint, sigterm;
+    sp_signal *interrupt, *term;
     sp_supervisor *supervisor;
     int64_t began_ms;
     bool said_ready, stopping;
@@ -59,8 +62,8 @@ static void on_exit_of_role(void *ctx, const char *role, const char *how, int64_
 static void on_stopped(void *ctx) {
     up *u = ctx;
     u->supervisor = NULL;
-    uv_close((uv_handle_t *)&u->sigint, NULL);
-    uv_close((uv_handle_t *)&u->sigterm, NULL);
+    u->interrupt = sp_signal_stop(u->interrupt);
+    u->term = sp_signal_stop(u->term);
 }
 
 static void stop(up *u, int exit_code) {
@@ -77,9 +80,9 @@ static void on_hopeless(void *ctx, const char *role, const char *how, sp_str tai
     stop(u, 1);
 }
 
-static void on_signal(uv_signal_t *s, int number) {
+static void on_signal(void *ctx, int number) {
     (void)number;
-    up *u = s->data;
+    up *u = ctx;
     if (u->stopping) return;
     printf("stopping\n");
     fflush(stdout);
@@ -168,7 +171,7 @@ static bool start_roles(up *u, sp_err *err) {
         if (!wants(u, role_table[i].name)) continue;
         args list = {0};
         role_table[i].fill(u, &list);
-        push_pairs(&list, PAIRS("--log-level", u->log_level));
+        push_pairs(&list, PAIRS("--log-level", sp_log_level_name(u->level)));
         sp_role_spec spec = {.name = role_table[i].name};
         spec.args.p = list.p, spec.args.n = list.n, spec.args.cap = list.cap;
         if (!sp_supervisor_add(u->supervisor, spec, err)) return false;
@@ -235,7 +238,7 @@ static void fill_defaults(up *u) {
         u->node_name = u->node_name_buffer;
     }
     if (!u->node_ip) {
-        sp_node_address(u->node_ip_buffer);
+        sp_own_address(NULL, u->node_ip_buffer);
         u->node_ip = u->node_ip_buffer;
     }
 }
@@ -246,11 +249,8 @@ static bool run(up *u, sp_err *err) {
     if (!check_roles(u, err) || !sp_preflight_run(&preflight, err) || !make_pki(u, err))
         return false;
     uv_loop_init(&u->loop);
-    uv_signal_init(&u->loop, &u->sigint);
-    uv_signal_init(&u->loop, &u->sigterm);
-    u->sigint.data = u->sigterm.data = u;
-    uv_signal_start(&u->sigint, on_signal, SIGINT);
-    uv_signal_start(&u->sigterm, on_signal, SIGTERM);
+    u->interrupt = sp_signal_watch(&u->loop, SIGINT, on_signal, u);
+    u->term = sp_signal_watch(&u->loop, SIGTERM, on_signal, u);
     signal(SIGPIPE, SIG_IGN);
     bool started = start_roles(u, err);
     if (!started && u->supervisor)
@@ -267,7 +267,7 @@ int sp_up_main(int argc, char **argv) {
             .roles = "apiserver,controllers,agent,gateway",
             .pod_cidr = "10.88.0.0/16",
             .bridge = "sampan0",
-            .log_level = "info",
+            .level = SP_LOG_INFO,
             .api_port = 6443,
             .gateway_port = 8080,
             .agent_port = 10250};
@@ -292,7 +292,7 @@ int sp_up_main(int argc, char **argv) {
          "next start"},
         {"verbose", 'v', SP_FLAG_BOOL, &u.verbose, NULL,
          "logs to the terminal instead of DIR/logs"},
-        {"log-level", 0, SP_FLAG_STR, &u.log_level, "LEVEL", "debug, info, warn or error (info)"},
+        SP_LOG_LEVEL_FLAG(&u.level),
     };
     const sp_usage usage = {"sampan up",
                             "[flags]",
@@ -305,13 +305,10 @@ int sp_up_main(int argc, char **argv) {
                             "  sampan up --data-dir ./data --api-port 16443 --gateway-port 18080\n"
                             "  export KUBECONFIG=/var/lib/sampan/kubeconfig; kubectl get nodes\n",
                             flags,
-                            SP_COUNT(flags)};
+                            SP_COUNT(flags),
+                            .only_flags = true};
     int rc = sp_flags_parse(&usage, &argc, argv);
     if (rc != SP_FLAGS_GO_ON) return rc;
-    if (argc > 1) {
-        fprintf(stderr, "sampan up: unexpected argument \"%s\"\n", argv[1]);
-        return 2;
-    }
     u.began_ms = sp_clock_mono_ms();
     u.arena = sp_arena_new();
     fill_defaults(&u);

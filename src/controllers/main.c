@@ -34,7 +34,8 @@ static const row rows[] = {
 };
 
 typedef struct options {
-    const char *kubeconfig, *log_level;
+    const char *kubeconfig;
+    sp_log_level level;
     uint16_t metrics_port;
     sp_strs only, without;
 } options;
@@ -168,7 +169,7 @@ static sp_str about_text(sp_arena *a) {
 }
 
 int sp_controllers_main(int argc, char **argv) {
-    app x = {0};
+    app x = {.o = {.level = SP_LOG_INFO}};
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &x.o.kubeconfig, "FILE",
          "how to reach the API server (else $KUBECONFIG, then ~/.kube/config)"},
@@ -176,7 +177,7 @@ int sp_controllers_main(int argc, char **argv) {
          "serve /metrics, /healthz and /readyz on 127.0.0.1:PORT"},
         {"only", 0, SP_FLAG_LIST, &x.o.only, "NAME", "run only this controller (may be repeated)"},
         {"without", 0, SP_FLAG_LIST, &x.o.without, "NAME", "leave this one out (may be repeated)"},
-        {"log-level", 0, SP_FLAG_STR, &x.o.log_level, "LEVEL", "debug, info, warn or error"},
+        SP_LOG_LEVEL_FLAG(&x.o.level),
     };
     sp_auto_ptr(sp_arena) a = sp_arena_new();
     const sp_usage usage = {.command = "sampan controllers",
@@ -184,16 +185,10 @@ int sp_controllers_main(int argc, char **argv) {
                             .about = about_text(a).p,
                             .examples = "  sampan controllers --kubeconfig data/kubeconfig\n",
                             .flags = flags,
-                            .flag_count = SP_COUNT(flags)};
+                            .flag_count = SP_COUNT(flags),
+                            .only_flags = true};
     int code = sp_flags_parse(&usage, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
-    sp_log_level level;
-    if (x.o.log_level && !sp_log_level_parse(sp_str_z(x.o.log_level), &level)) {
-        fprintf(stderr, "sampan controllers: --log-level is debug, info, warn or error\n");
-        return 2;
-    }
-    if (x.o.log_level) sp_log_set_level(level);
-    sp_log_set_role("controllers");
-    sp_role_follow_parent();
+    sp_log_set_level(x.o.level);
     return run(&x);
 }

@@ -8,6 +8,7 @@
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
 #include "net/loop.h"
+#include "net/own_address.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,8 @@ typedef struct gateway {
     /* flags */
     const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
-    const char *grace, *log_level;
+    const char *grace;
+    sp_log_level level;
     uint16_t http_port, metrics_port;
     int64_t max_connections;
     bool verbose;
@@ -27,7 +29,7 @@ typedef struct gateway {
     sp_translate_options options;
     sp_worker_settings settings;
     uint32_t grace_ms;
-    char own_address[SP_ADDR_MAX];
+    char own_address[46];
     /* the parts */
     uv_loop_t loop;
     sp_kube *kube;
@@ -69,32 +71,13 @@ static bool read_durations(gateway *g, sp_err *err) {
     return true;
 }
 
-/* The address this machine would use to reach others; no packet is sent. */
-static void find_own_address(char ret[SP_ADDR_MAX]) {
-    sp_addr far;
-    struct sockaddr_storage ss;
-    socklen_t len;
-    snprintf(ret, SP_ADDR_MAX, "127.0.0.1");
-    if (!sp_addr_parse(SP_STR("192.0.2.1"), 9, &far)) return;
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    len = sp_addr_to_sock(&far, &ss);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) == 0) {
-        len = sizeof ss;
-        if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0) {
-            sp_addr own = sp_addr_from_sock(&ss);
-            if (!sp_addr_is_any(&own)) sp_addr_format_ip(&own, ret);
-        }
-    }
-    if (fd >= 0) close(fd);
-}
-
 static bool read_addresses(gateway *g, sp_err *err) {
     sp_addr node;
     if (!sp_addr_parse(sp_str_z(g->bind), 0, &g->options.bind))
         return sp_fail(err, SP_BAD_REQUEST, "--bind %s: not an IP address", g->bind);
     if (!g->node_address && !sp_addr_is_any(&g->options.bind)) g->node_address = g->bind;
     if (!g->node_address) {
-        find_own_address(g->own_address);
+        sp_own_address(NULL, g->own_address);
         g->node_address = g->own_address;
     }
     if (!sp_addr_parse(sp_str_z(g->node_address), 0, &node))
@@ -214,7 +197,6 @@ static bool start(gateway *g, sp_err *err) {
 
 static int run(gateway *g) {
     sp_err err = {0};
-    signal(SIGPIPE, SIG_IGN);
     if (!start(g, &err)) {
         fprintf(stderr, "sampan gateway: %s\n", err.text);
         return 1;
@@ -244,7 +226,7 @@ static const char about[] =
 static const char examples[] =
     "  sampan gateway --kubeconfig ./data/conf/gateway.kubeconfig --http-port 8080\n"
     "  sampan gateway --http-port 80 --node-address 192.0.2.10 --metrics-port 9180\n"
-    "  sampan gateway --access-log -          # one line per request and per connection";
+    "  sampan gateway --access-log -          # one line per request and per connection\n";
 
 int sp_gateway_main(int argc, char **argv) {
     gateway g = {.bind = "0.0.0.0",
@@ -257,6 +239,7 @@ int sp_gateway_main(int argc, char **argv) {
                  .grace = "10s",
                  .http_port = DEFAULT_HTTP_PORT,
                  .max_connections = 100000,
+                 .level = SP_LOG_INFO,
                  .settings = sp_worker_defaults()};
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &g.kubeconfig, "FILE",
@@ -287,25 +270,14 @@ int sp_gateway_main(int argc, char **argv) {
          "after SIGTERM, for connections to end by themselves (10s)"},
         {"max-connections", 0, SP_FLAG_INT, &g.max_connections, "N",
          "of clients; more wait in the kernel's queue (100000, less if descriptors are short)"},
-        {"log-level", 0, SP_FLAG_STR, &g.log_level, "LEVEL", "debug, info, warn or error (info)"},
+        SP_LOG_LEVEL_FLAG(&g.level),
         {"verbose", 'v', SP_FLAG_BOOL, &g.verbose, NULL,
          "debug lines, and the access log on stderr"},
     };
-    sp_usage u = {"sampan gateway", "[flags]", about, examples, flags, SP_COUNT(flags)};
+    const sp_usage u = {"sampan gateway", "[flags]",         about, examples, flags,
+                        SP_COUNT(flags),  .only_flags = true};
     int code = sp_flags_parse(&u, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
-    if (argc > 1) {
-        fprintf(stderr, "sampan gateway: unexpected \"%s\" (see --help)\n", argv[1]);
-        return 2;
-    }
-    sp_log_set_role("gateway");
-    sp_log_level level = g.verbose ? SP_LOG_DEBUG : SP_LOG_INFO;
-    if (g.log_level && !sp_log_level_parse(sp_str_z(g.log_level), &level)) {
-        fprintf(stderr, "sampan gateway: --log-level %s: debug, info, warn or error\n",
-                g.log_level);
-        return 2;
-    }
-    sp_log_set_level(level);
-    sp_role_follow_parent();
+    sp_log_set_level(g.verbose ? SP_LOG_DEBUG : g.level);
     return run(&g);
 }

@@ -12,17 +12,21 @@ static void flags_and_words_mix(void **state) {
     uint16_t port = 0;
     bool quiet = false, loud = true;
     sp_strs list = {0};
+    sp_log_level level = SP_LOG_INFO;
     const sp_flag flags[] = {
         {"dir", 'd', SP_FLAG_STR, &dir, "DIR", "where"},
         {"count", 'c', SP_FLAG_INT, &count, "N", "how many"},
         {"port", 0, SP_FLAG_PORT, &port, "N", "where to listen"},
         {"quiet", 'q', SP_FLAG_BOOL, &quiet, NULL, "say less"},
         {"loud", 0, SP_FLAG_BOOL, &loud, NULL, "say more"},
+        SP_LOG_LEVEL_FLAG(&level),
         {"file", 'f', SP_FLAG_LIST, &list, "FILE", "more files"},
     };
-    const sp_usage u = {"t", "", "", NULL, flags, SP_COUNT(flags)};
-    char *argv[] = {"t",  "one", "--dir=/x", "-c", "-7",           "two", "--port",  "6443",
-                    "-q", "-fA", "--file",   "B",  "--loud=false", "--",  "--three", NULL};
+    sp_usage u = {"t", "", "", NULL, flags, SP_COUNT(flags)};
+    char *argv[] = {
+        "t",    "one",     "--dir=/x", "-c",     "-7", "two",          "--port",
+        "6443", "-q",      "-fA",      "--file", "B",  "--loud=false", "--log-level=warn",
+        "--",   "--three", NULL};
     int argc = (int)SP_COUNT(argv) - 1;
     assert_int_equal(sp_flags_parse(&u, &argc, argv), SP_FLAGS_GO_ON);
     assert_int_equal(argc, 4);
@@ -30,21 +34,23 @@ static void flags_and_words_mix(void **state) {
     assert_string_equal(dir, "/x");
     assert_int_equal(count, -7);
     assert_int_equal(port, 6443);
-    assert_true(quiet && !loud);
+    assert_true(quiet && !loud && level == SP_LOG_WARN);
     assert_int_equal(list.n, 2);
     assert_true(sp_str_eqz(list.p[1], "B"));
     sp_vec_free(&list);
 
-    static const char *const bad[][2] = {{"--port", "65536"},
-                                         {"--count", "1x"},
-                                         {"--nothing", "1"},
-                                         {"--dir", NULL},
-                                         {"--quiet=maybe", NULL}};
+    static const char *const bad[][2] = {{"--port", "65536"},     {"--count", "1x"},
+                                         {"--nothing", "1"},      {"--dir", NULL},
+                                         {"--log-level", "loud"}, {"--quiet=maybe", NULL}};
     for (size_t i = 0; i < SP_COUNT(bad); i++) {
         char *args[] = {"t", (char *)(uintptr_t)bad[i][0], (char *)(uintptr_t)bad[i][1], NULL};
         int n = bad[i][1] ? 3 : 2;
         assert_int_equal(sp_flags_parse(&u, &n, args), 2);
     }
+    u.only_flags = true;
+    char *word[] = {"t", "one", NULL};
+    int n = 2;
+    assert_int_equal(sp_flags_parse(&u, &n, word), 2);
 }
 
 int main(void) {
