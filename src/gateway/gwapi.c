@@ -165,7 +165,7 @@ static void translate_listener(sp_translator *t, const sp_json *gateway, const s
                                    SP_ARG(sp_obj_name(gateway)));
     if (!port || sp_gateway_listener_fault(listener, &text)) return;
     uint32_t table = sp_translate_table(t, port, owner);
-    if (table == UINT32_MAX) return;
+    if (table == UINT32_MAX || t->only_held) return;
     sp_vec_each(&t->view->routes, r) {
         if (sp_httproute_fault(t->arena, *r).n) continue;
         if (attaches(t->arena, t->view, gateway, listener, *r, &hosts))

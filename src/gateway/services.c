@@ -176,7 +176,7 @@ static void translate_port(sp_translator *t, const sp_json *service, const sp_js
     int64_t number = sp_json_int(sp_json_get(port, "port"), 0);
     bool balanced = sp_str_eqz(type, "LoadBalancer"), node = sp_str_eqz(type, "NodePort");
     if (protocol.n && !sp_str_eqz(protocol, "TCP")) {
-        if (balanced || node)
+        if ((balanced || node) && !t->only_held)
             sp_translate_refuse(t, owner, (uint16_t)number, "ProtocolNotSupported",
                                 "port %lld is %.*s, and this gateway carries TCP only",
                                 (long long)number, SP_ARG(protocol));
@@ -211,26 +211,11 @@ static sp_str owner_of(sp_arena *a, const sp_json *service) {
                            SP_ARG(sp_obj_name(service)));
 }
 
-/* Creation times have whole seconds, so age alone would let a newcomer take a port away. */
-static void index_holders(const sp_translator *t, sp_map *holders) {
-    const sp_gateway_config *before = t->options->previous;
-    for (size_t i = 0; before && i < before->listener_count; i++)
-        sp_map_put(holders, before->listeners[i].owner, (void *)(uintptr_t)1);
-}
-
 void sp_translate_services(sp_translator *t) {
     sp_obj_list sorted = {0};
-    sp_map holders = {0};
-    index_slices(t);
-    index_holders(t, &holders);
+    if (!t->slice_index.n) index_slices(t);
     sp_vec_each(&t->view->services, s) sp_vec_push(&sorted, *s);
     if (sorted.n) qsort(sorted.p, sorted.n, sizeof *sorted.p, by_age);
-    for (int holds = 1; holds >= 0; holds--) {
-        sp_vec_each(&sorted, s) {
-            sp_str owner = owner_of(t->arena, *s);
-            if (sp_map_has(&holders, owner) == (bool)holds) translate_service(t, *s, owner);
-        }
-    }
+    sp_vec_each(&sorted, s) translate_service(t, *s, owner_of(t->arena, *s));
     sp_vec_free(&sorted);
-    sp_map_free(&holders);
 }

@@ -39,13 +39,38 @@ void sp_translate_refuse(sp_translator *t, sp_str owner, uint16_t port, const ch
 }
 
 /* Equal addresses only: a service's own address may share a port with "any address". */
-static const sp_listener_spec *holder(const sp_translator *t, const sp_addr *addr) {
-    sp_vec_each(&t->listeners, l) if (sp_addr_eq(&l->addr, addr)) return l;
-    return NULL;
+typedef struct addr_key {
+    char bytes[19];
+} addr_key;
+
+static sp_str key_of(const sp_addr *a, addr_key *k) {
+    k->bytes[0] = (char)a->family;
+    memcpy(k->bytes + 1, &a->port, 2);
+    memcpy(k->bytes + 3, a->ip, 16);
+    return (sp_str){k->bytes, sizeof k->bytes};
+}
+
+static void index_held(sp_translator *t) {
+    const sp_gateway_config *before = t->options->previous;
+    addr_key k;
+    for (size_t i = 0; before && i < before->listener_count; i++) {
+        const sp_listener_spec *l = &before->listeners[i];
+        sp_map_put(&t->held, key_of(&l->addr, &k), (void *)(uintptr_t)l);
+    }
+}
+
+static bool held_before(const sp_translator *t, sp_str key, const sp_listener_spec *spec) {
+    const sp_listener_spec *l = sp_map_get(&t->held, key);
+    return l && sp_str_eq(l->owner, spec->owner) && l->http == spec->http;
 }
 
 bool sp_translate_listen(sp_translator *t, sp_listener_spec spec) {
-    const sp_listener_spec *by = holder(t, &spec.addr);
+    addr_key k;
+    sp_str key = key_of(&spec.addr, &k);
+    uintptr_t at = (uintptr_t)sp_map_get(&t->claimed, key);
+    const sp_listener_spec *by = at ? &t->listeners.p[at - 1] : NULL;
+    if (by && sp_str_eq(by->owner, spec.owner)) return true; /* in the first pass */
+    if (t->only_held && (by || !held_before(t, key, &spec))) return false;
     if (by) {
         sp_translate_refuse(t, spec.owner, spec.addr.port, "PortInUse",
                             "port %u is already used by %.*s", spec.addr.port, SP_ARG(by->owner));
@@ -53,6 +78,7 @@ bool sp_translate_listen(sp_translator *t, sp_listener_spec spec) {
     }
     spec.owner = sp_arena_str(t->arena, spec.owner);
     sp_vec_push(&t->listeners, spec);
+    sp_map_put(&t->claimed, key, (void *)(uintptr_t)t->listeners.n);
     return true;
 }
 
@@ -109,6 +135,8 @@ static void finish(sp_translator *t) {
     sp_vec_free(&t->listeners);
     sp_vec_free(&t->table_ports);
     sp_map_free(&t->pool_index);
+    sp_map_free(&t->claimed);
+    sp_map_free(&t->held);
     void *list;
     for (size_t at = 0; sp_map_next(&t->slice_index, &at, NULL, &list);) {
         sp_vec_free((sp_obj_list *)list);
@@ -123,6 +151,11 @@ sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_opt
     sp_translator t = {.arena = out->config->arena, .view = view, .options = options, .out = out};
     if (options->http_port)
         sp_translate_table(&t, options->http_port, SP_STR("the gateway's own --http-port"));
+    index_held(&t);
+    t.only_held = true;
+    sp_translate_services(&t);
+    sp_translate_gateways(&t);
+    t.only_held = false;
     sp_translate_services(&t);
     if (options->http_port) sp_translate_ingresses(&t);
     sp_translate_gateways(&t);

@@ -85,9 +85,12 @@ typedef struct sp_translator {
     sp_translation *out;
     SP_VEC(sp_pool_spec) pools;
     SP_VEC(sp_listener_spec) listeners;
-    sp_map pool_index;                      /* name → index + 1 */
-    sp_map slice_index;                     /* "ns/service" → sp_obj_list */
-    SP_VEC(uint16_t) table_ports;           /* of each table; [0] is http_port */
+    sp_map pool_index;            /* name → index + 1 */
+    sp_map claimed;               /* address and port → index into listeners + 1 */
+    sp_map held;                  /* the same of options->previous → its sp_listener_spec */
+    bool only_held;               /* first pass: who holds a port asks for it again */
+    sp_map slice_index;           /* "ns/service" → sp_obj_list */
+    SP_VEC(uint16_t) table_ports; /* of each table; [0] is http_port */
     SP_VEC(SP_VEC(sp_route_entry)) entries; /* of each table */
 } sp_translator;
 
@@ -95,7 +98,8 @@ typedef struct sp_translator {
 uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_json *port);
 /* The element of spec.ports by number, or by name when number is 0; NULL. */
 const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str name);
-/* Asks for a port; refuses what is taken (and says so in refusals). */
+/* Asks for a port; refuses what is taken (and says so in refusals). In the first pass it gives only
+ * what the owner had before. */
 bool sp_translate_listen(sp_translator *t, sp_listener_spec spec);
 void sp_translate_refuse(sp_translator *t, sp_str owner, uint16_t port, const char *reason,
                          const char *fmt, ...) SP_PRINTF(5, 6);
@@ -108,4 +112,4 @@ int64_t sp_translate_created_ms(const sp_json *o);
 
 void sp_translate_services(sp_translator *t);
 void sp_translate_ingresses(sp_translator *t);
-void sp_translate_gateways(sp_translator *t);
+void sp_translate_gateways(sp_translator *t); /* only_held: listeners, no entries */

@@ -102,6 +102,17 @@ static const sp_json *find(const sp_obj_list *list, const char *name) {
     "apiVersion: v1\nkind: Service\nmetadata: {name: " name ", namespace: ns, generation: 3}\n" \
     "spec: {type: " type ", " more "}\n"
 
+#define GATEWAY                                                                               \
+    "kind: GatewayClass\nmetadata: {name: sampan}\nspec: {controllerName: "                   \
+    "sampan.dev/gateway}\n---\n"                                                              \
+    "kind: Namespace\nmetadata: {name: other, labels: {team: a}}\n---\n"                      \
+    "kind: Gateway\nmetadata: {name: gw, namespace: ns}\nspec:\n  gatewayClassName: sampan\n" \
+    "  listeners:\n"                                                                          \
+    "  - {name: http, port: 80, protocol: HTTP}\n"                                            \
+    "  - {name: team, port: 8090, protocol: HTTP, hostname: '*.team.org', allowedRoutes: "    \
+    "{namespaces: {from: Selector, selector: {matchLabels: {team: a}}}}}\n"                   \
+    "  - {name: tls, port: 443, protocol: HTTPS}\n---\n"
+
 static void services_open_ports(void **state) {
     world *w = *state;
     w->options.cluster_ips = true;
@@ -173,15 +184,26 @@ static void who_holds_a_port_keeps_it(void **state) {
     world *w = *state;
     load(w, SERVICE("late", "LoadBalancer", "ports: [{port: 80}]"));
     translate(w);
-    load(w, SERVICE("early", "LoadBalancer", "ports: [{port: 80}, {port: 8080}]"));
+    load(w, SERVICE("early", "LoadBalancer", "ports: [{port: 80}, {port: 8080}, {port: 90}]"));
     translate(w);
     assert_true(sp_str_eqz(listener(w, "0.0.0.0", 80)->owner, "Service ns/late"));
     assert_int_equal(w->t->refusals.n, 2);
     assert_true(sp_str_eqz(w->t->refusals.p[0].text, "port 80 is already used by Service ns/late"));
     assert_true(sp_str_eqz(w->t->refusals.p[1].text,
                            "port 8080 is already used by the gateway's own --http-port"));
-    translate(w);
+    translate(w); /* by now the newcomer holds a port too */
     assert_true(sp_str_eqz(listener(w, "0.0.0.0", 80)->owner, "Service ns/late"));
+    assert_true(sp_str_eqz(listener(w, "0.0.0.0", 90)->owner, "Service ns/early"));
+    load(w,
+         GATEWAY "kind: Gateway\nmetadata: {name: wants, namespace: ns}\nspec: {gatewayClassName: "
+                 "sampan, listeners: [{name: l, port: 90, protocol: HTTP}]}\n");
+    translate(w);
+    assert_false(listener(w, "0.0.0.0", 90)->http);
+    assert_true(listener(w, "0.0.0.0", 8090)->http);
+    load(w, SERVICE("also", "LoadBalancer", "ports: [{port: 8090}]"));
+    translate(w);
+    assert_true(listener(w, "0.0.0.0", 8090)->http); /* a Gateway keeps its port as well */
+    assert_int_equal(w->t->refusals.n, 4);
 }
 
 static sp_json *patched(sp_reconcile *r) {
@@ -304,17 +326,6 @@ static void ingresses(void **state) {
     assert_int_equal(r->actions.n, 0);
     sp_reconcile_free(r);
 }
-
-#define GATEWAY                                                                               \
-    "kind: GatewayClass\nmetadata: {name: sampan}\nspec: {controllerName: "                   \
-    "sampan.dev/gateway}\n---\n"                                                              \
-    "kind: Namespace\nmetadata: {name: other, labels: {team: a}}\n---\n"                      \
-    "kind: Gateway\nmetadata: {name: gw, namespace: ns}\nspec:\n  gatewayClassName: sampan\n" \
-    "  listeners:\n"                                                                          \
-    "  - {name: http, port: 80, protocol: HTTP}\n"                                            \
-    "  - {name: team, port: 8090, protocol: HTTP, hostname: '*.team.org', allowedRoutes: "    \
-    "{namespaces: {from: Selector, selector: {matchLabels: {team: a}}}}}\n"                   \
-    "  - {name: tls, port: 443, protocol: HTTPS}\n---\n"
 
 static void gateways(void **state) {
     world *w = *state;
