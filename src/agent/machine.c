@@ -145,13 +145,25 @@ static bool address_taken(uint32_t net, uint32_t mask, const char *own_bridge) {
     return taken;
 }
 
+/* Pods of another data directory hang on it, even if its agent is just being restarted. */
+static bool bridge_busy(const char *bridge) {
+    char path[64];
+    snprintf(path, sizeof path, "/sys/class/net/%s/brif", bridge);
+    DIR *d = opendir(path);
+    bool busy = false;
+    for (struct dirent *e; d && (e = readdir(d));) busy = busy || e->d_name[0] != '.';
+    if (d) closedir(d);
+    return busy;
+}
+
 static bool choose_network(sp_agent *g, sp_err *err) {
     for (unsigned i = 0; i < NETWORKS; i++) {
         char bridge[16], cidr[32];
         snprintf(bridge, sizeof bridge, "sampan%u", i);
         snprintf(cidr, sizeof cidr, "10.%u.0.0/16", FIRST_NETWORK + i);
         if (!parse_network(g, bridge, cidr, err)) return false;
-        if (!address_taken(g->net.net, 0xffff0000, bridge) && claim(bridge)) return true;
+        if (!address_taken(g->net.net, 0xffff0000, bridge) && !bridge_busy(bridge) && claim(bridge))
+            return true;
     }
     return sp_fail(err, SP_CONFLICT,
                    "no free pod network between 10.%d.0.0/16 and 10.%d.0.0/16; "

@@ -83,8 +83,8 @@ def test_crash_loop_tells_why(sampan, ns, busybox):
 def test_missing_image_is_said(sampan, ns, busybox):
     o = pod("nowhere", "true", image="127.0.0.1:1/nothing:here")
     sampan.apply(o, namespace=ns)
-    reason = wait_until(lambda: container(sampan, ns, "nowhere").get("state", {}).get("waiting", {}).get("reason"), "a reason")
-    assert reason in ("ErrImagePull", "ImagePullBackOff")
+    waiting = lambda: container(sampan, ns, "nowhere").get("state", {}).get("waiting", {}).get("reason")
+    wait_until(lambda: waiting() in ("ErrImagePull", "ImagePullBackOff"), "a reason")
     wait_until(lambda: "127.0.0.1:1/nothing:here" in sampan.kubectl("describe", "pod", "nowhere", "-n", ns).out.split("Events:")[1], "the event")
     never = pod("never", "true", image="not-imported:1", imagePullPolicy="Never")
     sampan.apply(never, namespace=ns)
