@@ -156,6 +156,8 @@ static bool write_config(bundle *b, sp_err *err) {
     b->oci.host = c->pod->agent->host;
     b->oci.mounts.p = mounts.p;
     b->oci.mounts.n = mounts.n;
+    const sp_json *privileged = sp_json_dig(c->spec, "securityContext", "privileged", NULL);
+    if (sp_json_bool(privileged, false)) b->oci.devices = sp_oci_devices(b->a);
     ok = ok && sp_oci_config(b->a, &b->oci, &config, err);
     sp_vec_free(&mounts);
     if (!ok) return false;

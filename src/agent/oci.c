@@ -249,14 +249,10 @@ static void put_system_mounts(builder *b, bool privileged) {
     snprintf(sys, sizeof sys, "nosuid,noexec,nodev,%s", ro);
     snprintf(cgroup, sizeof cgroup, "nosuid,noexec,nodev,relatime,%s", ro);
     put_mount(b, "/proc", "proc", "proc", "nosuid,noexec,nodev");
-    if (privileged) {
-        put_mount(b, "/dev", "bind", "/dev", "rbind,rw");
-    } else {
-        put_mount(b, "/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k");
-        put_mount(b, "/dev/pts", "devpts", "devpts",
-                  "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
-        put_mount(b, "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev");
-    }
+    put_mount(b, "/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k");
+    put_mount(b, "/dev/pts", "devpts", "devpts",
+              "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5");
+    put_mount(b, "/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev");
     put_mount(b, "/sys", "sysfs", "sysfs", sys);
     put_mount(b, "/sys/fs/cgroup", "cgroup", "cgroup", cgroup);
 }
@@ -337,6 +333,8 @@ static void put_linux(builder *b, bool privileged) {
     sp_json_set_z(b->a, lin, "cgroupsPath", b->in->cgroup);
     put_namespaces(b, lin);
     put_resources(b, lin, privileged);
+    if (privileged && b->in->devices)
+        sp_json_set(b->a, lin, "devices", sp_json_clone(b->a, b->in->devices));
     if (privileged) return;
     put_paths(b, lin, "maskedPaths", masked, SP_COUNT(masked));
     put_paths(b, lin, "readonlyPaths", readonly, SP_COUNT(readonly));

@@ -28,12 +28,14 @@ typedef struct sp_oci_input {
     const char *rootfs;       /* "rootfs" */
     const char *cgroup;       /* "/sampan/UID/NAME-0" */
     const char *ns_dir;       /* where the pod's namespaces are named */
+    const sp_json *devices;   /* for privileged containers: array of device nodes, may be NULL */
     SP_VEC(sp_oci_mount) mounts;
     sp_oci_host host;
 } sp_oci_input;
 
 SP_MUST_USE bool sp_oci_config(sp_arena *a, const sp_oci_input *in, sp_json **ret, sp_err *err);
 void sp_oci_host_read(sp_oci_host *ret);
+sp_json *sp_oci_devices(sp_arena *a); /* all of this machine */
 
 /* --- parts, each tested by itself --- */
 

@@ -141,7 +141,7 @@ static void hook_over(hook *h, bool ok, sp_str text) {
 }
 
 static void exec_hook_done(void *ctx, bool ok, sp_str out) {
-    hook_over(ctx, ok, out);
+    hook_over(ctx, ok, out.n ? out : SP_STR("the command's exit code is not 0"));
 }
 
 static void http_hook_done(void *ctx, const sp_http_reply_msg *reply, const sp_err *err) {

@@ -351,9 +351,8 @@ bool sp_volumes_mounts(sp_arena *a, const sp_volume_input *in, const sp_json *co
     for (size_t i = 0; i < SP_COUNT(etc); i++)
         sp_vec_push(ret, (sp_oci_mount){sp_arena_printf(a, "%s/etc/%s", in->pod_dir, etc[i]),
                                         sp_arena_printf(a, "/etc/%s", etc[i]), false, false});
-    if (!sp_json_bool(sp_json_dig(container, "securityContext", "privileged", NULL), false))
-        sp_vec_push(ret, (sp_oci_mount){sp_arena_printf(a, "%s/.shm", in->mem_dir),
-                                        SP_STR("/dev/shm"), false, false});
+    sp_vec_push(ret, (sp_oci_mount){sp_arena_printf(a, "%s/.shm", in->mem_dir), SP_STR("/dev/shm"),
+                                    false, false});
     size_t ours = ret->n;
     sp_json_each(sp_json_get(container, "volumeMounts"), vm) {
         if (!add_mount(a, in, vm, env, ret, err)) return false;
