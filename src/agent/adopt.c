@@ -138,6 +138,24 @@ static bool adopt_pod(sp_agent *g, const char *uid, sp_err *err) {
     return true;
 }
 
+/* Namespaces and volumes of pods whose directory is gone. */
+static void sweep_orphans(sp_agent *g, const char *sub, void (*away)(const char *path)) {
+    char dir[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
+    snprintf(dir, sizeof dir, "%s/run/%s", g->data_dir, sub);
+    DIR *d = opendir(dir);
+    if (!d) return;
+    for (struct dirent *e; (e = readdir(d));) {
+        if (e->d_name[0] == '.' || sp_pod_get(g, e->d_name)) continue;
+        snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+        away(path);
+    }
+    closedir(d);
+}
+
+static void namespaces_away(const char *path) {
+    sp_sandbox_remove(path, NULL);
+}
+
 void sp_adopt_all(sp_agent *g) {
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s/pods", g->data_dir);
@@ -154,4 +172,6 @@ void sp_adopt_all(sp_agent *g) {
     }
     closedir(d);
     g->adopting = false;
+    sweep_orphans(g, "ns", namespaces_away);
+    sweep_orphans(g, "vol", sp_volumes_remove);
 }
