@@ -7,6 +7,11 @@
 
 enum { SETTLE_MS = 300, RETRY_MIN_MS = 200, RETRY_MAX_MS = 30000 };
 
+typedef struct listener {
+    void (*fn)(void *ctx);
+    void *ctx;
+} listener;
+
 struct sp_catalog {
     sp_manager *manager;
     sp_arena *arena;   /* strings of all kinds ever seen: their gvrs are held by others */
@@ -16,11 +21,7 @@ struct sp_catalog {
     sp_http_call *call;
     bool ready, again;
     int failures;
-    SP_VEC(struct {
-        void (*fn)(void *ctx);
-        void *ctx;
-    })
-    listeners;
+    SP_VEC(listener) listeners;
 };
 
 static sp_catalog *the_one; /* a process has one manager */
