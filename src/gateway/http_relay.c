@@ -244,9 +244,9 @@ bool sp_proxy_relay_answer(sp_http_session *s) {
     sp_sock_flush(w, &s->client);
     if (sp_sock_blocked(&s->client)) return false;
     if (!sp_sock_has_input(up)) return false;
-    size_t kept = up->in.n;
+    size_t seen = up->unread ? 0 : up->in.n;
     sp_str bytes = sp_sock_read(w, up);
-    if (bytes.n == kept && (up->eof || up->failed)) {
+    if (bytes.n == seen && (up->eof || up->failed)) {
         backend_ended(s);
         return true;
     }

@@ -80,9 +80,11 @@ sp_str sp_sock_read(sp_worker *w, sp_sock *c) {
     sp_assert(kept < SP_READ_SIZE * 2);
     if (kept) memcpy(w->scratch, c->in.p, kept);
     sp_worker_give_buf(w, &c->in);
+    /* What nobody has looked at is enough for now: pipelined requests would pile up else. */
+    bool more = !c->unread && c->io.readable && !c->eof && !c->failed;
     c->unread = false;
     ssize_t n = 0;
-    if (c->io.readable && !c->eof && !c->failed) n = read_some(c, w->scratch + kept, SP_READ_SIZE);
+    if (more) n = read_some(c, w->scratch + kept, SP_READ_SIZE);
     return (sp_str){w->scratch, kept + (size_t)SP_MAX(n, 0)};
 }
 

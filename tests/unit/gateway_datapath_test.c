@@ -457,6 +457,50 @@ static void http_pipelined(void) {
     CLOSE(c, s, l);
 }
 
+static void *send_upload(void *arg) {
+    static const char head[] =
+        "POST /1 HTTP/1.1\r\nHost: web.test\r\nContent-Length: 1\r\n\r\nx"
+        "PUT /2 HTTP/1.1\r\nHost: web.test\r\nContent-Length: 1000000\r\n\r\n";
+    static char all[sizeof head - 1 + 1000000];
+    memset(all, 'z', sizeof all);
+    memcpy(all, head, sizeof head - 1);
+    for (size_t at = 0; at < sizeof all;) {
+        ssize_t n = send(*(int *)arg, all + at, sizeof all - at, MSG_NOSIGNAL);
+        if (n <= 0) return arg;
+        at += (size_t)n;
+    }
+    return NULL;
+}
+
+/* A large request behind one that is still being answered must wait, not pile up. */
+static void http_pipelined_upload(void) {
+    uint16_t port;
+    int l = listen_on(&port);
+    ENDPOINTS({port, true});
+    int c = dial(t.http_port);
+    pthread_t sender;
+    void *failed = NULL;
+    pthread_create(&sender, NULL, send_upload, &c);
+    int s = take(l);
+    CHECK(strstr(hear_head(s), "POST /1 "));
+    hear(s, "x");
+    say(s, OK2);
+    hear_ok(c);
+    CHECK(strstr(hear_head(s), "PUT /2 "));
+    static char got[64 * 1024];
+    for (size_t at = 0; at < 1000000;) {
+        ssize_t n = recv(s, got, sizeof got, 0);
+        CHECK(n > 0);
+        for (ssize_t i = 0; i < n; i++) CHECK(got[i] == 'z');
+        at += (size_t)n;
+    }
+    say(s, OK2);
+    hear_ok(c);
+    pthread_join(sender, &failed);
+    CHECK(!failed);
+    CLOSE(c, s, l);
+}
+
 static void http_chunked_both_ways(void) {
     uint16_t port;
     int l = listen_on(&port);
@@ -801,6 +845,7 @@ int main(void) {
         STORY(http_head_is_rewritten),
         STORY(http_keeps_connections),
         STORY(http_pipelined),
+        STORY(http_pipelined_upload),
         STORY(http_chunked_both_ways),
         STORY(http_old_clients_and_servers),
         STORY(http_head_and_304),
