@@ -102,8 +102,8 @@ static const sp_json *lookup(void *ctx, sp_arena *a, const char *group, const ch
     return sp_lookup_latest(ctx, a, group, plural, ns, name);
 }
 
-/* Hooks look at values: they can add what they find to missing fields and unknown words, but nothing
- * sensible where a type is wrong. */
+/* Hooks look at values: they can add what they find to missing fields and unknown words, but
+ * nothing sensible where a type is wrong. */
 static bool types_are_right(const sp_causes *causes) {
     for (size_t i = 0; i < causes->list.n; i++)
         if (strcmp(causes->list.p[i].reason, "FieldValueTypeInvalid") == 0) return false;

@@ -95,8 +95,7 @@ static bool from_query(sp_call *c, sp_delete_options *o, sp_err *err) {
     if (sp_call_query(c, "propagationPolicy", &v) && v.n &&
         !set_propagation(v, &o->propagation, err))
         return false;
-    if (sp_call_query_true(c, "orphanDependents"))
-        o->propagation = SP_PROPAGATE_ORPHAN;
+    if (sp_call_query_true(c, "orphanDependents")) o->propagation = SP_PROPAGATE_ORPHAN;
     return true;
 }
 

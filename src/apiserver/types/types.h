@@ -52,7 +52,7 @@ extern const sp_schema sp_schema_any, sp_schema_any_object, sp_schema_string, sp
 #define QUANTITY T(quantity)
 #define INT_OR_STRING T(int_or_string)
 #define DURATION T(duration)
-#define RAW T(raw) /* an embedded object of any kind */
+#define RAW T(raw)             /* an embedded object of any kind */
 #define RAW_VALUE T(raw_value) /* any JSON value at all: defaults and enumerations in CRDs */
 #define LIST(of) (&(const sp_schema){.type = SP_SCHEMA_ARRAY, .items = (of)})
 #define MAP(of) (&(const sp_schema){.type = SP_SCHEMA_OBJECT, .items = (of)})
