@@ -2,12 +2,17 @@
  * walk, filters and repeated ".." included. */
 #include "data/jsonpath_parse.h"
 
+#include <inttypes.h>
+
 enum { BUDGET = 10000000 };
 
 typedef struct walk {
     const sp_json *root;
     size_t budget;
     bool spent;
+    bool strict;            /* an index outside its list is an error */
+    const sp_json *outside; /* that list */
+    int64_t index;
 } walk;
 
 static void run(walk *w, const sp_jsonpath *p, const sp_json *current, sp_json_nodes *ret);
@@ -50,7 +55,9 @@ static void slice(walk *w, const step *s, const sp_json *j, sp_json_nodes *ret) 
     if (start < 0) start += n;
     if (end < 0) end += n;
     if (s->single) {
-        if (pay_search(w, j) && start >= 0 && start < n) add(w, sp_json_at(j, (size_t)start), ret);
+        bool inside = start >= 0 && start < n;
+        if (inside && pay_search(w, j)) add(w, sp_json_at(j, (size_t)start), ret);
+        if (!inside && w->strict) w->outside = j, w->index = s->start;
         return;
     }
     start = SP_MAX(start, 0);
@@ -67,7 +74,10 @@ static void slice(walk *w, const step *s, const sp_json *j, sp_json_nodes *ret) 
 static const sp_json *operand_value(walk *w, const operand *o, const sp_json *current) {
     if (!o->path) return o->value;
     sp_json_nodes found = {0};
+    bool strict = w->strict;
+    w->strict = false;
     run(w, o->path, current, &found);
+    w->strict = strict;
     const sp_json *first = found.n ? found.p[0] : NULL;
     sp_vec_free(&found);
     return first;
@@ -120,9 +130,7 @@ static void apply(walk *w, const step *s, const sp_json *j, sp_json_nodes *ret) 
     case STEP_SLICE: slice(w, s, j, ret); break;
     case STEP_ALL: sp_json_each(j, c) add(w, c, ret); break;
     case STEP_DESCEND: descend(w, j, ret); break;
-    case STEP_UNION:
-        for (const step *each = s->alternatives; each; each = each->next) apply(w, each, j, ret);
-        break;
+    case STEP_UNION: break; /* run does it: each alternative goes over all nodes */
     case STEP_FILTER: filter(w, s, j, ret); break;
     }
 }
@@ -132,7 +140,9 @@ static void run(walk *w, const sp_jsonpath *p, const sp_json *current, sp_json_n
     sp_vec_push(&now, p->from_root ? w->root : current);
     for (const step *s = p->first; s && now.n; s = s->next) {
         sp_json_nodes next = {0};
-        sp_vec_each(&now, j) if (pay(w)) apply(w, s, *j, &next);
+        const step *each = s->kind == STEP_UNION ? s->alternatives : s;
+        for (; each; each = s->kind == STEP_UNION ? each->next : NULL)
+            sp_vec_each(&now, j) if (pay(w)) apply(w, each, *j, &next);
         sp_vec_free(&now);
         now = next;
     }
@@ -181,6 +191,10 @@ static bool print(printer *pr, const action *first, const sp_json *current);
 static bool look_up(printer *pr, const sp_jsonpath *p, const sp_json *current, sp_json_nodes *ret) {
     run(&pr->walk, p, current, ret);
     if (pr->walk.spent) return too_much(pr->err);
+    if (pr->walk.outside)
+        return sp_fail(pr->err, SP_INVALID,
+                       "array index out of bounds: index %" PRId64 ", length %zu", pr->walk.index,
+                       pr->walk.outside->count);
     if (ret->n || pr->allow_missing) return true;
     return sp_fail(pr->err, SP_NOT_FOUND, "%.*s leads nowhere in this object", SP_ARG(p->text));
 }
@@ -216,6 +230,6 @@ static bool print(printer *pr, const action *first, const sp_json *current) {
 
 bool sp_jsonpath_print(const sp_jsonpath_template *t, const sp_json *j, bool allow_missing,
                        sp_buf *b, sp_err *err) {
-    printer pr = {{j, BUDGET, false}, allow_missing, b, err};
+    printer pr = {{.root = j, .budget = BUDGET, .strict = true}, allow_missing, b, err};
     return print(&pr, t->first, j);
 }

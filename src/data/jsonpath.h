@@ -26,7 +26,8 @@ const sp_json *sp_jsonpath_first(const sp_jsonpath *p, const sp_json *j);
 SP_MUST_USE bool sp_jsonpath_template_compile(sp_arena *a, sp_str text,
                                               const sp_jsonpath_template **ret, sp_err *err);
 /* As kubectl prints: strings bare, several results with a blank between, objects and lists as JSON.
- * A path that leads nowhere prints nothing, or is SP_NOT_FOUND unless allow_missing. */
+ * A path that leads nowhere prints nothing, or is SP_NOT_FOUND unless allow_missing; an index
+ * outside its list is always an error. */
 SP_MUST_USE bool sp_jsonpath_print(const sp_jsonpath_template *t, const sp_json *j,
                                    bool allow_missing, sp_buf *b, sp_err *err);
 void sp_jsonpath_write_node(sp_buf *b, const sp_json *j); /* one result, so printed */

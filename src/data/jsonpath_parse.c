@@ -36,25 +36,27 @@ static bool parse_steps(parser *p, const step **ret);
 
 /* ---------- literals ---------- */
 
-/* The escapes of Go and JavaScript strings that make sense in a template. */
-static bool unescape(parser *p, sp_buf *b) {
+/* The escapes of Go and JavaScript strings that make sense in a template. In a path a backslash
+ * only takes away what the next character means: ['app\.example/name'] is how kubectl's manual
+ * writes it. */
+static bool unescape(parser *p, bool in_path, sp_buf *b) {
     static const char from[] = "ntrbf\\\"'/", to[] = "\n\t\r\b\f\\\"'/";
     char c = peek(p);
     const char *at = c ? strchr(from, c) : NULL;
-    if (!at) return refuse(p, "an unknown escape");
-    sp_buf_addc(b, to[at - from]);
+    if (!c || (!at && !in_path)) return refuse(p, "an unknown escape");
+    sp_buf_addc(b, at && !in_path ? to[at - from] : c);
     p->at++;
     return true;
 }
 
-static bool parse_quoted(parser *p, sp_str *ret) {
+static bool parse_quoted(parser *p, bool in_path, sp_str *ret) {
     char quote = p->text.p[p->at++];
     sp_buf b = {0};
     bool ok = true;
     while (ok && p->at < p->text.n && peek(p) != quote) {
         char c = p->text.p[p->at++];
         if (c == '\\')
-            ok = unescape(p, &b);
+            ok = unescape(p, in_path, &b);
         else
             sp_buf_addc(&b, c);
     }
@@ -127,7 +129,7 @@ static bool parse_alternative(parser *p, step *s) {
     }
     if (peek(p) != '\'' && peek(p) != '"') return parse_slice(p, s);
     s->kind = STEP_FIELD;
-    return parse_quoted(p, &s->name);
+    return parse_quoted(p, true, &s->name);
 }
 
 static bool parse_path(parser *p, const sp_jsonpath **ret);
@@ -150,7 +152,7 @@ static bool parse_operand(parser *p, operand *ret) {
     ret->value = j;
     if (c == '"' || c == '\'') {
         j->type = SP_JSON_STRING;
-        return parse_quoted(p, &j->text);
+        return parse_quoted(p, false, &j->text);
     }
     if ((c >= '0' && c <= '9') || c == '-') return parse_number(p, j);
     j->type = SP_JSON_BOOL;
@@ -342,7 +344,7 @@ static bool parse_action(parser *p, bool in_range, action *act, bool *ret_end) {
         return parse_range(p, act); /* eats its own brace */
     } else if (peek(p) == '"' || peek(p) == '\'') {
         act->kind = ACTION_TEXT;
-        if (!parse_quoted(p, &act->text)) return false;
+        if (!parse_quoted(p, false, &act->text)) return false;
     } else {
         act->kind = ACTION_PATH;
         if (peek(p) == '}') return refuse(p, "nothing between the braces");

@@ -69,13 +69,19 @@ static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
+/* 2026-11-22, alone or before a time. */
+static bool is_date(sp_str s) {
+    if (s.n < 8 || s.p[4] != '-') return false;
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_digit(s.p[i]) && (i < 4 || !strchr("-+:.TtZz ", s.p[i]) || !s.p[i])) return false;
+    return true;
+}
+
 /* Words that other readers (YAML 1.1 in full, Go) take for something else: y, n, dates, 1:30. */
 static bool others_misread(sp_str s) {
     if (s.n == 1 && strchr("yYnN=", s.p[0])) return true;
     if (sp_str_eqz(s, "<<")) return true;
-    if (s.n >= 8 && is_digit(s.p[0]) && is_digit(s.p[1]) && is_digit(s.p[2]) && is_digit(s.p[3]) &&
-        s.p[4] == '-')
-        return true;
+    if (is_date(s)) return true;
     bool colon = false, sign = s.n && (s.p[0] == '-' || s.p[0] == '+');
     for (size_t i = sign; i < s.n; i++) {
         if (s.p[i] == ':')
@@ -88,7 +94,7 @@ static bool others_misread(sp_str s) {
 
 /* The characters of a plain scalar, at the start and inside (YAML 1.1, block context). */
 static bool plain_allowed(sp_str s) {
-    if (!s.n || s.p[0] == ' ' || s.p[s.n - 1] == ' ' || memchr(s.p, '\t', s.n)) return false;
+    if (!s.n || s.p[0] == ' ' || s.p[s.n - 1] == ' ') return false;
     if (strchr(",[]{}#&*!|>'\"%@`", s.p[0])) return false;
     if (strchr("-?:", s.p[0]) && (s.n == 1 || s.p[1] == ' ')) return false;
     if (sp_str_starts(s, SP_STR("---")) || sp_str_starts(s, SP_STR("..."))) return false;
@@ -97,8 +103,8 @@ static bool plain_allowed(sp_str s) {
 }
 
 static void one_line(sp_buf *b, sp_str s) {
-    if (has_special(s) || (s.n && memchr(s.p, '\n', s.n)) || !sp_yaml_plain_is_string(s) ||
-        others_misread(s))
+    if (has_special(s) || (s.n && (memchr(s.p, '\n', s.n) || memchr(s.p, '\t', s.n))) ||
+        !sp_yaml_plain_is_string(s) || others_misread(s))
         double_quoted(b, s);
     else if (plain_allowed(s))
         sp_buf_add(b, s);
@@ -110,16 +116,20 @@ static void spaces(sp_buf *b, int n) {
     for (int i = 0; i < n; i++) sp_buf_addc(b, ' ');
 }
 
-/* A literal block must begin with something that is neither blank nor a line end, or say how deep
- * it is indented; we leave those texts to double quotes. */
+/* Tabs, and blanks at the end of a line, would not be seen: such text goes into double quotes. */
 static bool literal_allowed(sp_str s) {
-    return s.n && memchr(s.p, '\n', s.n) && !strchr(" \n\t", s.p[0]) && !has_special(s);
+    return s.n && memchr(s.p, '\n', s.n) && !memchr(s.p, '\t', s.n) && s.p[s.n - 1] != ' ' &&
+           sp_str_find(s, SP_STR(" \n")) < 0 && !has_special(s);
 }
 
+/* Text that begins with a blank or a line end hides how deep the block is indented: the "2" says
+ * it. */
 static void literal(sp_buf *b, sp_str s, int indent) {
     size_t ends = 0;
     while (ends < s.n && s.p[s.n - 1 - ends] == '\n') ends++;
-    sp_buf_addz(b, ends == 0 ? "|-" : ends == 1 ? "|" : "|+");
+    sp_buf_addz(b, s.p[0] == ' ' || s.p[0] == '\n' ? "|2" : "|");
+    if (ends == 0) sp_buf_addc(b, '-');
+    if (ends > 1 || ends == s.n) sp_buf_addc(b, '+');
     if (ends) s.n--;
     for (sp_str line, rest = s; sp_str_cut(&rest, '\n', &line);) {
         sp_buf_addc(b, '\n');

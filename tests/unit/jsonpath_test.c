@@ -49,6 +49,8 @@ static void paths_find_nodes(void **state) {
         {".items[0,1].status.n", "1;2.5;"},
         {".items[:-1].status.n", "1;"},
         {"..name", "a;b;"},
+        {".items[0].metadata.labels['app\\.k8s\\.io/x']", "1;"},
+        {".items[*]['kind','metadata'].name", "a;b;"},
         {"..metadata.name", "a;b;"},
         {".items[0]..type", "Ready;Old;"},
         {"..conditions[0].type", "Ready;"},
@@ -159,6 +161,14 @@ static void templates_print(void **state) {
     assert_string_equal(b.p, "x'y");
     assert_string_equal(err.text, ".missing leads nowhere in this object");
     assert_int_equal(err.code, SP_NOT_FOUND);
+    sp_buf_clear(&b);
+    assert_true(sp_jsonpath_template_compile(a, SP_STR("{.items[2].metadata.name}"), &t, &err));
+    assert_false(sp_jsonpath_print(t, j, true, &b, &err));
+    assert_string_equal(err.text, "array index out of bounds: index 2, length 2");
+    assert_true(sp_jsonpath_template_compile(
+        a, SP_STR("{.items[*]['metadata','status']['name','n']}"), &t, &err));
+    assert_true(sp_jsonpath_print(t, j, true, &b, &err));
+    assert_string_equal(b.p, "a b 1 2.5");
     static const char *const broken[] = {"{end}", "{range .a}",           "{.a",      "{}",
                                          "{\"x}", "{range .a}{end}{end}", "{'it''s'}"};
     for (size_t i = 0; i < SP_COUNT(broken); i++)

@@ -180,11 +180,11 @@ static void documents_are_written_as_kubectl_prints(void **state) {
         "  hostIPC: true\n  empty: \"\"\n  none: null\n  count: 4096\n",
         "script: |\n  #!/bin/sh\n  echo hi\n\n    indented\ntext: |-\n  a\n  b\nkeep: |+\n  "
         "a\n\nlast: x\n",
+        "a: |2-\n   x\n  y\nb: |2+\n\nc: \"a\\tb\\nc\"\nd: \"x \\ny\"\ne: |2\n\n  x\n",
         "- - a\n  - b\n- c: 1\n  d:\n  - e\n- |\n  x\n  y\n",
         "a: 'x: y'\nb: '#c'\nc: a#b\nd: '- x'\ne: -x\nf: \"yes\"\ng: \"y\"\nh: \"1:30\"\ni: "
         "a:1\nj: 'it''s: me'\nk: it's\n"
-        "l: \"\\x01\\e9\\u2028\"\nm: ' x'\nnn: \"~\"\no: \"0644\"\np: \"1e3\"\nq: 'a:'\nr: "
-        "\"\\n\"\n",
+        "l: \"\\x01\\e9\\u2028\"\nm: ' x'\nnn: \"~\"\no: \"0644\"\np: \"1e3\"\nq: 'a:'\n",
         "\"yes\": 1\n\"1\": 2\n\"<<\": 3\na b: 4\n'a: b': 5\n\"\": 6\n",
         "\"text\\r\"\n",
         "plain\n",
