@@ -90,7 +90,7 @@ static void load_image_names(sp_ctr *c) {
     sp_buf_add(&c->image_id, image.digest);
 }
 
-void sp_adopt_container(sp_ctr *c) {
+static void adopt_container(sp_ctr *c) {
     sp_ctr_view *x = sp_ctr_state(c);
     sp_shim_status st = {0};
     sp_auto(sp_buf) dir = {0};
@@ -134,7 +134,7 @@ static bool adopt_pod(sp_agent *g, const char *uid, sp_err *err) {
     sp_pod *p = sp_pod_get(g, uid);
     if (!p) return sp_fail(err, SP_INVALID, "%s is no pod to run", path);
     if (sp_ground_load(p)) p->view.sandbox = SP_SANDBOX_READY;
-    for (size_t i = 0; i < p->containers.n; i++) sp_adopt_container(p->containers.p[i]);
+    for (size_t i = 0; i < p->containers.n; i++) adopt_container(p->containers.p[i]);
     return true;
 }
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <time.h>
 
-void sp_cri_time(int64_t wall_ns, char ret[SP_CRI_TIME + 1]) {
+static void put_time(int64_t wall_ns, char ret[SP_CRI_TIME + 1]) {
     time_t sec = (time_t)(wall_ns / 1000000000);
     struct tm tm;
     gmtime_r(&sec, &tm);
@@ -34,7 +34,7 @@ static void put_pieces(sp_cri_stream *s, sp_buf *out, const char *time) {
 
 void sp_cri_feed(sp_cri_stream *s, sp_str bytes, int64_t wall_ns, sp_buf *out) {
     char time[SP_CRI_TIME + 1];
-    sp_cri_time(wall_ns, time);
+    put_time(wall_ns, time);
     while (bytes.n) {
         ptrdiff_t end = sp_str_chr(bytes, '\n');
         sp_buf_add(&s->rest, end < 0 ? bytes : sp_str_sub(bytes, 0, (size_t)end));
@@ -48,7 +48,7 @@ void sp_cri_feed(sp_cri_stream *s, sp_str bytes, int64_t wall_ns, sp_buf *out) {
 
 void sp_cri_finish(sp_cri_stream *s, int64_t wall_ns, sp_buf *out) {
     char time[SP_CRI_TIME + 1];
-    sp_cri_time(wall_ns, time);
+    put_time(wall_ns, time);
     if (s->rest.n) put_line(out, time, s->name, true, sp_buf_str(&s->rest));
     sp_buf_free(&s->rest);
 }

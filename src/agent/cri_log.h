@@ -12,7 +12,6 @@ typedef struct sp_cri_stream {
     sp_buf rest;      /* the begin of a line whose end has not come */
 } sp_cri_stream;
 
-void sp_cri_time(int64_t wall_ns, char ret[SP_CRI_TIME + 1]);
 /* Appends the lines that bytes complete to *out. */
 void sp_cri_feed(sp_cri_stream *s, sp_str bytes, int64_t wall_ns, sp_buf *out);
 /* What is left when the stream ends, as a last P line. */

@@ -22,7 +22,7 @@ static bool in_use(sp_agent *g, uint32_t ip) {
 }
 
 /* In turn, so that an address rests before it comes back. */
-bool sp_ip_allocate(sp_agent *g, uint32_t *ret) {
+static bool allocate_ip(sp_agent *g, uint32_t *ret) {
     uint32_t size = 1u << (32 - g->net.prefix);
     for (uint32_t tries = 0; tries < size; tries++) {
         uint32_t host = g->next_ip++ % size;
@@ -157,7 +157,7 @@ static void sandbox_done(uv_work_t *w, int status) {
 void sp_ground_sandbox(sp_pod *p) {
     uint32_t ip = 0;
     if (!p->ip && !sp_pod_host_network(p)) {
-        if (!sp_ip_allocate(p->agent, &ip)) {
+        if (!allocate_ip(p->agent, &ip)) {
             p->view.sandbox_failures++;
             p->view.sandbox_failed_ms = sp_clock_mono_ms();
             sp_pod_event(p, NULL, "Warning", "FailedCreatePodSandBox",

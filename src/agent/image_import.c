@@ -66,12 +66,13 @@ static bool take_blob(importer *im, const char *path, read_fn *next, void *ctx, 
     char expected[SP_DIGEST_TEXT + 1] = "", have[72];
     sp_blob_writer *w = NULL;
     const void *p;
-    la_ssize_t n;
+    la_ssize_t n = 0;
     bool named = expected_digest(path, expected);
     if (!sp_blob_writer_new(im->store, &w, err)) return false;
-    while ((n = next(ctx, &p, err)) > 0)
-        if (!sp_blob_writer_add(w, p, (size_t)n, err)) n = -1;
-    if (n < 0) {
+    bool written = true;
+    while (written && (n = next(ctx, &p, err)) > 0)
+        written = sp_blob_writer_add(w, p, (size_t)n, err);
+    if (!written || n < 0) {
         sp_blob_writer_free(w);
         return false;
     }

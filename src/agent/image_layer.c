@@ -271,8 +271,10 @@ static bool unpack_and_publish(sp_image_store *s, unpacker *u, const char *blob,
     return sp_remove_all(tmp, ok ? err : NULL) && ok;
 }
 
-bool sp_image_layer_unpack(sp_image_store *s, const sp_image_desc *layer, sp_str diff_id,
-                           sp_image_progress *progress, void *ctx, sp_err *err) {
+/* Verifies diff_id while unpacking. Changes the working directory during the call, so it belongs
+ * into a process that does nothing else. */
+static bool unpack_layer(sp_image_store *s, const sp_image_desc *layer, sp_str diff_id,
+                         sp_image_progress *progress, void *ctx, sp_err *err) {
     sp_auto(sp_buf) final = {0};
     sp_auto(sp_buf) blob = {0};
     sp_image_layer_path(s, diff_id, &final);
@@ -299,8 +301,7 @@ static bool install_layers(sp_image_store *s, const sp_image_manifest *m, const 
                        m->layers.n, diff_ids->count);
     size_t i = 0;
     sp_json_each(diff_ids, id) {
-        if (!sp_image_layer_unpack(s, &m->layers.p[i++], sp_json_str(id), progress, ctx, err))
-            return false;
+        if (!unpack_layer(s, &m->layers.p[i++], sp_json_str(id), progress, ctx, err)) return false;
     }
     return true;
 }

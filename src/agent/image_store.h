@@ -82,8 +82,3 @@ SP_MUST_USE bool sp_image_import(sp_image_store *s, const char *path, sp_str nam
  * own (`sampan image pull`). */
 SP_MUST_USE bool sp_image_pull(sp_image_store *s, sp_str reference, sp_image_progress *progress,
                                void *ctx, char ret_digest[72], sp_err *err);
-/* One layer: verifies diff_id while unpacking. Changes the working directory during the call, so
- * it belongs into a process that does nothing else. */
-SP_MUST_USE bool sp_image_layer_unpack(sp_image_store *s, const sp_image_desc *layer,
-                                       sp_str diff_id, sp_image_progress *progress, void *ctx,
-                                       sp_err *err);

@@ -272,13 +272,3 @@ sp_node *sp_node_start(sp_agent *g, const sp_node_config *c, void (*registered)(
     n->status = sp_timer_every(g->loop, STATUS_EVERY_MS, send_status, n);
     return n;
 }
-
-sp_node *sp_node_stop(sp_node *n) {
-    if (!n) return NULL;
-    sp_timer_stop(n->lease);
-    sp_timer_stop(n->status);
-    sp_timer_stop(n->retry);
-    sp_arena_free(n->arena);
-    free(n);
-    return NULL;
-}

@@ -14,4 +14,3 @@ typedef struct sp_node_config {
 /* registered is called once the Node is there. */
 sp_node *sp_node_start(sp_agent *g, const sp_node_config *c, void (*registered)(void *ctx),
                        void *ctx);
-sp_node *sp_node_stop(sp_node *n);

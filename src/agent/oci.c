@@ -69,7 +69,7 @@ const char *sp_pod_qos(const sp_json *pod) {
 }
 
 /* kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction, oom_score_adj. */
-int sp_pod_oom_score_adj(const sp_json *pod, const sp_json *container, int64_t machine_memory) {
+static int oom_score_adj(const sp_json *pod, const sp_json *container, int64_t machine_memory) {
     const char *qos = sp_pod_qos(pod);
     int64_t request = 0;
     if (strcmp(qos, "Guaranteed") == 0) return -997;
@@ -224,7 +224,7 @@ static bool put_process(builder *b, sp_err *err) {
     put_rlimits(b, p);
     sp_json_set(b->a, p, "cwd", sp_json_new_str(b->a, cwd.n ? cwd : SP_STR("/")));
     sp_json_set_bool(b->a, p, "noNewPrivileges", !flag(in, "allowPrivilegeEscalation", true));
-    int adj = sp_pod_oom_score_adj(in->pod, in->container, in->host.memory_bytes);
+    int adj = oom_score_adj(in->pod, in->container, in->host.memory_bytes);
     if (!in->host.sys_resource) adj = SP_MAX(adj, in->host.oom_score_adj);
     sp_json_set_int(b->a, p, "oomScoreAdj", adj);
     return true;

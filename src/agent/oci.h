@@ -71,4 +71,3 @@ SP_MUST_USE bool sp_oci_user_find(sp_str spec, sp_str passwd, sp_str group, sp_o
 
 /* "Guaranteed", "Burstable", "BestEffort" (kubernetes.io/docs/concepts/workloads/pods/pod-qos). */
 const char *sp_pod_qos(const sp_json *pod);
-int sp_pod_oom_score_adj(const sp_json *pod, const sp_json *container, int64_t machine_memory);

@@ -61,7 +61,7 @@ static void take_object(sp_pod *p, const sp_json *obj) {
     sp_arena_free(old);
 }
 
-sp_restart sp_pod_restart_policy(const sp_json *pod) {
+static sp_restart restart_policy(const sp_json *pod) {
     const char *text = sp_json_z(sp_json_dig(pod, "spec", "restartPolicy", NULL));
     if (strcmp(text, "Never") == 0) return SP_RESTART_NEVER;
     return strcmp(text, "OnFailure") == 0 ? SP_RESTART_ON_FAILURE : SP_RESTART_ALWAYS;
@@ -111,7 +111,7 @@ sp_pod *sp_pod_new(sp_agent *g, const sp_json *obj) {
         path_of("%s/logs/%.*s_%.*s_%s", g->data_dir, SP_ARG(p->ns), SP_ARG(p->name), p->uid);
     snprintf(p->veth, sizeof p->veth, "sp%012llx",
              (unsigned long long)(sp_str_hash(sp_obj_uid(obj)) & 0xffffffffffff));
-    p->view.restart = sp_pod_restart_policy(obj);
+    p->view.restart = restart_policy(obj);
     p->status_arena = sp_arena_new();
     const sp_json *status = sp_json_get(obj, "status");
     p->status = status ? sp_json_clone(p->status_arena, status) : NULL;

@@ -115,7 +115,6 @@ sp_pod *sp_pod_new(sp_agent *g, const sp_json *obj);  /* not yet synced; NULL wh
 void sp_pod_free(sp_pod *p);
 sp_pod *sp_pod_get(sp_agent *g, const char *uid);
 void sp_pod_sync_soon(sp_pod *p);
-sp_restart sp_pod_restart_policy(const sp_json *pod);
 static inline sp_ctr_view *sp_ctr_state(sp_ctr *c) {
     return &c->pod->view.containers[c->index];
 }
@@ -146,10 +145,8 @@ void sp_ctr_exec(sp_ctr *c, const sp_json *command, uint32_t timeout_ms, sp_exec
 
 /* --- adopt.c --- */
 void sp_adopt_all(sp_agent *g);
-void sp_adopt_container(sp_ctr *c);
 
 /* --- ground.c --- */
-bool sp_ip_allocate(sp_agent *g, uint32_t *ret);
 void sp_ground_sandbox(sp_pod *p);      /* then sync */
 void sp_ground_drop_sandbox(sp_pod *p); /* then sync */
 void sp_ground_finish(sp_pod *p, void (*done)(sp_agent *g, const char *uid));

@@ -20,7 +20,8 @@ int64_t sp_retry_backoff_ms(unsigned failures) {
     return failures ? doubled(BACKOFF_FIRST_MS, failures - 1, BACKOFF_MAX_MS) : 0;
 }
 
-int64_t sp_config_backoff_ms(unsigned failures) {
+/* 1 s doubling to 30 s. */
+static int64_t config_backoff_ms(unsigned failures) {
     return failures ? doubled(1000, failures - 1, 30000) : 0;
 }
 
@@ -125,7 +126,7 @@ static void plan_start(const sp_pod_view *v, size_t i, sp_pod_plan *p) {
     if (c->phase == SP_CTR_EXITED && !due(v, p, c->finished_ms + sp_crash_backoff_ms(c->crashes)))
         return;
     if (c->config_failures &&
-        !due(v, p, c->config_failed_ms + sp_config_backoff_ms(c->config_failures)))
+        !due(v, p, c->config_failed_ms + config_backoff_ms(c->config_failures)))
         return;
     switch (c->image) {
     case SP_IMAGE_PULLING: return;
@@ -170,10 +171,10 @@ static void plan_end(const sp_pod_view *v, sp_pod_plan *p) {
 /* True when the ground for containers is laid. */
 static bool plan_ground(const sp_pod_view *v, sp_pod_plan *p) {
     if (!v->volumes_ready &&
-        due(v, p, v->volumes_failed_ms + sp_config_backoff_ms(v->volume_failures)))
+        due(v, p, v->volumes_failed_ms + config_backoff_ms(v->volume_failures)))
         act(p, SP_DO_VOLUMES, 0);
     if (v->sandbox == SP_SANDBOX_NONE &&
-        due(v, p, v->sandbox_failed_ms + sp_config_backoff_ms(v->sandbox_failures)))
+        due(v, p, v->sandbox_failed_ms + config_backoff_ms(v->sandbox_failures)))
         act(p, SP_DO_SANDBOX, 0);
     return v->volumes_ready && v->sandbox == SP_SANDBOX_READY;
 }

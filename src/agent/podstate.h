@@ -106,5 +106,4 @@ bool sp_podstate_will_restart(const sp_pod_view *v, const sp_ctr_view *c); /* wh
 int64_t sp_crash_backoff_ms(unsigned crashes);
 /* A run of ten minutes forgives what was before. */
 unsigned sp_crashes_after(unsigned crashes, int64_t ran_ms);
-int64_t sp_retry_backoff_ms(unsigned failures);  /* images: 10 s doubling to 5 minutes */
-int64_t sp_config_backoff_ms(unsigned failures); /* 1 s doubling to 30 s */
+int64_t sp_retry_backoff_ms(unsigned failures); /* images: 10 s doubling to 5 minutes */

@@ -117,7 +117,7 @@ static bool from_document(sp_call *c, const sp_json *j, sp_delete_options *o, sp
 
 bool sp_body_delete_options(sp_call *c, sp_delete_options *ret, sp_err *err) {
     sp_delete_options o = {.grace_seconds = -1};
-    sp_json *j;
+    sp_json *j = NULL;
     if (!from_query(c, &o, err)) return false;
     if (c->http->body.n) {
         if (!sp_body_parse(c, &j, err) || !from_document(c, j, &o, err)) return false;

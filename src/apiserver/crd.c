@@ -100,6 +100,22 @@ static void check_unchanged(sp_op *op, const sp_json *old, const sp_json *crd) {
     }
 }
 
+/* What a schema says and we do not check is told to whoever applies it: one line per version. */
+static void warn_unenforced(sp_op *op, const sp_json *crd) {
+    size_t i = 0;
+    sp_json_each(sp_json_dig(crd, "spec", "versions", NULL), v) {
+        sp_auto(sp_causes) found = {.arena = op->arena};
+        const sp_json *schema = sp_json_dig(v, "schema", "openAPIV3Schema", NULL);
+        sp_str at = sp_arena_printf(op->arena, "spec.versions[%zu].schema.openAPIV3Schema", i++);
+        if (schema) sp_schema_unenforced(schema, at, &found);
+        if (!found.list.n) continue;
+        sp_vec_push(&op->warnings,
+                    sp_arena_printf(op->arena, "%.*s: %.*s (%zu such places in this version)",
+                                    SP_ARG(found.list.p[0].field), SP_ARG(found.list.p[0].message),
+                                    found.list.n));
+    }
+}
+
 void sp_crd_admit(sp_op *op, const sp_json *old, sp_json *crd) {
     sp_arena *a = op->arena;
     sp_json *spec = sp_json_get(crd, "spec");
@@ -112,6 +128,7 @@ void sp_crd_admit(sp_op *op, const sp_json *old, sp_json *crd) {
     check_unchanged(op, old, crd);
     sp_crd_check(a, crd, &op->causes);
     if (op->causes.list.n) return;
+    warn_unenforced(op, crd);
     fill_status(op, crd);
     sp_json *meta = sp_json_get(crd, "metadata");
     add_once(a, sp_json_ensure_array(a, meta, "finalizers"), CLEANUP_FINALIZER);

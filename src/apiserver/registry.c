@@ -164,25 +164,6 @@ const sp_resource *sp_registry_find(const sp_registry *r, sp_str group, sp_str v
     return s ? s->row : NULL;
 }
 
-const sp_resource *sp_registry_find_kind(const sp_registry *r, sp_str group, sp_str version,
-                                         sp_str kind) {
-    sp_vec_each(&r->rows, row) {
-        if (sp_str_eqz(kind, (*row)->kind) && sp_str_eqz(group, (*row)->group) &&
-            sp_str_eqz(version, (*row)->version))
-            return *row;
-    }
-    return NULL;
-}
-
-bool sp_registry_has_group(const sp_registry *r, sp_str group, sp_str version) {
-    sp_vec_each(&r->rows, row) {
-        if (sp_str_eqz(group, (*row)->group) &&
-            (!version.n || sp_str_eqz(version, (*row)->version)))
-            return true;
-    }
-    return false;
-}
-
 sp_served *sp_served_ref(sp_served *s) {
     if (s) s->set->refs++;
     return s;

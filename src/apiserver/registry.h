@@ -65,7 +65,6 @@ struct sp_resource {
     bool (*prepare)(sp_admit *a, sp_err *err); /* defaulting beyond the schema, allocation */
     bool (*validate)(sp_admit *a, sp_err *err);
     const char *const *selectable_fields; /* besides metadata.name and .namespace */
-    const char *const *merge_only;        /* reserved for rows that need it; NULL */
     const struct sp_scale_paths {         /* SP_SUB_SCALE: JSON paths, ".spec.replicas" … */
         const char *spec_replicas, *status_replicas, *selector;
     } * scale;
@@ -101,9 +100,6 @@ const sp_resource *const *sp_registry_rows(const sp_registry *r);
 /* NULL if not served. group "" is core. */
 const sp_resource *sp_registry_find(const sp_registry *r, sp_str group, sp_str version,
                                     sp_str plural);
-const sp_resource *sp_registry_find_kind(const sp_registry *r, sp_str group, sp_str version,
-                                         sp_str kind);
-bool sp_registry_has_group(const sp_registry *r, sp_str group, sp_str version); /* "" = any */
 /* Rises with every change: the tag of whatever is computed from the table. */
 uint64_t sp_registry_generation(const sp_registry *r);
 

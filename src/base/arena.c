@@ -48,12 +48,6 @@ void sp_arena_reset(sp_arena *a) {
     a->newest->used = 0;
 }
 
-size_t sp_arena_bytes(const sp_arena *a) {
-    size_t n = 0;
-    for (const block *b = a->newest; b; b = b->older) n += b->size;
-    return n;
-}
-
 static void *take(sp_arena *a, size_t size) {
     size_t rounded = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
     block *b = a->newest;

@@ -5,12 +5,11 @@
 typedef struct sp_arena sp_arena;
 
 sp_arena *sp_arena_new(void);
-sp_arena *sp_arena_free(sp_arena *a);     /* takes NULL, returns NULL */
-void sp_arena_reset(sp_arena *a);         /* everything handed out is gone; one block is kept */
-size_t sp_arena_bytes(const sp_arena *a); /* held from the system */
+sp_arena *sp_arena_free(sp_arena *a); /* takes NULL, returns NULL */
+void sp_arena_reset(sp_arena *a);     /* everything handed out is gone; one block is kept */
 SP_DEFINE_CLEANUP_PTR(sp_arena, sp_arena_free)
 
-void *sp_arena_alloc(sp_arena *a, size_t size); /* zeroed, aligned for any type */
+void *sp_arena_alloc(sp_arena *a, size_t size);     /* zeroed, aligned for any type */
 void *sp_arena_alloc_raw(sp_arena *a, size_t size); /* not zeroed */
 #define SP_NEW(arena, type) ((type *)sp_arena_alloc((arena), sizeof(type)))
 

@@ -31,7 +31,7 @@ static void print_flag(const sp_flag *f) {
     putchar('\n');
 }
 
-void sp_flags_print_help(const sp_usage *u) {
+static void print_help(const sp_usage *u) {
     printf("Usage: %s %s\n\n%s\n", u->command, u->synopsis, u->about);
     if (u->examples) printf("\nExamples:\n%s", u->examples);
     printf("\nFlags:\n");
@@ -120,7 +120,7 @@ int sp_flags_parse(const sp_usage *u, int *argc, char **argv) {
             continue;
         }
         if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
-            sp_flags_print_help(u);
+            print_help(u);
             return 0;
         }
         int rc = take_flag(u, *argc, argv, &i);

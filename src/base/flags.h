@@ -41,4 +41,3 @@ enum { SP_FLAGS_GO_ON = -1 };
 /* argv[0] is the command; afterwards argv[1..*argc) are the words that are no flags.
  * Returns SP_FLAGS_GO_ON, or the exit code: 0 after --help, 2 after an error (printed). */
 int sp_flags_parse(const sp_usage *u, int *argc, char **argv);
-void sp_flags_print_help(const sp_usage *u);

@@ -116,7 +116,8 @@ static bool has_group(const sp_cli_type *t, sp_str rest) {
            sp_str_eqz(rest, t->group);
 }
 
-bool sp_cli_find_type(sp_cli *c, sp_str name, const sp_cli_type **ret, sp_err *err) {
+/* "po", "pods", "pod", "Pod", "deployments.apps", "deploy.v1.apps". */
+static bool find_type(sp_cli *c, sp_str name, const sp_cli_type **ret, sp_err *err) {
     if (!sp_cli_discover(c, err)) return false;
     ptrdiff_t dot = sp_str_chr(name, '.');
     sp_str first = dot < 0 ? name : sp_str_sub(name, 0, (size_t)dot);
@@ -286,7 +287,7 @@ static bool push_type(sp_cli *c, sp_str type, sp_str name, sp_cli_targets *ret, 
     const sp_cli_type *t;
     if (!sp_cli_discover(c, err)) return false;
     if (!name.n && push_category(c, type, ret)) return true;
-    if (!sp_cli_find_type(c, type, &t, err)) return false;
+    if (!find_type(c, type, &t, err)) return false;
     sp_vec_push(ret, {t, name});
     return true;
 }

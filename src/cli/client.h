@@ -38,8 +38,6 @@ void sp_cli_close(sp_cli *c);
 int sp_cli_fail(const sp_cli *c, const sp_err *err);
 
 const char *sp_cli_namespace(const sp_cli *c);
-/* "po", "pods", "pod", "Pod", "deployments.apps", "deploy.v1.apps". */
-SP_MUST_USE bool sp_cli_find_type(sp_cli *c, sp_str name, const sp_cli_type **ret, sp_err *err);
 SP_MUST_USE bool sp_cli_find_kind(sp_cli *c, sp_str api_version, sp_str kind,
                                   const sp_cli_type **ret, sp_err *err);
 /* Fills c->types; done once. */

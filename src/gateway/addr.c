@@ -24,12 +24,12 @@ bool sp_addr_parse(sp_str ip, uint16_t port, sp_addr *ret) {
     return true;
 }
 
-bool sp_addr_same_ip(const sp_addr *a, const sp_addr *b) {
+static bool same_ip(const sp_addr *a, const sp_addr *b) {
     return a->family == b->family && memcmp(a->ip, b->ip, ip_size(a)) == 0;
 }
 
 bool sp_addr_eq(const sp_addr *a, const sp_addr *b) {
-    return a->port == b->port && sp_addr_same_ip(a, b);
+    return a->port == b->port && same_ip(a, b);
 }
 
 int sp_addr_cmp(const sp_addr *a, const sp_addr *b) {
@@ -45,7 +45,7 @@ bool sp_addr_is_any(const sp_addr *a) {
 
 bool sp_addr_overlaps(const sp_addr *a, const sp_addr *b) {
     if (a->port != b->port) return false;
-    return sp_addr_same_ip(a, b) || sp_addr_is_any(a) || sp_addr_is_any(b);
+    return same_ip(a, b) || sp_addr_is_any(a) || sp_addr_is_any(b);
 }
 
 void sp_addr_format_ip(const sp_addr *a, char ret[SP_ADDR_MAX]) {

@@ -17,8 +17,7 @@ enum { SP_ADDR_MAX = 64 }; /* "[…]:65535" and a NUL */
 SP_MUST_USE bool sp_addr_parse(sp_str ip, uint16_t port, sp_addr *ret);
 bool sp_addr_eq(const sp_addr *a, const sp_addr *b); /* with the port */
 int sp_addr_cmp(const sp_addr *a, const sp_addr *b); /* family, address, port */
-bool sp_addr_same_ip(const sp_addr *a, const sp_addr *b);
-bool sp_addr_is_any(const sp_addr *a); /* 0.0.0.0 or :: */
+bool sp_addr_is_any(const sp_addr *a);               /* 0.0.0.0 or :: */
 /* One of both would take connections meant for the other: same port, and the same address or one of
  * them is "any". */
 bool sp_addr_overlaps(const sp_addr *a, const sp_addr *b);

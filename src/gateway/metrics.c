@@ -19,7 +19,7 @@ static void write_listeners(const sp_worker *w, sp_buf *b) {
     }
 }
 
-void sp_gateway_metrics_write(const sp_gateway_metrics *m, sp_buf *b) {
+static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
     const sp_worker_stats *s = sp_worker_get_stats(m->worker);
 #define X(field, name, help) write_row(b, name, help, "counter", s->field);
     SP_WORKER_COUNTERS(X)
@@ -40,7 +40,7 @@ void sp_gateway_metrics_serve(void *ctx, sp_http_req *req, sp_http_res *res) {
     sp_auto(sp_buf) b = {0};
     bool get = sp_str_eqz(req->method, "GET");
     if (get && sp_str_eqz(req->path, "/metrics")) {
-        sp_gateway_metrics_write(m, &b);
+        write_metrics(m, &b);
         reply(res, 200, sp_buf_str(&b));
     } else if (get && (sp_str_eqz(req->path, "/healthz") || sp_str_eqz(req->path, "/livez"))) {
         reply(res, 200, SP_STR("ok"));

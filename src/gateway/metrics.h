@@ -9,7 +9,5 @@ typedef struct sp_gateway_metrics {
     sp_control *control;
 } sp_gateway_metrics;
 
-/* Prometheus text format, appended. */
-void sp_gateway_metrics_write(const sp_gateway_metrics *m, sp_buf *b);
 /* An sp_http_handler; ctx is a sp_gateway_metrics. */
 void sp_gateway_metrics_serve(void *ctx, sp_http_req *req, sp_http_res *res);

@@ -186,10 +186,6 @@ sp_informer *sp_manager_informer(sp_manager *m, const sp_gvr *g) {
 sp_kube *sp_manager_kube(sp_manager *m) {
     return m->kube;
 }
-sp_events *sp_manager_events(sp_manager *m) {
-    return m->events;
-}
-
 bool sp_manager_synced(const sp_manager *m) {
     sp_vec_each(&m->informers, i) if (!sp_informer_synced(*i)) return false;
     return true;

@@ -9,8 +9,7 @@
 
 typedef enum sp_verb {
     SP_VERB_CREATE,
-    SP_VERB_UPDATE, /* of the object, or of its subresource `sub` (finalize) */
-    SP_VERB_UPDATE_STATUS,
+    SP_VERB_UPDATE,       /* of the object, or of its subresource `sub` (finalize) */
     SP_VERB_MERGE,        /* JSON merge patch; of `sub` if set (scale) */
     SP_VERB_MERGE_STATUS, /* … of the status subresource */
     SP_VERB_DELETE,
@@ -49,7 +48,6 @@ typedef struct sp_reconcile {
 
 /* Each returns the action, so that its tolerate_… flags can be set; valid until the next one. */
 sp_action *sp_reconcile_create(sp_reconcile *r, const sp_gvr *g, sp_str ns, const sp_json *obj);
-sp_action *sp_reconcile_update_status(sp_reconcile *r, const sp_gvr *g, const sp_json *obj);
 sp_action *sp_reconcile_update(sp_reconcile *r, const sp_gvr *g, const sp_json *obj);
 sp_action *sp_reconcile_merge(sp_reconcile *r, const sp_gvr *g, sp_str ns, sp_str name,
                               const sp_json *patch);
@@ -77,7 +75,6 @@ sp_manager *sp_manager_free(sp_manager *m); /* before the sp_kube; takes NULL, r
 /* One informer per collection, shared. Owned by the manager. */
 sp_informer *sp_manager_informer(sp_manager *m, const sp_gvr *g);
 sp_kube *sp_manager_kube(sp_manager *m);
-struct sp_events *sp_manager_events(sp_manager *m);
 bool sp_manager_synced(const sp_manager *m); /* every informer has its first LIST */
 /* Called once, as soon as it is so. */
 void sp_manager_on_synced(sp_manager *m, void (*fn)(void *ctx), void *ctx);
@@ -110,7 +107,6 @@ typedef struct sp_job sp_job;
 typedef void sp_job_fn(void *ctx, sp_job *job, sp_str key);
 sp_controller *sp_controller_new_job(sp_manager *m, const char *name, sp_job_fn *fn, void *ctx);
 sp_arena *sp_job_arena(sp_job *job); /* lives until the job is done */
-sp_str sp_job_key(const sp_job *job);
 /* As sp_kube_call; cancelled when the manager goes. Events as in sp_reconcile_event. */
 void sp_job_call(sp_job *job, const sp_kube_request *r, sp_kube_done *done, void *ctx);
 /* Once, with no call of the job running. err: tried again later. requeue_ms as in sp_reconcile. */

@@ -165,14 +165,3 @@ void sp_events_post(sp_events *e, const sp_json *ref, const char *component, con
     sp_json_set(a, j, "lastTimestamp", sp_json_new_time(a, sp_clock_wall_ms()));
     deliver(e, a, "POST", ns, (sp_str){0}, j);
 }
-
-void sp_events_emit(sp_events *e, const sp_json *about, const char *type, const char *reason,
-                    const char *fmt, ...) {
-    sp_auto_ptr(sp_arena) a = sp_arena_new();
-    char text[MAX_MESSAGE + 1];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    sp_events_post(e, sp_event_ref(a, about, NULL), NULL, type, reason, sp_str_z(text));
-}

@@ -15,5 +15,3 @@ sp_json *sp_event_ref(sp_arena *a, const sp_json *obj, const char *field_path);
 /* type: "Normal" or "Warning". component NULL = the recorder's own. ref as from sp_event_ref. */
 void sp_events_post(sp_events *e, const sp_json *ref, const char *component, const char *type,
                     const char *reason, sp_str message);
-void sp_events_emit(sp_events *e, const sp_json *about, const char *type, const char *reason,
-                    const char *fmt, ...) SP_PRINTF(5, 6);

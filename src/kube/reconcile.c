@@ -41,10 +41,6 @@ static sp_action *of_object(sp_reconcile *r, sp_verb verb, const sp_gvr *g, cons
                               .body = obj});
 }
 
-sp_action *sp_reconcile_update_status(sp_reconcile *r, const sp_gvr *g, const sp_json *obj) {
-    return of_object(r, SP_VERB_UPDATE_STATUS, g, obj);
-}
-
 sp_action *sp_reconcile_update(sp_reconcile *r, const sp_gvr *g, const sp_json *obj) {
     return of_object(r, SP_VERB_UPDATE, g, obj);
 }

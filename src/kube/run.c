@@ -21,7 +21,6 @@ static const struct {
 } verbs[] = {
     [SP_VERB_CREATE] = {"POST", NULL, NULL},
     [SP_VERB_UPDATE] = {"PUT", NULL, NULL},
-    [SP_VERB_UPDATE_STATUS] = {"PUT", "status", NULL},
     [SP_VERB_MERGE] = {"PATCH", NULL, "application/merge-patch+json"},
     [SP_VERB_MERGE_STATUS] = {"PATCH", "status", "application/merge-patch+json"},
     [SP_VERB_DELETE] = {"DELETE", NULL, NULL},
@@ -258,10 +257,6 @@ void sp_run_start(sp_controller *c, sp_str key) {
 sp_arena *sp_job_arena(sp_job *job) {
     return job->r->arena;
 }
-sp_str sp_job_key(const sp_job *job) {
-    return job->r->key;
-}
-
 static void job_answered(void *ctx, int http, const sp_json *obj, const sp_err *err) {
     sp_job_request *c = ctx;
     sp_list_remove(&c->link);

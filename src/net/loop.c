@@ -101,10 +101,6 @@ sp_turn *sp_turn_unref(sp_turn *t) {
     return NULL;
 }
 
-uv_loop_t *sp_turn_loop(const sp_turn *t) {
-    return t->loop;
-}
-
 void sp_task_defer(sp_turn *t, sp_task *task) {
     if (!sp_list_empty(&task->link)) return;
     sp_list_append(&t->tasks, &task->link);
@@ -153,10 +149,6 @@ sp_timer *sp_timer_start(uv_loop_t *loop, uint64_t ms, sp_timer_fn *fn, void *ct
 
 sp_timer *sp_timer_every(uv_loop_t *loop, uint64_t ms, sp_timer_fn *fn, void *ctx) {
     return timer_new(loop, ms, false, fn, ctx);
-}
-
-void sp_timer_background(sp_timer *t) {
-    uv_unref((uv_handle_t *)&t->h);
 }
 
 /* --- signals --- */

@@ -13,7 +13,6 @@
 typedef struct sp_turn sp_turn; /* one per loop, reference counted */
 sp_turn *sp_turn_ref(uv_loop_t *loop);
 sp_turn *sp_turn_unref(sp_turn *t); /* takes NULL, returns NULL; waiting tasks still run */
-uv_loop_t *sp_turn_loop(const sp_turn *t);
 
 typedef struct sp_task {
     sp_list link; /* sp_task_init before the first use */
@@ -37,8 +36,7 @@ typedef void sp_timer_fn(void *ctx);
 sp_timer *sp_timer_start(uv_loop_t *loop, uint64_t ms, sp_timer_fn *fn, void *ctx);
 /* Every ms, first after ms, until stopped. */
 sp_timer *sp_timer_every(uv_loop_t *loop, uint64_t ms, sp_timer_fn *fn, void *ctx);
-sp_timer *sp_timer_stop(sp_timer *t);  /* takes NULL, returns NULL; fn is not called any more */
-void sp_timer_background(sp_timer *t); /* does not keep the loop running */
+sp_timer *sp_timer_stop(sp_timer *t); /* takes NULL, returns NULL; fn is not called any more */
 
 /* --- signals (they do not keep the loop running) --- */
 typedef struct sp_signal sp_signal;

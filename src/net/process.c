@@ -10,7 +10,7 @@
 
 enum { DEFAULT_OUTPUT = 64 * 1024, PIPE_GRACE_MS = 250, CHUNK = 16 * 1024 };
 
-struct sp_process {
+typedef struct process {
     sp_process_params p; /* argv, env, cwd only until spawn */
     uv_process_t child;
     uv_pipe_t in, out, err;
@@ -21,10 +21,10 @@ struct sp_process {
     unsigned open;    /* handles libuv still knows */
     unsigned reading; /* pipes not yet at their end */
     bool exited, done;
-};
+} process;
 
 static void closed(uv_handle_t *h) {
-    sp_process *p = h->data;
+    process *p = h->data;
     if (--p->open > 0) return;
     sp_buf_free(&p->input);
     sp_buf_free(&p->got_out);
@@ -36,7 +36,7 @@ static void shut(void *handle) {
     if (!uv_is_closing(handle)) uv_close(handle, closed);
 }
 
-static void shut_all(sp_process *p) {
+static void shut_all(process *p) {
     p->deadline = sp_timer_stop(p->deadline);
     p->grace = sp_timer_stop(p->grace);
     shut(&p->in);
@@ -45,7 +45,7 @@ static void shut_all(sp_process *p) {
     shut(&p->child);
 }
 
-static void finish(sp_process *p) {
+static void finish(process *p) {
     if (p->done) return;
     p->done = true;
     p->result.out = sp_buf_str(&p->got_out);
@@ -55,12 +55,12 @@ static void finish(sp_process *p) {
 }
 
 static void grace_over(void *ctx) {
-    sp_process *p = ctx;
+    process *p = ctx;
     p->grace = NULL;
     finish(p);
 }
 
-static void settle(sp_process *p) {
+static void settle(process *p) {
     if (!p->exited) return;
     if (p->reading == 0)
         finish(p);
@@ -69,7 +69,7 @@ static void settle(sp_process *p) {
 }
 
 static void child_ended(uv_process_t *child, int64_t status, int term_signal) {
-    sp_process *p = child->data;
+    process *p = child->data;
     p->exited = true;
     p->result.exit_code = term_signal ? -1 : (int)status;
     p->result.signal = term_signal;
@@ -84,7 +84,7 @@ static void alloc_chunk(uv_handle_t *h, size_t suggested, uv_buf_t *buf) {
 }
 
 static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
-    sp_process *p = s->data;
+    process *p = s->data;
     sp_buf *to = s == (uv_stream_t *)&p->out ? &p->got_out : &p->got_err;
     if (n > 0) {
         size_t room = p->p.max_output - SP_MIN(to->n, p->p.max_output);
@@ -98,11 +98,11 @@ static void on_output(uv_stream_t *s, ssize_t n, const uv_buf_t *buf) {
 
 static void input_written(uv_write_t *w, int status) {
     (void)status; /* a child that does not read its input says so by its exit code */
-    sp_process *p = w->data;
+    process *p = w->data;
     shut(&p->in);
 }
 
-static void give_input(sp_process *p) {
+static void give_input(process *p) {
     if (p->input.n == 0) {
         shut(&p->in);
         return;
@@ -112,20 +112,20 @@ static void give_input(sp_process *p) {
     if (uv_write(&p->write, (uv_stream_t *)&p->in, &b, 1, input_written) != 0) shut(&p->in);
 }
 
-void sp_process_kill(sp_process *p, int signum) {
+static void kill_session(process *p, int signum) {
     if (p->exited || p->child.pid <= 0) return;
     kill(-p->child.pid, signum); /* the session of the child: what it started goes too */
     uv_process_kill(&p->child, signum);
 }
 
 static void too_late(void *ctx) {
-    sp_process *p = ctx;
+    process *p = ctx;
     p->deadline = NULL;
     p->result.timed_out = true;
-    sp_process_kill(p, SIGKILL);
+    kill_session(p, SIGKILL);
 }
 
-static void init_pipes(uv_loop_t *loop, sp_process *p) {
+static void init_pipes(uv_loop_t *loop, process *p) {
     uv_pipe_init(loop, &p->in, 0);
     uv_pipe_init(loop, &p->out, 0);
     uv_pipe_init(loop, &p->err, 0);
@@ -133,7 +133,7 @@ static void init_pipes(uv_loop_t *loop, sp_process *p) {
     p->open = 4;
 }
 
-static int spawn(uv_loop_t *loop, sp_process *p) {
+static int spawn(uv_loop_t *loop, process *p) {
     uv_stdio_container_t io[3] = {
         {UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&p->in},
         {UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->out},
@@ -152,8 +152,8 @@ static int spawn(uv_loop_t *loop, sp_process *p) {
     return uv_spawn(loop, &p->child, &o);
 }
 
-sp_process *sp_process_run(uv_loop_t *loop, const sp_process_params *params) {
-    sp_process *p = sp_zalloc(1, sizeof *p);
+void sp_process_run(uv_loop_t *loop, const sp_process_params *params) {
+    process *p = sp_zalloc(1, sizeof *p);
     p->p = *params;
     if (!p->p.max_output) p->p.max_output = DEFAULT_OUTPUT;
     sp_buf_add(&p->input, params->input);
@@ -164,7 +164,7 @@ sp_process *sp_process_run(uv_loop_t *loop, const sp_process_params *params) {
         sp_fail_errno(&err, -rc, "cannot run %s", params->argv[0]);
         params->done(params->ctx, NULL, &err);
         shut_all(p);
-        return NULL;
+        return;
     }
     p->p.argv = p->p.env = NULL;
     p->p.cwd = NULL;
@@ -173,5 +173,4 @@ sp_process *sp_process_run(uv_loop_t *loop, const sp_process_params *params) {
     uv_read_start((uv_stream_t *)&p->err, alloc_chunk, on_output);
     give_input(p);
     if (p->p.timeout_ms) p->deadline = sp_timer_start(loop, p->p.timeout_ms, too_late, p);
-    return p;
 }

@@ -6,8 +6,6 @@
 
 #include <uv.h>
 
-typedef struct sp_process sp_process;
-
 typedef struct sp_process_result {
     int exit_code; /* -1 when a signal ended it */
     int signal;    /* 0 when it exited */
@@ -27,6 +25,5 @@ typedef struct sp_process_params {
     void *ctx;
 } sp_process_params;
 
-/* The handle is valid until done returns; NULL when it could not be started (done was called). */
-sp_process *sp_process_run(uv_loop_t *loop, const sp_process_params *p);
-void sp_process_kill(sp_process *p, int signal);
+/* done may be called before this returns, when the program cannot be started. */
+void sp_process_run(uv_loop_t *loop, const sp_process_params *p);

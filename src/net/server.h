@@ -63,4 +63,3 @@ void sp_http_on_drain(sp_http_res *r, void (*fn)(void *ctx), void *ctx);
  * returns. Until then r and req stay valid, even if the client is gone (writes are then ignored).
  */
 void sp_http_on_close(sp_http_res *r, void (*fn)(void *ctx), void *ctx);
-bool sp_http_is_closed(const sp_http_res *r);

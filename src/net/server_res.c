@@ -145,7 +145,3 @@ void sp_http_on_drain(sp_http_res *r, void (*fn)(void *ctx), void *ctx) {
     r->drain_ctx = ctx;
     if (fn) sp_task_defer(r->turn, &r->drained);
 }
-
-bool sp_http_is_closed(const sp_http_res *r) {
-    return r->conn == NULL;
-}

@@ -109,7 +109,6 @@ typedef struct sp_store_event {
     void *user;            /* for the layer above: the encoded frame, shared by all watchers */
     void (*user_free)(void *user);
 } sp_store_event;
-sp_store_event *sp_store_event_ref(sp_store_event *e);
 sp_store_event *sp_store_event_unref(sp_store_event *e);
 
 typedef struct sp_store_watch sp_store_watch;

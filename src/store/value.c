@@ -91,11 +91,6 @@ sp_store_event *sp_store_event_new(uint64_t rev, sp_str key, sp_store_value *val
     return e;
 }
 
-sp_store_event *sp_store_event_ref(sp_store_event *e) {
-    if (e) e->refs++;
-    return e;
-}
-
 sp_store_event *sp_store_event_unref(sp_store_event *e) {
     if (!e || --e->refs) return NULL;
     if (e->user && e->user_free) e->user_free(e->user);

@@ -31,6 +31,20 @@ static int close_world(void **state) {
     return 0;
 }
 
+static void rules_not_enforced_are_told(void **state) {
+    (void)state;
+    const char *body =
+        "{\"metadata\":{\"name\":\"rules.ex.io\"},\"spec\":{\"group\":\"ex.io\",\"scope\":"
+        "\"Cluster\","
+        "\"names\":{\"plural\":\"rules\",\"kind\":\"Rule\"},\"versions\":[{\"name\":\"v1\","
+        "\"served\":true,\"storage\":true,\"schema\":{\"openAPIV3Schema\":{\"type\":\"object\","
+        "\"properties\":{\"spec\":{\"type\":\"object\",\"x-kubernetes-validations\":["
+        "{\"rule\":\"self.a < self.b\"}]}}}}}]}}";
+    assert_int_equal(api("POST", CRDS, body), 201);
+    assert_non_null(
+        strstr(w.warning.p, "properties.spec.x-kubernetes-validations: validation rules"));
+}
+
 static void served_at_once(void **state) {
     (void)state;
     assert_int_equal(api("POST", CRDS, widgets), 201);
@@ -107,7 +121,8 @@ static void deletion_takes_the_objects_along(void **state) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, open_world, close_world)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {T(served_at_once), T(bad_ones_are_refused),
+    const struct CMUnitTest tests[] = {T(served_at_once), T(rules_not_enforced_are_told),
+                                       T(bad_ones_are_refused),
                                        T(deletion_takes_the_objects_along)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

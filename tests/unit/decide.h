@@ -32,8 +32,11 @@ static inline sp_json *doc(sp_arena *a, const char *fmt, ...) {
 
 /* "CREATE pods; MERGE replicasets web-1 {…}; DELETE pods a; " */
 static inline const char *actions(const sp_reconcile *r) {
-    static const char *const names[] = {"CREATE", "UPDATE", "STATUS",     "MERGE",
-                                        "STATUS", "DELETE", "SUBRESOURCE"};
+    static const char *const names[] = {
+        [SP_VERB_CREATE] = "CREATE", [SP_VERB_UPDATE] = "UPDATE",
+        [SP_VERB_MERGE] = "MERGE",   [SP_VERB_MERGE_STATUS] = "STATUS",
+        [SP_VERB_DELETE] = "DELETE", [SP_VERB_POST_SUB] = "SUBRESOURCE",
+    };
     static sp_buf b;
     sp_buf_clear(&b);
     sp_buf_reserve(&b, 1);

@@ -117,16 +117,6 @@ void sp_say_invalid_entry(const sp_at *at, sp_str key, const char *what) {
                   "Invalid value: %s: %s", sp_buf_z(&quoted), what);
 }
 
-void sp_warn_client(sp_admit *a, const char *fmt, ...) {
-    va_list ap;
-    char text[400];
-    if (!a->warnings) return;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    sp_vec_push(a->warnings, sp_arena_str(a->arena, sp_str_z(text)));
-}
-
 /* --- single values --- */
 
 static bool is_lower(char c) {
@@ -195,7 +185,7 @@ const char *sp_wrong_qualified(sp_str s) {
            "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 }
 
-const char *sp_wrong_label_value(sp_str s) {
+static const char *wrong_label_value(sp_str s) {
     if (s.n > 63) return "must be no more than 63 characters";
     if (!s.n || is_word(s, "-_.")) return NULL;
     return "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' "
@@ -293,7 +283,7 @@ void sp_check_labels(const sp_at *at, const sp_json *obj, const char *key) {
         const char *what = sp_wrong_qualified(it->key);
         sp_json name = {.type = SP_JSON_STRING, .text = it->key};
         if (what) sp_say_invalid(&here, NULL, &name, "%s", what);
-        what = sp_wrong_label_value(sp_json_str(it));
+        what = wrong_label_value(sp_json_str(it));
         if (what) sp_say_invalid(&here, NULL, it, "%s", what);
     }
 }

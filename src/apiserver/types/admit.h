@@ -34,14 +34,12 @@ void sp_say_unsupported(const sp_at *at, const char *key, const sp_json *value,
 void sp_say_too_long(const sp_at *at, const char *key, size_t max_bytes);
 /* A member of a map: data[key]. */
 void sp_say_invalid_entry(const sp_at *at, sp_str key, const char *what);
-void sp_warn_client(sp_admit *a, const char *fmt, ...) SP_PRINTF(2, 3);
 
 /* --- checks of single values; each returns what is wrong (static text), or NULL --- */
 const char *sp_wrong_subdomain(sp_str s); /* RFC 1123 subdomain, at most 253 */
 const char *sp_wrong_label(sp_str s);     /* RFC 1123 label, at most 63 */
 const char *sp_wrong_1035(sp_str s);      /* DNS-1035 label, at most 63 */
 const char *sp_wrong_qualified(sp_str s); /* label key: prefix/name */
-const char *sp_wrong_label_value(sp_str s);
 const char *sp_wrong_port_name(sp_str s); /* IANA service name, at most 15 */
 const char *sp_wrong_config_key(sp_str s);
 const char *sp_wrong_env_name(sp_str s);

@@ -70,8 +70,6 @@ CELL(oam_description);
 
 /* Helpers shared by these files. */
 sp_json *sp_cell_text(sp_arena *a, sp_str s); /* "<none>" when empty */
-sp_json *sp_cell_z(sp_arena *a, const char *s);
-sp_json *sp_cell_since(sp_arena *a, sp_str when, int64_t now_wall_ms); /* "<unknown>" when bad */
 /* Adds item to a comma-separated list. */
 void sp_cell_join(sp_buf *b, sp_str item);
 sp_json *sp_cell_buf(sp_arena *a, sp_buf *b); /* "<none>" when empty; frees the buffer */

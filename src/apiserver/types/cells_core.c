@@ -3,10 +3,6 @@
 
 #include "data/time.h"
 
-sp_json *sp_cell_z(sp_arena *a, const char *s) {
-    return sp_json_new_z(a, s);
-}
-
 sp_json *sp_cell_text(sp_arena *a, sp_str s) {
     return s.n ? sp_json_new_str(a, s) : sp_json_new_z(a, "<none>");
 }
@@ -22,7 +18,8 @@ sp_json *sp_cell_buf(sp_arena *a, sp_buf *b) {
     return cell;
 }
 
-sp_json *sp_cell_since(sp_arena *a, sp_str when, int64_t now_wall_ms) {
+/* "<unknown>" when bad. */
+static sp_json *since(sp_arena *a, sp_str when, int64_t now_wall_ms) {
     int64_t then;
     if (!sp_time_parse(when, &then)) return sp_json_new_z(a, "<unknown>");
     char text[SP_TIME_MAX];
@@ -31,8 +28,8 @@ sp_json *sp_cell_since(sp_arena *a, sp_str when, int64_t now_wall_ms) {
 }
 
 CELL(age) {
-    return sp_cell_since(a, sp_json_str(sp_json_dig(obj, "metadata", "creationTimestamp", NULL)),
-                         now_wall_ms);
+    return since(a, sp_json_str(sp_json_dig(obj, "metadata", "creationTimestamp", NULL)),
+                 now_wall_ms);
 }
 
 CELL(created_at) {
@@ -60,7 +57,7 @@ static sp_str first_time(const sp_json *obj) {
 }
 
 CELL(event_first) {
-    return sp_cell_since(a, first_time(obj), now_wall_ms);
+    return since(a, first_time(obj), now_wall_ms);
 }
 
 static int64_t times_seen(const sp_json *obj) {
@@ -73,7 +70,7 @@ CELL(event_last) {
     const sp_json *series = sp_json_get(obj, "series");
     sp_str t = series ? sp_json_str(sp_json_get(series, "lastObservedTime"))
                       : sp_json_str(sp_json_get(obj, "lastTimestamp"));
-    return sp_cell_since(a, t.n ? t : first_time(obj), now_wall_ms);
+    return since(a, t.n ? t : first_time(obj), now_wall_ms);
 }
 
 CELL(event_count) {
