@@ -2,7 +2,7 @@
 """The gateway beside haproxy and nginx, on one machine, over loopback.
 
   bench/gateway.py             every figure, as a table
-  bench/gateway.py tcp http    only these (tcp, http, short, idle)
+  bench/gateway.py tcp http    only these (idle, tcp, http, short, bulk)
 
 Needs wrk and nginx (the backend); haproxy and nginx as proxies are measured where they are installed.
 CPU per request is user and system time of the proxy's processes from /proc: the steadiest figure when
@@ -25,6 +25,7 @@ sys.path[0] = str(TOP / "tests" / "e2e")
 from conftest import Sampan, free_port, wait_until  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
+BULK_MB = 1024
 SECONDS, RUNS, CONNECTIONS = int(os.environ.get("SECONDS_EACH", "3")), 3, 64
 work = pathlib.Path(tempfile.mkdtemp(prefix="sampan-bench-"))
 children = []
@@ -96,6 +97,17 @@ def measure(title, port, pids, *more):
           flush=True)
 
 
+def bulk(title, port, pids):
+    """One large body; what each gigabyte costs the proxy."""
+    rate, each = [], []
+    for _ in range(RUNS):
+        before, began = cpu(pids), time.monotonic()
+        subprocess.run(["curl", "-sf", "-o", "/dev/null", "-H", "Host: bench.test", f"http://127.0.0.1:{port}/bulk"], check=True)
+        rate.append(BULK_MB * 8 / 1000 / (time.monotonic() - began))
+        each.append((cpu(pids) - before) * 1000 / BULK_MB)
+    print(f"{title:34} {statistics.median(rate):>10.1f} Gb/s                  {statistics.median(each):>6.2f} s CPU per GB", flush=True)
+
+
 def haproxy(tcp, http, backend):
     conf = work / "haproxy.cfg"
     conf.write_text(f"""global
@@ -138,7 +150,11 @@ def ours(backend, lb_port):
 def main(wanted):
     backend, tcp, http, ntcp, nhttp, lb = (free_port() for _ in range(6))
     body = "x" * 64
-    nginx("backend", f"server {{ listen 127.0.0.1:{backend} backlog=4096; location / {{ return 200 '{body}'; }} }}")
+    with open(work / "bulk", "wb") as f:
+        f.truncate(BULK_MB * 1000000)
+    os.chmod(work, 0o755)
+    nginx("backend", f"server {{ listen 127.0.0.1:{backend} backlog=4096; sendfile on; location / {{ return 200 '{body}'; }} "
+          f"location /bulk {{ root {work}; }} }}")
     wait_until(lambda: listening(backend), "nginx")
     s = ours(backend, lb)
     proxies = [("sampan gateway", [s.role_pids()["gateway"]], lb, s.gateway_port)]
@@ -158,10 +174,14 @@ def main(wanted):
         for proxy in proxies:
             if figure in wanted and proxy[at]:
                 measure(f"{figure}, {proxy[0]}", proxy[at], proxy[1], *more)
+    for figure, at in (("bulk tcp", 2), ("bulk http", 3)):
+        for proxy in proxies:
+            if "bulk" in wanted and proxy[at]:
+                bulk(f"{figure}, {proxy[0]}", proxy[at], proxy[1])
 
 
 try:
-    main(sys.argv[1:] or ["idle", "tcp", "http", "short"])
+    main(sys.argv[1:] or ["idle", "tcp", "http", "short", "bulk"])
 finally:
     for child in children:
         child.send_signal(signal.SIGTERM)
