@@ -12,7 +12,13 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-enum { LEASE_EVERY_MS = 10000, LEASE_SECONDS = 40, STATUS_EVERY_MS = 300000, RETRY_MS = 1000 };
+enum {
+    LEASE_EVERY_MS = 10000,
+    LEASE_SECONDS = 40,
+    STATUS_EVERY_MS = 300000,
+    RETRY_FIRST_MS = 20,
+    RETRY_MAX_MS = 2000
+};
 
 struct sp_node {
     sp_agent *agent;
@@ -21,6 +27,7 @@ struct sp_node {
     void *ctx;
     bool there, lease_there, lease_busy;
     sp_timer *lease, *status, *retry;
+    uint64_t retry_ms; /* the next pause */
     sp_arena *arena;
     sp_json *known; /* conditions as sent last */
 };
@@ -164,9 +171,16 @@ static void keep_known(sp_node *n, const sp_json *conditions) {
     n->arena = a;
 }
 
+static void try_again(sp_node *n, sp_timer_fn *fn) {
+    sp_timer_stop(n->retry);
+    n->retry = sp_timer_start(n->agent->loop, n->retry_ms, fn, n);
+    n->retry_ms = SP_MIN(n->retry_ms * 2, (uint64_t)RETRY_MAX_MS);
+}
+
 static void status_sent(void *ctx, int http, const sp_json *obj, const sp_err *err) {
     sp_node *n = ctx;
     if (!err) {
+        n->retry_ms = RETRY_FIRST_MS;
         keep_known(n, sp_json_dig(obj, "status", "conditions", NULL));
         if (!n->there) {
             n->there = true;
@@ -176,8 +190,7 @@ static void status_sent(void *ctx, int http, const sp_json *obj, const sp_err *e
         return;
     }
     sp_warn("node status", SP_KV("error", err->text));
-    n->retry = sp_timer_stop(n->retry);
-    n->retry = sp_timer_start(n->agent->loop, RETRY_MS, http == 404 ? create : send_status, n);
+    try_again(n, http == 404 ? create : send_status);
 }
 
 static void send_status(void *ctx) {
@@ -202,8 +215,9 @@ static void created(void *ctx, int http, const sp_json *obj, const sp_err *err) 
         send_status(n);
         return;
     }
-    sp_warn("node cannot be registered yet", SP_KV("error", err->text));
-    n->retry = sp_timer_start(n->agent->loop, RETRY_MS, create, n);
+    /* At a start of everything together the API server is a moment behind. */
+    if (n->retry_ms > 500) sp_warn("node cannot be registered yet", SP_KV("error", err->text));
+    try_again(n, create);
 }
 
 static void create(void *ctx) {
@@ -264,6 +278,7 @@ sp_node *sp_node_start(sp_agent *g, const sp_node_config *c, void (*registered)(
     sp_node *n = sp_zalloc(1, sizeof *n);
     n->agent = g;
     n->config = *c;
+    n->retry_ms = RETRY_FIRST_MS;
     n->registered = registered;
     n->ctx = ctx;
     create(n);

@@ -44,7 +44,7 @@ def processes(uid):
 def test_runs_logs_and_goes(sampan, ns, busybox):
     sampan.apply(pod("hello", "echo out; echo err >&2; id -u; exec sleep 1000", securityContext={"runAsUser": 65534}), namespace=ns)
     wait_running(sampan, ns, "hello")
-    wait_until(lambda: sampan.kubectl("logs", "hello", "-n", ns).out.split() in (["out", "err", "65534"], ["err", "out", "65534"]), "the log")
+    wait_until(lambda: sorted(sampan.kubectl("logs", "hello", "-n", ns).out.split()) == ["65534", "err", "out"], "the log")
     assert len(sampan.kubectl("logs", "hello", "-n", ns, "--tail=1").out.split()) == 1
     found = sampan.get("pod", "hello", namespace=ns)
     assert found["status"]["phase"] == "Running" and found["status"]["podIP"] and found["spec"]["nodeName"] == "node-1"
