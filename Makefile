@@ -5,6 +5,7 @@ PREFIX  ?= /usr/local
 SANITIZE ?=
 T       ?= json
 SECONDS_ ?= 60
+QUIET   ?= $(shell [ -t 2 ] || echo --quiet)
 
 ifeq ($(SANITIZE),1)
 BUILD   := build-asan
@@ -18,11 +19,11 @@ endif
 all: build ## build the binary: build/sampan
 
 $(BUILD)/build.ninja:
-	@./bootstrap build run test
-	@meson setup $(BUILD) $(MESON_FLAGS) --prefix $(PREFIX) >/dev/null
+	@./bootstrap build run
+	@meson setup $(BUILD) $(MESON_FLAGS) -Dtests=false --prefix $(abspath $(PREFIX)) >/dev/null
 
 build: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) $(QUIET) sampan
 
 demo: ## install what is needed, build, start, deploy the example, stay up (ONCE=1: stop after success)
 	@tools/demo
@@ -41,7 +42,8 @@ fuzz: ## fuzz one parser: make fuzz T=json
 	build-fuzz/tests/fuzz/fuzz_$(T) -max_total_time=$(SECONDS_) -timeout=5 tests/fuzz/corpus/$(T)
 
 bench: build ## measure, side by side with the peers that are installed
-	@./bootstrap bench
+	@./bootstrap test bench
+	@grep -q bench/ $(BUILD)/build.ninja || meson configure $(BUILD) -Dtests=true
 	@bench/run
 
 format: ## lay out the C sources
@@ -53,7 +55,9 @@ lint: ## layers, layout, static checks
 	@tools/lint
 
 install: build ## install to PREFIX (default /usr/local)
-	@meson install -C $(BUILD) --quiet
+	@out=$$(meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) && meson install -C $(BUILD) --quiet 2>&1) || \
+	  { echo "$$out"; exit 1; }
+	@echo "installed: $(DESTDIR)$(abspath $(PREFIX))/bin/sampan"
 
 clean: ## remove what was built
 	rm -rf build build-asan build-fuzz build-test
