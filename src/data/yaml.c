@@ -56,6 +56,10 @@ static const struct {
      "this character cannot start a value (tabs do not indent; '@' and '`' need quotes)", false},
     {"found a tab character that violates indentation", "a tab cannot be used to indent", false},
     {"found unknown escape character", "an unknown escape in quoted text", false},
+    {"did not find expected node content", "a value is expected here", false},
+    {"found undefined tag handle", "an unknown tag", false},
+    {"did not find expected alphabetic or numeric character",
+     "a name must follow '&' or '*' (text that begins so needs quotes)", false},
     {"control characters are not allowed", "a control character is not allowed", false},
     {"did not find expected <document start>", "only '---' may start the next document", false},
 };

@@ -107,6 +107,10 @@ static void refusals_say_where(void **state) {
                    "YAML line 3, column 2: the indentation does not match the lines above");
     assert_refused("a: \"x\nb: 1\n", "YAML line 1, column 4: the quoted text does not end");
     assert_refused("a: [1, 2\nb: 3\n", "YAML line 2, column 2: ',' or ']' is expected here");
+    assert_refused("a: [1,, 2]\n", "YAML line 1, column 7: a value is expected here");
+    assert_refused(
+        "schedule: * * * * *\n",
+        "YAML line 1, column 12: a name must follow '&' or '*' (text that begins so needs quotes)");
     assert_refused("a: \xff\n", "YAML line 1, column 4: the bytes are not UTF-8");
     assert_refused(
         "a: .inf\n",
