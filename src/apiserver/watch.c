@@ -3,9 +3,9 @@
  * store's event, and its first bytes ({"type":"ADDED","object":{"apiVersion":…,"kind":…) tell for
  * whom it is. Tables are made per watcher, because ages and first columns differ.
  *
- * A watcher that reads more slowly than the cluster changes is cut off at PENDING_LIMIT; it comes
- * back with the last revision it saw. One timer serves all bookmarks; it runs only while somebody
- * wants them. */
+ * A watcher that reads more slowly than the cluster changes is cut off PENDING_LIMIT behind; it
+ * comes back with the last revision it saw. One timer serves all bookmarks; it runs only while
+ * somebody wants them. */
 #include "apiserver/server.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -33,6 +33,7 @@ typedef struct watcher {
     sp_table table;
     sp_arena *scratch; /* for tables; NULL until needed */
     uint64_t seen;     /* newest revision told */
+    size_t allowance;  /* more pending than this: the reader is too slow */
     bool bookmarks;
     bool ended, over; /* the answer has ended; out of the hub */
     uv_timer_t timeout;
@@ -233,7 +234,7 @@ static void on_event(void *ctx, sp_store_event *e) {
     else
         return;
     w->seen = e->rev;
-    if (sp_http_pending(w->call->res) > PENDING_LIMIT) end_watch(w);
+    if (sp_http_pending(w->call->res) > w->allowance) end_watch(w);
 }
 
 static bool replay(void *ctx, sp_str key, sp_store_value *v) {
@@ -324,6 +325,7 @@ static bool start(watcher *w, const watch_wish *wish, sp_err *err) {
     sp_store *store = w->hub->s->store;
     if (wish->state_first && !sp_store_range(store, w->prefix, SP_STR(""), 0, replay, w, err))
         return false;
+    w->allowance = PENDING_LIMIT + sp_http_pending(w->call->res);
     if (wish->initial_end) send_bookmark(w, true);
     if (wish->after > sp_store_revision(store))
         return sp_fail(err, SP_EXPIRED,
