@@ -46,7 +46,7 @@ static void world_open(void) {
 
 static void world_close(void) {
     sp_http_client_free(w.client);
-    sp_apiserver_stop(w.server, NULL, NULL);
+    if (w.server) sp_apiserver_stop(w.server, NULL, NULL);
     uv_run(&w.loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&w.loop), 0);
     sp_arena_free(w.arena);

@@ -462,7 +462,50 @@ static void streams_of_another_form(void **state) {
     assert_int_equal(sp_json_get(w.json, "rows")->count, 1);
 }
 
+static void stopping_ends_watches(void **state) {
+    (void)state;
+    static sp_buf b; /* filled while the world closes */
+    sp_http_call_params p = {.method = "GET",
+                             .target = SP_STR(CMS "?watch=true&resourceVersion=1")};
+    sp_http_fetch(w.client, &p, 0, watch_done, &b);
+    make("a", "");
+    sp_apiserver_stop(w.server, NULL, NULL);
+    wait_for(&b);
+    assert_string_equal(events(&b), "ADDED a,");
+    sp_buf_free(&b);
+    w.server = NULL;
+}
+
 /* ---------- everything else ---------- */
+
+static sp_strs addresses;
+
+static void service_made(void *ctx, const sp_http_reply_msg *r, const sp_err *err) {
+    sp_json *j;
+    (void)ctx;
+    if (err) fail_msg("%s", err->text);
+    assert_int_equal(r->status, 201);
+    assert_true(sp_json_parse(w.arena, r->body, &j, NULL));
+    sp_str ip = sp_json_str(sp_json_dig(j, "spec", "clusterIP", NULL));
+    assert_true(ip.n > 0);
+    sp_vec_each(&addresses, other) assert_false(sp_str_eq(*other, ip));
+    sp_vec_push(&addresses, ip);
+}
+
+static void addresses_are_given_once(void **state) {
+    (void)state;
+    enum { MANY = 40 };
+    for (int i = 0; i < MANY; i++) {
+        sp_str body = sp_arena_printf(
+            w.arena, "{\"metadata\":{\"name\":\"s%d\"},\"spec\":{\"ports\":[{\"port\":80}]}}", i);
+        sp_http_call_params p = {.method = "POST",
+                                 .target = SP_STR("/api/v1/namespaces/default/services"),
+                                 .body = body};
+        sp_http_fetch(w.client, &p, 0, service_made, NULL);
+    }
+    while (addresses.n < MANY) uv_run(&w.loop, UV_RUN_ONCE);
+    sp_vec_free(&addresses);
+}
 
 static void health_version_metrics(void **state) {
     (void)state;
@@ -544,6 +587,8 @@ int main(void) {
                                        T(watches_see_every_change),
                                        T(a_watch_of_the_future_is_told_to_list),
                                        T(streams_of_another_form),
+                                       T(stopping_ends_watches),
+                                       T(addresses_are_given_once),
                                        T(health_version_metrics),
                                        T(reviews_answer),
                                        T(credentials_are_checked),
