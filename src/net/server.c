@@ -9,6 +9,7 @@
 enum {
     BACKLOG = 1024,
     DEFAULT_BODY = 3 << 20,
+    DEFAULT_UPLOAD = 128 << 20,
     DEFAULT_CONNECTIONS = 10000,
     DEFAULT_HEADER_MS = 10000,
     DEFAULT_IDLE_MS = 120000,
@@ -136,10 +137,31 @@ static void on_connection(uv_stream_t *listener, int status) {
 
 /* --- requests --- */
 
+bool srv_body_add(sp_http_res *r, sp_str bytes, sp_h1_error *err) {
+    sp_http_server *s = r->conn->server;
+    if (r->body.n + bytes.n > s->config.max_body_bytes) {
+        *err = (sp_h1_error){413, "the request body is too large"};
+        return false;
+    }
+    if (s->arriving + bytes.n > s->config.max_upload_bytes) {
+        *err = (sp_h1_error){503, "too many bytes are being uploaded just now; try again"};
+        return false;
+    }
+    s->arriving += bytes.n;
+    sp_buf_add(&r->body, bytes);
+    return true;
+}
+
+void srv_body_arrived(sp_http_res *r) {
+    if (r->dispatched) return;
+    r->conn->server->arriving -= r->body.n;
+    r->dispatched = true;
+}
+
 void srv_dispatch(sp_http_res *r) {
     const sp_http_server_config *config = &r->conn->server->config;
     r->req.body = sp_buf_str(&r->body);
-    r->dispatched = true;
+    srv_body_arrived(r);
     config->handler(config->ctx, &r->req, r);
 }
 
@@ -156,6 +178,7 @@ const char *srv_date(sp_http_server *s) {
 
 static void with_defaults(sp_http_server_config *c) {
     if (!c->max_body_bytes) c->max_body_bytes = DEFAULT_BODY;
+    if (!c->max_upload_bytes) c->max_upload_bytes = DEFAULT_UPLOAD;
     if (!c->max_connections) c->max_connections = DEFAULT_CONNECTIONS;
     if (!c->header_timeout_ms) c->header_timeout_ms = DEFAULT_HEADER_MS;
     if (!c->idle_timeout_ms) c->idle_timeout_ms = DEFAULT_IDLE_MS;

@@ -28,11 +28,12 @@ typedef struct sp_http_req {
 typedef void sp_http_handler(void *ctx, sp_http_req *req, sp_http_res *res);
 
 typedef struct sp_http_server_config {
-    const char *host;       /* "127.0.0.1", "::", … */
-    uint16_t port;          /* 0 = any; see sp_http_server_port */
-    sp_tls_ctx *tls;        /* referenced; NULL = plain (h2c by prior knowledge is accepted) */
-    size_t max_body_bytes;  /* 0 = 3 MiB; more is answered 413 */
-    size_t max_connections; /* 0 = 10,000; more are closed at once */
+    const char *host;        /* "127.0.0.1", "::", … */
+    uint16_t port;           /* 0 = any; see sp_http_server_port */
+    sp_tls_ctx *tls;         /* referenced; NULL = plain (h2c by prior knowledge is accepted) */
+    size_t max_body_bytes;   /* 0 = 3 MiB; more is answered 413 */
+    size_t max_upload_bytes; /* of all bodies still arriving; 0 = 128 MiB; more is answered 503 */
+    size_t max_connections;  /* 0 = 10,000; more are closed at once */
     uint32_t header_timeout_ms, idle_timeout_ms; /* 0 = 10 s, 120 s */
     sp_http_handler *handler;
     void *ctx;

@@ -111,11 +111,7 @@ static bool take_body(srv_conn *c, sp_str *in) {
     case SP_H1_NEED: return false;
     case SP_H1_END: dispatch(c); return true;
     case SP_H1_DATA:
-        if (h->res->body.n + piece.n <= c->server->config.max_body_bytes) {
-            sp_buf_add(&h->res->body, piece);
-            return true;
-        }
-        err = (sp_h1_error){413, "the request body is too large"};
+        if (srv_body_add(h->res, piece, &err)) return true;
         break;
     case SP_H1_BROKEN: break;
     }

@@ -34,7 +34,8 @@ typedef struct h2 {
 
 static void refuse(sp_http_res *r, int status, const char *text) {
     if (r->refused) return;
-    r->refused = r->dispatched = true;
+    r->refused = true;
+    srv_body_arrived(r);
     ((h2 *)r->conn->state)->incomplete--;
     sp_header type = {SP_STR("content-type"), SP_STR("text/plain")};
     sp_http_reply(r, status, &type, 1, sp_str_z(text));
@@ -90,14 +91,11 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uin
 
 static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p,
                          size_t n, void *ctx) {
-    (void)flags;
-    srv_conn *c = ctx;
+    (void)flags, (void)ctx;
     sp_http_res *r = nghttp2_session_get_stream_user_data(session, id);
-    if (!r || r->refused) return 0;
-    if (r->body.n + n > c->server->config.max_body_bytes)
-        refuse(r, 413, "the request body is too large");
-    else
-        sp_buf_add(&r->body, (sp_str){(const char *)p, n});
+    sp_h1_error err;
+    if (r && !r->refused && !srv_body_add(r, (sp_str){(const char *)p, n}, &err))
+        refuse(r, err.status, err.text);
     return 0;
 }
 

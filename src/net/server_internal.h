@@ -6,6 +6,7 @@
  * without an on_close waits for its end, because somebody still holds it. */
 #pragma once
 #include "net/conn.h"
+#include "net/http1.h"
 #include "net/server.h"
 
 typedef struct srv_conn srv_conn;
@@ -54,6 +55,7 @@ struct sp_http_server {
     sp_http_server_config config; /* host: not kept */
     sp_list conns;
     size_t n_conns;
+    size_t arriving; /* bytes of bodies whose requests are not yet dispatched */
     sp_timer *grace;
     void (*stopped)(void *ctx);
     void *stopped_ctx;
@@ -84,14 +86,18 @@ struct sp_http_res {
     sp_list link;   /* HTTP/2: among the answers of the connection */
     int32_t stream; /* HTTP/2 */
     size_t field_bytes, progress;
-    bool refused, submitted, dispatched;
+    bool refused, submitted;
+    bool dispatched; /* or refused: its body is not counted in server->arriving any more */
 };
 
 /* server.c */
 void srv_conn_drop(srv_conn *c);   /* at once; c is gone */
 void srv_conn_finish(srv_conn *c); /* after what is queued; c is gone */
 const char *srv_date(sp_http_server *s);
-void srv_dispatch(sp_http_res *r); /* the request is complete: calls the handler */
+/* One more piece of the request's body; false when it, or all that arrive, would be too large. */
+SP_MUST_USE bool srv_body_add(sp_http_res *r, sp_str bytes, sp_h1_error *err);
+void srv_body_arrived(sp_http_res *r); /* all that will be taken; sets `dispatched` */
+void srv_dispatch(sp_http_res *r);     /* the request is complete: calls the handler */
 
 /* server_res.c */
 void srv_who_unref(srv_who *w);

@@ -54,10 +54,12 @@ sp_http_res *srv_res_new(srv_conn *c) {
 
 void srv_res_detach(sp_http_res *r) {
     if (!r->conn) return;
+    bool unheard = !r->dispatched; /* no handler holds it */
+    srv_body_arrived(r);
     r->conn = NULL;
     sp_list_remove(&r->link);
     sp_outq_free(&r->out);
-    if (r->on_close || r->phase == RES_ENDED || !r->dispatched) sp_task_defer(r->turn, &r->release);
+    if (r->on_close || r->phase == RES_ENDED || unheard) sp_task_defer(r->turn, &r->release);
 }
 
 bool srv_set_target(sp_http_res *r, sp_str target) {

@@ -152,6 +152,25 @@ static void server_stops_hard(setup s) {
     end(w);
 }
 
+/* What arrives is counted while it arrives, and only then. */
+static void limit_of_all_uploads(setup s) {
+    s.max_upload = 1000;
+    world *w = begin(s);
+    answer a;
+    sp_auto(sp_buf) b = {0};
+    for (int i = 0; i < 1001; i++) sp_buf_addc(&b, 'x');
+    for (int i = 0; i < 3; i++) {
+        fetch(w, "/echo", "PUT", b.p, &a);
+        assert_int_equal(a.status, 503);
+        forget(&a);
+        fetch(w, "/echo", "PUT", b.p + 100, &a);
+        assert_int_equal(a.status, 201);
+        forget(&a);
+    }
+    assert_int_equal(w->requests, 3);
+    end(w);
+}
+
 static void limits(setup s) {
     s.max_body = 1000;
     world *w = begin(s);
@@ -251,6 +270,7 @@ EACH(many_at_once)
 EACH(restart)
 EACH(graceful_stop)
 EACH(server_stops_hard)
+EACH(limit_of_all_uploads)
 EACH(limits)
 EACH(late_answers_are_harmless)
 EACH(a_paused_reader_holds_the_writer_back)
@@ -339,6 +359,7 @@ int main(void) {
         BOTH(restart),
         BOTH(graceful_stop),
         BOTH(server_stops_hard),
+        BOTH(limit_of_all_uploads),
         BOTH(limits),
         BOTH(late_answers_are_harmless),
         BOTH(a_paused_reader_holds_the_writer_back),

@@ -138,7 +138,7 @@ static inline void handler(void *ctx, sp_http_req *q, sp_http_res *r) {
 typedef struct setup {
     bool tls, h2, client_cert;
     uint32_t header_ms, idle_ms;
-    size_t max_connections, max_body;
+    size_t max_connections, max_body, max_upload;
 } setup;
 
 static inline void make_tls(world *w, const setup *s) {
@@ -181,6 +181,7 @@ static inline void start_server(world *w, const setup *s) {
                                .idle_timeout_ms = s->idle_ms,
                                .max_connections = s->max_connections,
                                .max_body_bytes = s->max_body,
+                               .max_upload_bytes = s->max_upload,
                                .handler = handler,
                                .ctx = w};
     w->stopped = false;
