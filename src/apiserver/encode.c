@@ -88,55 +88,6 @@ sp_blob *sp_value_blob(const sp_store_value *v, sp_str head) {
 
 /* ---------- facts ---------- */
 
-static size_t frozen_size(const sp_json *j) {
-    size_t n = sizeof *j + j->text.n + j->key.n + 2;
-    sp_json_each(j, c) n += frozen_size(c);
-    return n;
-}
-
-typedef struct freezer {
-    sp_json *node; /* next free node */
-    char *text;    /* next free byte */
-} freezer;
-
-static size_t node_count(const sp_json *j) {
-    size_t n = 1;
-    sp_json_each(j, c) n += node_count(c);
-    return n;
-}
-
-static sp_str freeze_str(freezer *f, sp_str s) {
-    if (!s.p) return s;
-    char *p = f->text;
-    memcpy(p, s.p, s.n);
-    p[s.n] = 0;
-    f->text += s.n + 1;
-    return (sp_str){p, s.n};
-}
-
-static sp_json *freeze(freezer *f, const sp_json *j) {
-    sp_json *copy = f->node++;
-    *copy = (sp_json){.type = j->type, .boolean = j->boolean, .count = j->count};
-    copy->text = freeze_str(f, j->text);
-    copy->key = freeze_str(f, j->key);
-    sp_json_each(j, c) {
-        sp_json *child = freeze(f, c);
-        if (copy->last)
-            copy->last->next = child;
-        else
-            copy->first = child;
-        copy->last = child;
-    }
-    return copy;
-}
-
-sp_json *sp_json_freeze(const sp_json *j) {
-    if (!j) return NULL;
-    sp_json *block = sp_malloc(frozen_size(j));
-    freezer f = {block, (char *)(block + node_count(j))};
-    return freeze(&f, j);
-}
-
 /* Copies the member at the dotted path ("spec.nodeName") from one document into another. */
 static void copy_path(sp_arena *a, const sp_json *from, sp_json *to, sp_str path) {
     sp_str key;
@@ -169,14 +120,14 @@ static sp_facts *make_facts(sp_str bytes, const sp_resource *row) {
         return f;
     }
     const sp_json *meta = sp_json_get(obj, "metadata");
-    f->labels = sp_json_freeze(sp_json_get(meta, "labels"));
+    f->labels = sp_json_pack(sp_json_get(meta, "labels"));
     f->deleting = sp_json_get(meta, "deletionTimestamp") != NULL;
     sp_json *fields = sp_json_object(a);
     copy_path(a, obj, fields, SP_STR("metadata.name"));
     copy_path(a, obj, fields, SP_STR("metadata.namespace"));
     for (const char *const *p = row->selectable_fields; p && *p; p++)
         copy_path(a, obj, fields, sp_str_z(*p));
-    f->fields = sp_json_freeze(fields);
+    f->fields = sp_json_pack(fields);
     return f;
 }
 

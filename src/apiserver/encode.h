@@ -33,6 +33,3 @@ const sp_facts *sp_value_facts(sp_store_value *v, const sp_resource *row);
 
 /* Name and namespace as they stand in canonical bytes; false if these are none. */
 bool sp_canonical_names(sp_str bytes, sp_str *ret_ns, sp_str *ret_name);
-
-/* A deep copy of j in one block of memory: free() it whole. NULL for NULL. */
-sp_json *sp_json_freeze(const sp_json *j);

@@ -58,10 +58,7 @@ void *sp_map_put(sp_map *m, sp_str key, void *value) {
         return before;
     }
     if ((m->used + 1) * 4 > m->cap * 3) rehash(m);
-    char *copy = sp_malloc(key.n + 1);
-    if (key.n) memcpy(copy, key.p, key.n);
-    copy[key.n] = 0;
-    *free_slot(m, hash) = (struct sp_map_slot){hash, copy, key.n, value};
+    *free_slot(m, hash) = (struct sp_map_slot){hash, sp_str_dup(key), key.n, value};
     m->n++;
     return NULL;
 }

@@ -102,6 +102,13 @@ bool sp_str_i64(sp_str s, int64_t *ret) {
     return true;
 }
 
+char *sp_str_dup(sp_str s) {
+    char *p = sp_malloc(s.n + 1);
+    if (s.n) memcpy(p, s.p, s.n);
+    p[s.n] = 0;
+    return p;
+}
+
 /* Multiply-and-fold over 8-byte words: not cryptographic, but the 128-bit seed is secret. */
 static uint64_t mix(uint64_t a, uint64_t b) {
     __uint128_t m = (__uint128_t)a * b;

@@ -41,6 +41,7 @@ bool sp_str_cut(sp_str *rest, char c, sp_str *ret_part);
 /* Whole of s as a number without sign games; false if it is anything else or out of range. */
 SP_MUST_USE bool sp_str_u64(sp_str s, uint64_t *ret);
 SP_MUST_USE bool sp_str_i64(sp_str s, int64_t *ret);
+char *sp_str_dup(sp_str s);     /* on the heap, with a NUL; free() it */
 uint64_t sp_str_hash(sp_str s); /* seeded per process, for maps */
 
 typedef struct sp_buf {

@@ -46,13 +46,6 @@ static bool is_skipped(const sp_gvr *g) {
 
 /* ---------- nodes and edges ---------- */
 
-static char *copy_z(sp_str s) {
-    char *p = sp_malloc(s.n + 1);
-    if (s.n) memcpy(p, s.p, s.n);
-    p[s.n] = 0;
-    return p;
-}
-
 static void node_free(sp_gc_node *n) {
     free((char *)(uintptr_t)n->uid.p);
     free((char *)(uintptr_t)n->ns.p);
@@ -66,11 +59,11 @@ static sp_gc_node *node_for(sp_gc_graph *g, const source *s, const sp_json *obj)
     if (n) return n;
     sp_str ns = sp_obj_namespace(obj), name = sp_obj_name(obj);
     n = sp_zalloc(1, sizeof *n);
-    *n = (sp_gc_node){.uid = {copy_z(uid), uid.n},
+    *n = (sp_gc_node){.uid = {sp_str_dup(uid), uid.n},
                       .gvr = s->gvr,
                       .informer = s->informer,
-                      .ns = {copy_z(ns), ns.n},
-                      .name = {copy_z(name), name.n}};
+                      .ns = {sp_str_dup(ns), ns.n},
+                      .name = {sp_str_dup(name), name.n}};
     sp_map_put(&g->nodes, n->uid, n);
     return n;
 }

@@ -103,6 +103,15 @@ bool sp_json_equal(const sp_json *a, const sp_json *b) {
     return false;
 }
 
+size_t sp_json_depth(const sp_json *j) {
+    size_t deepest = 0;
+    sp_json_each(j, c) {
+        size_t d = sp_json_depth(c);
+        deepest = SP_MAX(deepest, d);
+    }
+    return deepest + (j->type == SP_JSON_ARRAY || j->type == SP_JSON_OBJECT);
+}
+
 const char *sp_json_type_name(const sp_json *j) {
     static const char *const names[] = {"null", "boolean", "number", "string", "array", "object"};
     if (!j) return "nothing";

@@ -56,6 +56,8 @@ double sp_json_double(const sp_json *j, double fallback);
 bool sp_json_is_int(const sp_json *j); /* a NUMBER without fraction or exponent */
 bool sp_json_equal(const sp_json *a,
                    const sp_json *b); /* key order does not count; 1 == 1.0 does not hold */
+/* How deep arrays and objects are nested: 0 for a scalar. */
+size_t sp_json_depth(const sp_json *j);
 const char *sp_json_type_name(const sp_json *j); /* "object", "integer", "number", … */
 /* Field of the object by keys in one call: sp_json_get_z(pod, "kind") == "" when missing. */
 static inline const char *sp_json_get_z(const sp_json *obj, const char *key) {
@@ -73,6 +75,8 @@ sp_json *sp_json_new_str(sp_arena *a, sp_str s);    /* copies */
 sp_json *sp_json_new_z(sp_arena *a, const char *s);
 sp_json *sp_json_printf(sp_arena *a, const char *fmt, ...) SP_PRINTF(2, 3); /* a STRING */
 sp_json *sp_json_clone(sp_arena *a, const sp_json *j);                      /* deep */
+/* A deep copy in one block of memory: free() it whole. NULL for NULL. */
+sp_json *sp_json_pack(const sp_json *j);
 /* Replaces in place or appends; takes a node that is in no tree yet. Returns value. */
 sp_json *sp_json_set(sp_arena *a, sp_json *obj, const char *key, sp_json *value);
 sp_json *sp_json_set_str(sp_arena *a, sp_json *obj, sp_str key, sp_json *value);

@@ -25,15 +25,6 @@ static bool refuse(change *c, sp_code code, const char *what) {
                    sp_json_get_z(c->op, "op"), sp_json_get_z(c->op, "path"), what);
 }
 
-static size_t depth_of(const sp_json *j) {
-    size_t deepest = 0;
-    sp_json_each(j, child) {
-        size_t d = depth_of(child);
-        deepest = SP_MAX(deepest, d);
-    }
-    return deepest + (j->type == SP_JSON_ARRAY || j->type == SP_JSON_OBJECT);
-}
-
 static size_t weight_of(const sp_json *j) {
     size_t n = sizeof *j + j->text.n + j->key.n;
     sp_json_each(j, child) n += weight_of(child);
@@ -48,7 +39,7 @@ static bool too_deep(change *c) {
 static bool copy(change *c, const sp_json *from, sp_json **ret) {
     c->copied += weight_of(from);
     if (c->copied > SP_JSON_MAX_BYTES) return refuse(c, SP_TOO_LARGE, "the patch copies too much");
-    if (c->depth + depth_of(from) > SP_JSON_MAX_DEPTH) return too_deep(c);
+    if (c->depth + sp_json_depth(from) > SP_JSON_MAX_DEPTH) return too_deep(c);
     *ret = sp_json_clone(c->a, from);
     return true;
 }
@@ -157,7 +148,7 @@ static bool op_move(change *c) {
     if (!node) return refuse(c, SP_INVALID, "there is nothing at the path in \"from\"");
     if (sp_str_eq(path, from->text)) return true;
     if (!take_away(c) || !resolve(c, path)) return false;
-    if (c->depth + depth_of(node) > SP_JSON_MAX_DEPTH) return too_deep(c);
+    if (c->depth + sp_json_depth(node) > SP_JSON_MAX_DEPTH) return too_deep(c);
     return put(c, node);
 }
 

@@ -128,21 +128,12 @@ static size_t bytes_of(const sp_json *j) {
     return n;
 }
 
-static int depth_of(const sp_json *j) {
-    int deepest = 0;
-    sp_json_each(j, c) {
-        int d = depth_of(c);
-        deepest = SP_MAX(deepest, d);
-    }
-    return deepest + (j->type == SP_JSON_ARRAY || j->type == SP_JSON_OBJECT);
-}
-
 /* Counts what an alias or a merge key adds to the document beyond its own text. */
 static bool account(reader *r, const sp_json *from, int depth) {
     r->expanded += nodes_of(from) + bytes_of(from) / sizeof(sp_json);
     if (++r->aliases > MAX_ALIASES || r->expanded > MAX_EXPANDED_NODES)
         return fail_here(r, "the aliases expand to too much");
-    if (depth + depth_of(from) > SP_JSON_MAX_DEPTH)
+    if ((size_t)depth + sp_json_depth(from) > SP_JSON_MAX_DEPTH)
         return fail_here(r, "nested too deeply (100 levels at most)");
     return true;
 }

@@ -57,18 +57,11 @@ sp_events *sp_events_free(sp_events *e) {
     return NULL;
 }
 
-static char *copy_z(sp_str s) {
-    char *p = sp_malloc(s.n + 1);
-    if (s.n) memcpy(p, s.p, s.n);
-    p[s.n] = 0;
-    return p;
-}
-
 static void remember(sp_events *e, sp_str key, sp_str ns, sp_str name) {
     known *n = sp_zalloc(1, sizeof *n);
-    *n = (known){.key = copy_z(key),
-                 .ns = copy_z(ns),
-                 .name = copy_z(name),
+    *n = (known){.key = sp_str_dup(key),
+                 .ns = sp_str_dup(ns),
+                 .name = sp_str_dup(name),
                  .count = 1,
                  .last_ms = sp_clock_mono_ms()};
     sp_map_put(&e->by_key, key, n);

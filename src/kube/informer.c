@@ -67,48 +67,6 @@ struct sp_informer {
 static void list_start(sp_informer *i);
 static void watch_start(sp_informer *i);
 
-/* ---------- packing ---------- */
-
-static void measure(const sp_json *j, size_t *nodes, size_t *bytes) {
-    (*nodes)++;
-    if (j->key.p) *bytes += j->key.n + 1;
-    if (j->text.p) *bytes += j->text.n + 1;
-    sp_json_each(j, c) measure(c, nodes, bytes);
-}
-
-static sp_str put_str(sp_str s, char **at) {
-    if (!s.p) return s;
-    char *p = memcpy(*at, s.p, s.n);
-    p[s.n] = 0;
-    *at += s.n + 1;
-    return (sp_str){p, s.n};
-}
-
-static sp_json *put_node(const sp_json *j, sp_json **node, char **at) {
-    sp_json *copy = (*node)++;
-    *copy = *j;
-    copy->key = put_str(j->key, at);
-    copy->text = put_str(j->text, at);
-    copy->first = copy->last = copy->next = NULL;
-    sp_json_each(j, c) {
-        sp_json *child = put_node(c, node, at);
-        if (copy->last)
-            copy->last->next = child;
-        else
-            copy->first = child;
-        copy->last = child;
-    }
-    return copy;
-}
-
-static sp_json *pack(const sp_json *j) {
-    size_t nodes = 0, bytes = 0;
-    measure(j, &nodes, &bytes);
-    sp_json *block = sp_malloc(nodes * sizeof *block + bytes), *node = block;
-    char *at = (char *)(block + nodes);
-    return put_node(j, &node, &at);
-}
-
 /* ---------- the sorted store ---------- */
 
 static int compare(const sp_json *obj, sp_str ns, sp_str name) {
@@ -198,7 +156,7 @@ static void upsert(sp_informer *i, sp_json *fresh) {
         return;
     }
     complete(i, fresh);
-    entry e = {.obj = pack(fresh), .seen_list = i->list_number};
+    entry e = {.obj = sp_json_pack(fresh), .seen_list = i->list_number};
     if (old) {
         index_remove(i, old);
         i->entries.p[at] = e;

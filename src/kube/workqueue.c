@@ -93,9 +93,7 @@ static item *find_or_make(sp_workqueue *q, sp_str key) {
     item *it = sp_map_get(&q->items, key);
     if (it) return it;
     it = sp_zalloc(1, sizeof *it);
-    it->key = sp_malloc(key.n + 1);
-    memcpy(it->key, key.p, key.n);
-    it->key[key.n] = 0;
+    it->key = sp_str_dup(key);
     sp_list_init(&it->link);
     sp_map_put(&q->items, key, it);
     return it;

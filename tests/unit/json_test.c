@@ -99,11 +99,23 @@ static void trees_are_edited_in_place(void **state) {
     assert_string_equal(sp_json_z(sp_json_dig(o, "meta", "name", NULL)), "");
 }
 
+static void packed_copies_are_whole(void **state) {
+    (void)state;
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_err err;
+    sp_json *j;
+    assert_true(
+        sp_json_parse(a, SP_STR("{\"a\":[1,true,null,\"\",{\"b\":\"c\"}],\"d\":{}}"), &j, &err));
+    sp_json *packed = sp_json_pack(j);
+    assert_true(sp_json_equal(j, packed));
+    free(packed);
+    assert_null(sp_json_pack(NULL));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trips_keep_every_byte),
-        cmocka_unit_test(refusals_say_where),
-        cmocka_unit_test(texts_end_in_nul),
+        cmocka_unit_test(packed_copies_are_whole),   cmocka_unit_test(round_trips_keep_every_byte),
+        cmocka_unit_test(refusals_say_where),        cmocka_unit_test(texts_end_in_nul),
         cmocka_unit_test(trees_are_edited_in_place),
     };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);

@@ -121,19 +121,6 @@ static void objects_are_written_canonically(void **state) {
     assert_true(p.head.n && sp_str_starts(p.rest, SP_STR(",\"metadata\"")));
 }
 
-static void frozen_copies_are_whole(void **state) {
-    (void)state;
-    sp_auto_ptr(sp_arena) a = sp_arena_new();
-    sp_err err;
-    sp_json *j;
-    assert_true(
-        sp_json_parse(a, SP_STR("{\"a\":[1,true,null,\"\",{\"b\":\"c\"}],\"d\":{}}"), &j, &err));
-    sp_json *frozen = sp_json_freeze(j);
-    assert_true(sp_json_equal(j, frozen));
-    free(frozen);
-    assert_null(sp_json_freeze(NULL));
-}
-
 static void events_grow_old(void **state) {
     (void)state;
     static const struct {
@@ -188,7 +175,6 @@ int main(void) {
                                        cmocka_unit_test(what_is_no_resource),
                                        cmocka_unit_test(continue_tokens_round_trip),
                                        cmocka_unit_test(objects_are_written_canonically),
-                                       cmocka_unit_test(frozen_copies_are_whole),
                                        cmocka_unit_test(events_grow_old),
                                        cmocka_unit_test(names_are_read_from_bytes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
