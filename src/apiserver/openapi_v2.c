@@ -9,8 +9,12 @@
 static const char ref_prefix[] = "#/definitions/";
 
 /* Field numbers of the messages. */
-enum { DOCUMENT_SWAGGER = 1, DOCUMENT_INFO = 2, DOCUMENT_DEFINITIONS = 9 };
+enum { DOCUMENT_SWAGGER = 1, DOCUMENT_INFO = 2, DOCUMENT_PATHS = 8, DOCUMENT_DEFINITIONS = 9 };
 enum { INFO_TITLE = 1, INFO_VERSION = 2 };
+enum { PATHS_PATH = 2, ITEM_PATCH = 8, OPERATION_PARAMETERS = 8, OPERATION_EXTENSION = 13 };
+/* The oneofs around a query parameter, from the outside in, and its own members. */
+enum { PARAMETERS_PARAMETER = 1, PARAMETER_NON_BODY = 2, NON_BODY_QUERY = 3 };
+enum { QUERY_IN = 2, QUERY_NAME = 4, QUERY_TYPE = 6 };
 enum { NAMED_NAME = 1, NAMED_VALUE = 2, ANY_YAML = 2, WRAPPED = 1 };
 enum {
     SCHEMA_REF = 1,
@@ -58,11 +62,15 @@ static void put_node(sp_buf *b, unsigned field, const sp_json *node) {
     put_any(b, field, sp_buf_str(&text));
 }
 
-static void put_extension(sp_buf *b, const char *name, sp_str yaml) {
+static void put_extension_at(sp_buf *b, unsigned field, const char *name, sp_str yaml) {
     sp_auto(sp_buf) named = {0};
     put_z(&named, NAMED_NAME, name);
     put_any(&named, NAMED_VALUE, yaml);
-    put(b, SCHEMA_EXTENSION, sp_buf_str(&named));
+    put(b, field, sp_buf_str(&named));
+}
+
+static void put_extension(sp_buf *b, const char *name, sp_str yaml) {
+    put_extension_at(b, SCHEMA_EXTENSION, name, yaml);
 }
 
 static void put_named(sp_buf *b, sp_str name, const sp_buf *value) {
@@ -193,6 +201,40 @@ static void put_definition(sp_buf *b, sp_discovery_rows rows, sp_str name, const
     put_named(b, name, &schema);
 }
 
+/* --- paths: only what tells kubectl up to 1.26 that a kind may be applied as a dry run --- */
+
+/* *b becomes a message that holds what was in it as the given field. */
+static void wrap(sp_buf *b, unsigned field) {
+    sp_auto(sp_buf) outer = {0};
+    put(&outer, field, sp_buf_str(b));
+    sp_buf_clear(b);
+    sp_buf_add(b, sp_buf_str(&outer));
+}
+
+static void put_path(sp_buf *paths, const sp_resource *r) {
+    sp_auto(sp_buf) parameter = {0};
+    sp_auto(sp_buf) item = {0};
+    sp_auto(sp_buf) named = {0};
+    sp_auto(sp_buf) kind = {0};
+    sp_auto(sp_buf) url = {0};
+    put_z(&parameter, QUERY_IN, "query");
+    put_z(&parameter, QUERY_NAME, "dryRun");
+    put_z(&parameter, QUERY_TYPE, "string");
+    wrap(&parameter, NON_BODY_QUERY);
+    wrap(&parameter, PARAMETER_NON_BODY);
+    wrap(&parameter, PARAMETERS_PARAMETER);
+    put(&item, OPERATION_PARAMETERS, sp_buf_str(&parameter));
+    sp_types_gvk(&kind, r);
+    put_extension_at(&item, OPERATION_EXTENSION, "x-kubernetes-group-version-kind",
+                     sp_buf_str(&kind));
+    wrap(&item, ITEM_PATCH);
+    sp_buf_printf(&url, "%s%s/%s%s/%s/{name}", r->group[0] ? "/apis/" : "/api", r->group,
+                  r->version, r->namespaced ? "/namespaces/{namespace}" : "", r->plural);
+    put(&named, NAMED_NAME, sp_buf_str(&url));
+    put(&named, NAMED_VALUE, sp_buf_str(&item));
+    put(paths, PATHS_PATH, sp_buf_str(&named));
+}
+
 void sp_openapi_v2_write(sp_buf *b, sp_discovery_rows rows) {
     sp_auto(sp_types) types = {0};
     sp_auto(sp_buf) info = {0};
@@ -210,5 +252,8 @@ void sp_openapi_v2_write(sp_buf *b, sp_discovery_rows rows) {
     put_z(&info, INFO_TITLE, "Sampan");
     put_z(&info, INFO_VERSION, SP_VERSION);
     put(b, DOCUMENT_INFO, sp_buf_str(&info));
+    sp_auto(sp_buf) paths = {0};
+    for (size_t i = 0; i < rows.n; i++) put_path(&paths, rows.p[i]);
+    put(b, DOCUMENT_PATHS, sp_buf_str(&paths));
     put(b, DOCUMENT_DEFINITIONS, sp_buf_str(&definitions));
 }
