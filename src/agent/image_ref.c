@@ -45,7 +45,8 @@ static bool host_ok(sp_str s) {
 static bool tag_ok(sp_str s) {
     if (!s.n || s.n > MAX_TAG || s.p[0] == '.' || s.p[0] == '-') return false;
     for (size_t i = 0; i < s.n; i++)
-        if (!is_lower_alnum(s.p[i]) && !is_upper(s.p[i]) && !strchr("_.-", s.p[i])) return false;
+        if (!is_lower_alnum(s.p[i]) && !is_upper(s.p[i]) && (!s.p[i] || !strchr("_.-", s.p[i])))
+            return false;
     return true;
 }
 
@@ -114,6 +115,8 @@ bool sp_image_ref_parse(sp_arena *a, sp_str text, sp_image_ref *ret, sp_err *err
     bool hub = sp_str_eqz(host, "docker.io") || sp_str_eqz(host, "index.docker.io");
     if (hub) host = SP_STR("docker.io");
     bool bare = hub && sp_str_chr(path, '/') < 0;
+    if (host.n + 1 + path.n + (bare ? 8 : 0) > MAX_NAME)
+        return refuse(err, text, "with its registry the name is over 255 characters");
     if (digest.n)
         tag = (sp_str){0};
     else if (!tag.n)
