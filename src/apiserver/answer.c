@@ -157,6 +157,7 @@ void sp_call_success(sp_call *c, int status, sp_str name, const char *kind, sp_s
 /* ---------- life of a call ---------- */
 
 static void free_call(sp_call *c) {
+    sp_outflow_cleanup(&c->flow);
     sp_op_cleanup(&c->op);
     sp_arena_free(c->op.arena);
 }
@@ -180,4 +181,34 @@ void sp_call_end(sp_call *c) {
         sp_call_count(c, 499);
         free_call(c);
     }
+}
+
+/* ---------- long answers ---------- */
+
+typedef struct flow_end {
+    sp_call *call;
+    sp_str tail;
+} flow_end;
+
+static void flow_done(void *ctx) {
+    const flow_end *e = ctx;
+    sp_http_write(e->call->res, e->tail);
+    sp_http_end(e->call->res);
+}
+
+void sp_call_reply_flow(sp_call *c, sp_str head, sp_str tail) {
+    sp_header h[SP_CALL_HEADERS_MAX];
+    size_t n = sp_call_headers(c, "application/json", h);
+    size_t length = head.n + sp_outflow_size(&c->flow) + tail.n;
+    h[n++] = (sp_header){SP_STR("content-length"), sp_arena_printf(c->op.arena, "%zu", length)};
+    flow_end *e = SP_NEW(c->op.arena, flow_end);
+    *e = (flow_end){c, tail};
+    c->flow.done = flow_done;
+    c->flow.ctx = e;
+    sp_call_count(c, 200);
+    sp_call_hold(c);
+    c->finished = true; /* freed when the client has it all, or has gone */
+    sp_http_begin(c->res, 200, h, n);
+    sp_http_write(c->res, head);
+    sp_outflow_start(&c->flow, c->res);
 }

@@ -217,6 +217,7 @@ int sp_apiserver_main(int argc, char **argv) {
     if (code != SP_FLAGS_GO_ON) return code;
     sp_log_set_level(r.o.level);
     mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10); /* fixed: what was large goes back to the system */
     code = run(&r);
     sp_tls_ctx_unref(r.config.tls);
     sp_tls_ctx_unref(r.config.kubelet);

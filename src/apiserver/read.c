@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+enum { LONG_LIST = 64 * 1024 };
+
 /* ---------- which revision ---------- */
 
 typedef enum match { MATCH_NONE, MATCH_EXACT, MATCH_NOT_OLDER } match;
@@ -203,6 +205,15 @@ static sp_str list_head(lister *l, sp_str *ret_tail) {
     return sp_arena_str(a, sp_buf_str(&b));
 }
 
+/* Long lists are not put together: the objects go out one by one as the reader takes them. */
+static void reply_long_list(lister *l, sp_str head, sp_str tail) {
+    sp_call *c = l->call;
+    c->flow.head = c->op.served->head;
+    c->flow.between = SP_STR(",");
+    sp_vec_each(&l->found, v) sp_outflow_add(&c->flow, *v);
+    sp_call_reply_flow(c, head, tail);
+}
+
 static char *put(char *at, sp_str s) {
     if (s.n) memcpy(at, s.p, s.n);
     return at + s.n;
@@ -212,6 +223,10 @@ static void reply_list(lister *l) {
     sp_str tail, head = list_head(l, &tail), served = l->call->op.served->head;
     size_t total = head.n + tail.n + l->found.n;
     sp_vec_each(&l->found, v) total += (*v)->bytes->n + served.n;
+    if (total > LONG_LIST && !l->call->yaml && !l->call->pretty) {
+        reply_long_list(l, head, tail);
+        return;
+    }
     sp_blob *body = sp_blob_alloc(total);
     char *at = put(body->p, head);
     sp_vec_each(&l->found, v) {

@@ -3,6 +3,7 @@
 #include "apiserver/metrics.h"
 #include "apiserver/op.h"
 #include "apiserver/openapi.h"
+#include "apiserver/outflow.h"
 #include "apiserver/reqinfo.h"
 #include "apiserver/table.h"
 #include "base/list.h"
@@ -64,6 +65,7 @@ typedef struct sp_call {
     sp_table_form form;
     const char *form_version;
     bool yaml, pretty, retry_after;
+    sp_outflow flow;     /* a long list */
     bool held, finished; /* waits for something; was answered (or needs no answer) */
     int64_t start_us;
     int http_status; /* as answered, for metrics and the log */
@@ -79,6 +81,9 @@ void sp_call_success(sp_call *c, int status, sp_str name, const char *kind, sp_s
 enum { SP_CALL_HEADERS_MAX = 24 };
 size_t sp_call_headers(sp_call *c, const char *content_type, sp_header *h);
 void sp_call_count(sp_call *c, int status); /* metrics and access log; once per call */
+/* A long answer in JSON: begins it with this length; c->flow holds what stands between head and
+ * tail, both in the call's arena. Ends the call. */
+void sp_call_reply_flow(sp_call *c, sp_str head, sp_str tail);
 /* The call goes on after the handler returns. Then sp_call_reply… or sp_call_end ends it. */
 void sp_call_hold(sp_call *c);
 /* Arena and all; for calls whose answer was given by hand. */

@@ -3,9 +3,10 @@
  * store's event, and its first bytes ({"type":"ADDED","object":{"apiVersion":…,"kind":…) tell for
  * whom it is. Tables are made per watcher, because ages and first columns differ.
  *
- * A watcher that reads more slowly than the cluster changes is cut off PENDING_LIMIT behind; it
- * comes back with the last revision it saw. One timer serves all bookmarks; it runs only while
- * somebody wants them. */
+ * What is there at the start is told as fast as the watcher reads; events follow from the revision
+ * of that state. A watcher that reads more slowly than the cluster changes is cut off PENDING_LIMIT
+ * behind; it comes back with the last revision it saw. One timer serves all bookmarks; it runs only
+ * while somebody wants them. */
 #include "apiserver/server.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -34,6 +35,9 @@ typedef struct watcher {
     sp_arena *scratch; /* for tables; NULL until needed */
     uint64_t seen;     /* newest revision told */
     size_t allowance;  /* more pending than this: the reader is too slow */
+    uint64_t after;    /* events newer than this, once the state is told */
+    sp_outflow flow;   /* the state, as it is told */
+    bool initial_end;  /* say where the state ends */
     bool bookmarks;
     bool ended, over; /* the answer has ended; out of the hub */
     uv_timer_t timeout;
@@ -142,6 +146,7 @@ static void detach(watcher *w) {
     if (w->store_watch) w->store_watch = sp_store_watch_stop(w->store_watch);
     sp_list_remove(&w->link);
     w->hub->n--;
+    sp_outflow_cleanup(&w->flow);
     if (w->bookmarks && --w->hub->with_bookmarks == 0) uv_timer_stop(&w->hub->bookmark_timer);
     w->timeout.data = w;
     uv_close((uv_handle_t *)&w->timeout, timer_closed);
@@ -161,6 +166,7 @@ static void end_watch(watcher *w) {
     if (w->ended) return;
     w->ended = true;
     if (w->store_watch) w->store_watch = sp_store_watch_stop(w->store_watch);
+    sp_outflow_cleanup(&w->flow);
     sp_http_end(w->call->res);
 }
 
@@ -174,9 +180,8 @@ static void send_error(watcher *w, const sp_err *err) {
 
 /* ---------- bookmarks ---------- */
 
-static void send_bookmark(watcher *w, bool initial_end) {
+static void send_bookmark(watcher *w, uint64_t rev, bool initial_end) {
     const sp_served *v = w->call->op.served;
-    uint64_t rev = sp_store_revision(w->hub->s->store);
     sp_auto(sp_buf) b = {0};
     if (w->call->form == SP_FORM_TABLE) {
         sp_buf_printf(&b,
@@ -201,19 +206,22 @@ static void send_bookmark(watcher *w, bool initial_end) {
     sp_http_write(w->call->res, sp_buf_str(&b));
 }
 
+/* Only to who has had all events up to now. */
+static void bring_up_to_date(watcher *w) {
+    const sp_store *store = w->hub->s->store;
+    uint64_t rev = sp_store_revision(store);
+    if (w->bookmarks && w->store_watch && w->seen < rev && sp_store_watches_caught_up(store))
+        send_bookmark(w, rev, false);
+}
+
 static void bookmark_all(uv_timer_t *t) {
     struct sp_watch_hub *h = t->data;
-    uint64_t rev = sp_store_revision(h->s->store);
-    sp_list_each(&h->watchers, it) {
-        watcher *w = SP_CONTAINER(it, watcher, link);
-        if (w->bookmarks && w->seen < rev && !w->ended) send_bookmark(w, false);
-    }
+    sp_list_each(&h->watchers, it) bring_up_to_date(SP_CONTAINER(it, watcher, link));
 }
 
 static void on_timeout(uv_timer_t *t) {
     watcher *w = t->data;
-    if (w->bookmarks && !w->ended && w->seen < sp_store_revision(w->hub->s->store))
-        send_bookmark(w, false);
+    bring_up_to_date(w);
     end_watch(w);
 }
 
@@ -245,10 +253,7 @@ static bool replay(void *ctx, sp_str key, sp_store_value *v) {
         write_rendered(w, "ADDED", sp_blob_str(v->bytes));
         return true;
     }
-    sp_str bytes = sp_blob_str(v->bytes);
-    sp_http_write(w->call->res, w->frame_head[ADDED]);
-    sp_http_write(w->call->res, sp_str_from(bytes, sp_head_length(bytes)));
-    sp_http_write(w->call->res, SP_STR("}\n"));
+    sp_outflow_add(&w->flow, v);
     return true;
 }
 
@@ -301,7 +306,8 @@ static watcher *watcher_new(sp_call *c, const sp_filter *filter, const watch_wis
     w->call = c;
     w->hub = hub;
     w->filter = *filter;
-    w->seen = wish->after;
+    w->seen = w->after = wish->after;
+    w->initial_end = wish->initial_end;
     w->prefix = c->op.served->prefix;
     if (c->op.ns.n)
         w->prefix = sp_arena_printf(c->op.arena, "%.*s%.*s/", SP_ARG(w->prefix), SP_ARG(c->op.ns));
@@ -321,24 +327,47 @@ static watcher *watcher_new(sp_call *c, const sp_filter *filter, const watch_wis
     return w;
 }
 
-static bool start(watcher *w, const watch_wish *wish, sp_err *err) {
+static bool start_events(watcher *w, sp_err *err) {
     sp_store *store = w->hub->s->store;
-    if (wish->state_first && !sp_store_range(store, w->prefix, SP_STR(""), 0, replay, w, err))
-        return false;
-    w->allowance = PENDING_LIMIT + sp_http_pending(w->call->res);
-    if (wish->initial_end) send_bookmark(w, true);
-    if (wish->after > sp_store_revision(store))
+    uint64_t newest = sp_store_revision(store);
+    if (w->after > newest)
         return sp_fail(err, SP_EXPIRED,
                        "resource version %llu lies in the future (the newest is %llu): "
                        "list again",
-                       (unsigned long long)wish->after,
-                       (unsigned long long)sp_store_revision(store));
-    if (sp_store_watch_start(store, w->prefix, wish->after, on_event, w, &w->store_watch, err))
+                       (unsigned long long)w->after, (unsigned long long)newest);
+    if (sp_store_watch_start(store, w->prefix, w->after, on_event, w, &w->store_watch, err))
         return true;
     if (err->code == SP_GONE || err->code == SP_EXPIRED)
         sp_fail(err, SP_EXPIRED, "too old resource version: %llu (%llu)",
-                (unsigned long long)wish->after, (unsigned long long)sp_store_compacted(store));
+                (unsigned long long)w->after, (unsigned long long)sp_store_compacted(store));
     return false;
+}
+
+static void fail_watch(watcher *w, const sp_err *err) {
+    send_error(w, err);
+    end_watch(w);
+}
+
+static void state_told(void *ctx) {
+    watcher *w = ctx;
+    sp_err err;
+    w->allowance = PENDING_LIMIT + sp_http_pending(w->call->res);
+    if (w->initial_end) send_bookmark(w, w->after, true);
+    if (!start_events(w, &err)) fail_watch(w, &err);
+}
+
+static void start(watcher *w, bool state_first) {
+    sp_err err;
+    if (state_first &&
+        !sp_store_range(w->hub->s->store, w->prefix, SP_STR(""), 0, replay, w, &err)) {
+        fail_watch(w, &err);
+        return;
+    }
+    w->flow.head = w->frame_head[ADDED];
+    w->flow.after = SP_STR("}\n");
+    w->flow.done = state_told;
+    w->flow.ctx = w;
+    sp_outflow_start(&w->flow, w->call->res);
 }
 
 void sp_verb_watch(sp_call *c) {
@@ -359,9 +388,7 @@ void sp_verb_watch(sp_call *c) {
     c->held = true;
     sp_http_on_close(c->res, client_gone, w);
     begin_answer(c);
-    if (start(w, &wish, &err)) return;
-    send_error(w, &err);
-    end_watch(w);
+    start(w, wish.state_first);
 }
 
 /* ---------- the hub ---------- */

@@ -131,8 +131,8 @@ static void next_deadline(srv_conn *c) {
     const sp_http_server_config *config = &c->server->config;
     uint64_t now = uv_now(c->server->loop);
     if (h->phase == ANSWER) return;
-    if (h->phase == BODY) { /* a second more for each KiB that has come */
-        uint64_t until = h->body_since + config->header_timeout_ms + h->res->body.n;
+    if (h->phase == BODY) { /* a second more for each 16 KiB that has come */
+        uint64_t until = h->body_since + config->header_timeout_ms + h->res->body.n / 16;
         sp_conn_deadline(c->io, until > now ? until - now : 1);
         return;
     }

@@ -25,6 +25,7 @@ typedef struct h2 {
     nghttp2_session *session;
     sp_list answers;
     size_t incomplete; /* requests not yet dispatched */
+    size_t waiting;    /* of those, complete ones (or reset meanwhile) */
     int64_t resets_since;
     int resets;
     bool draining;
@@ -162,9 +163,22 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ctx)
     if (f->hd.type == NGHTTP2_HEADERS && f->headers.cat == NGHTTP2_HCAT_REQUEST)
         head_complete(c, r, !last);
     if (!last || r->refused) return 0;
-    h->incomplete--;
-    srv_dispatch(r);
+    r->complete = true;
+    h->waiting++;
     return 0;
+}
+
+/* Requests are served once all that came with them was read: one that is reset in the same breath
+ * costs nothing. */
+static void serve_waiting(h2 *h) {
+    if (!h->waiting) return;
+    h->waiting = 0;
+    sp_list_each(&h->answers, it) {
+        sp_http_res *r = SP_CONTAINER(it, sp_http_res, link);
+        if (!r->complete || r->dispatched) continue;
+        h->incomplete--;
+        srv_dispatch(r);
+    }
 }
 
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *ctx) {
@@ -334,6 +348,7 @@ static void h2_data(srv_conn *c, char *p, size_t n) {
         srv_conn_finish(c);
         return;
     }
+    serve_waiting(h);
     next_deadline(c);
     sp_conn_wake(c->io);
 }

@@ -138,6 +138,10 @@ bool sp_store_watch_start(sp_store *s, sp_str prefix, uint64_t after, sp_store_w
     return true;
 }
 
+bool sp_store_watches_caught_up(const sp_store *s) {
+    return !s->watchers.behind;
+}
+
 /* --- becoming visible --- */
 
 /* Also used while loading. */

@@ -119,6 +119,8 @@ typedef void sp_store_watch_fn(void *ctx, sp_store_event *e);
 SP_MUST_USE bool sp_store_watch_start(sp_store *s, sp_str prefix, uint64_t after,
                                       sp_store_watch_fn *fn, void *ctx, sp_store_watch **ret,
                                       sp_err *err);
+/* Every watch has had every event of the newest visible revision. */
+bool sp_store_watches_caught_up(const sp_store *s);
 /* No callback after this. Safe inside the callback. Returns NULL. */
 sp_store_watch *sp_store_watch_stop(sp_store_watch *w);
 
