@@ -243,6 +243,8 @@ static int64_t grace_for(sp_pod *p, sp_ctr *c) {
 
 static void carry_out(sp_pod *p, const sp_pod_action *a) {
     sp_ctr *c = a->container < p->containers.n ? p->containers.p[a->container] : NULL;
+    bool of_container = a->what == SP_DO_PULL || a->what == SP_DO_START || a->what == SP_DO_STOP;
+    sp_assert(c || !of_container);
     switch (a->what) {
     case SP_DO_VOLUMES: do_volumes(p); return;
     case SP_DO_SANDBOX: sp_ground_sandbox(p); return;

@@ -253,7 +253,7 @@ static void aggregated_version(sp_buf *b, sp_discovery_rows rows, const char *gr
     sp_buf_printf(b, "{\"version\":\"%s\",\"resources\":[", version);
     for (size_t i = 0; i < rows.n; i++) {
         const sp_resource *r = rows.p[i];
-        if (!in_group(r, group) || strcmp(r->version, version)) continue;
+        if (!in_group(r, group) || strcmp(r->version, version) != 0) continue;
         if (!first) sp_buf_addc(b, ',');
         first = false;
         aggregated_resource(b, r);

@@ -90,7 +90,7 @@ static void operation(sp_buf *b, const sp_resource *r, const char *method, const
         }
         sp_buf_addz(b, "]");
     }
-    if (writes && strcmp(method, "patch")) {
+    if (writes && strcmp(method, "patch") != 0) {
         sp_buf_addz(b, ",\"requestBody\":{\"content\":");
         content(b, r);
         sp_buf_addc(b, '}');

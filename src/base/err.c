@@ -1,5 +1,10 @@
 #include "base/err.h"
 
+#undef sp_fail
+#undef sp_fail_errno
+#undef sp_fail_field
+#undef sp_err_wrap
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

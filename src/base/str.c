@@ -49,7 +49,7 @@ ptrdiff_t sp_str_find(sp_str s, sp_str needle) {
 
 sp_str sp_str_from(sp_str s, size_t start) {
     start = SP_MIN(start, s.n);
-    return (sp_str){s.p ? s.p + start : NULL, s.n - start};
+    return (sp_str){start ? s.p + start : s.p, s.n - start};
 }
 
 sp_str sp_str_sub(sp_str s, size_t start, size_t n) {

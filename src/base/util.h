@@ -36,7 +36,9 @@
 #define sp_assert(cond) ((cond) ? (void)0 : sp_assert_failed(#cond, __FILE__, __LINE__))
 _Noreturn void sp_assert_failed(const char *cond, const char *file, int line);
 
-void *sp_malloc(size_t size);
-void *sp_zalloc(size_t count, size_t size); /* zeroed; aborts on overflow of count * size */
-void *sp_realloc(void *p, size_t size);
-char *sp_strdup(const char *s);
+/* Never NULL, not for a size of 0 either. */
+#define SP_NEVER_NULL __attribute__((returns_nonnull))
+SP_NEVER_NULL void *sp_malloc(size_t size);
+SP_NEVER_NULL void *sp_zalloc(size_t count, size_t size); /* zeroed; aborts on overflow */
+SP_NEVER_NULL void *sp_realloc(void *p, size_t size);
+SP_NEVER_NULL char *sp_strdup(const char *s);
