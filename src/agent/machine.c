@@ -283,6 +283,11 @@ static void end_container(sp_agent *g, const char *path) {
     run_and_wait(g->self, argv);
 }
 
+static void end_cgroups(sp_agent *g, const char *path) {
+    (void)g;
+    sp_ground_remove_cgroups(strrchr(path, '/') + 1);
+}
+
 static void end_namespaces(sp_agent *g, const char *path) {
     (void)g;
     sp_sandbox_remove(path, NULL);
@@ -298,6 +303,8 @@ bool sp_machine_cleanup(sp_agent *g) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/pods/*/containers/*/*/shim.json", g->data_dir);
     size_t n = each_path(path, end_container, g);
+    snprintf(path, sizeof path, "%s/pods/*", g->data_dir);
+    each_path(path, end_cgroups, g);
     snprintf(path, sizeof path, "%s/run/ns/*", g->data_dir);
     each_path(path, end_namespaces, g);
     snprintf(path, sizeof path, "%s/run/vol/*", g->data_dir);
