@@ -38,8 +38,9 @@ fuzz: ## fuzz one parser: make fuzz T=json
 	@./bootstrap build test fuzz
 	@[ -f build-fuzz/build.ninja ] || CC=clang meson setup build-fuzz -Dfuzz=true -Dbuildtype=debug \
 	  -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
-	@ninja -C build-fuzz --quiet tests/fuzz/fuzz_$(T)
-	build-fuzz/tests/fuzz/fuzz_$(T) -max_total_time=$(SECONDS_) -timeout=5 tests/fuzz/corpus/$(T)
+	@ninja -C build-fuzz --quiet tests/fuzz/fuzz_$(T) && mkdir -p build-fuzz/found-$(T)
+	build-fuzz/tests/fuzz/fuzz_$(T) -max_total_time=$(SECONDS_) -timeout=5 \
+	  build-fuzz/found-$(T) tests/fuzz/corpus/$(T)
 
 bench: build ## measure, side by side with the peers that are installed
 	@./bootstrap test bench

@@ -41,7 +41,8 @@ static bool write_one(const char *dir, const sp_payload_file *f, int64_t gid, sp
     char path[PATH_MAX];
     if (!path_ok(f->path))
         return sp_fail(err, SP_INVALID, "\"%.*s\" is no path inside a volume", SP_ARG(f->path));
-    snprintf(path, sizeof path, "%s/%.*s", dir, SP_ARG(f->path));
+    if (snprintf(path, sizeof path, "%s/%.*s", dir, SP_ARG(f->path)) >= (int)sizeof path)
+        return sp_fail_errno(err, ENAMETOOLONG, "%s/%.*s", dir, SP_ARG(f->path));
     char *slash = strrchr(path, '/');
     *slash = 0;
     if (!sp_mkdir_all(path, 0755, err)) return false;

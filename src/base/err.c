@@ -29,26 +29,24 @@ static void fill(sp_err *err, sp_code code, int errnum, const char *field, const
     memcpy(err->text, text, sizeof text);
 }
 
-bool sp_fail(sp_err *err, sp_code code, const char *fmt, ...) {
-    if (!err) return false;
+void sp_err_set(sp_err *err, sp_code code, const char *fmt, ...) {
+    if (!err) return;
     va_list ap;
     va_start(ap, fmt);
     fill(err, code, 0, "", fmt, ap);
     va_end(ap);
-    return false;
 }
 
-bool sp_fail_field(sp_err *err, sp_code code, const char *field, const char *fmt, ...) {
-    if (!err) return false;
+void sp_err_set_field(sp_err *err, sp_code code, const char *field, const char *fmt, ...) {
+    if (!err) return;
     va_list ap;
     va_start(ap, fmt);
     fill(err, code, 0, field, fmt, ap);
     va_end(ap);
-    return false;
 }
 
-bool sp_fail_errno(sp_err *err, int errnum, const char *fmt, ...) {
-    if (!err) return false;
+void sp_err_set_errno(sp_err *err, int errnum, const char *fmt, ...) {
+    if (!err) return;
     va_list ap;
     va_start(ap, fmt);
     fill(err, SP_SYSTEM, errnum, "", fmt, ap);
@@ -56,11 +54,10 @@ bool sp_fail_errno(sp_err *err, int errnum, const char *fmt, ...) {
     size_t n = strlen(err->text);
     char why[128];
     snprintf(err->text + n, sizeof err->text - n, ": %s", strerror_r(errnum, why, sizeof why));
-    return false;
 }
 
-bool sp_err_wrap(sp_err *err, const char *fmt, ...) {
-    if (!err) return false;
+void sp_err_add_context(sp_err *err, const char *fmt, ...) {
+    if (!err) return;
     char text[sizeof err->text];
     va_list ap;
     va_start(ap, fmt);
@@ -72,7 +69,6 @@ bool sp_err_wrap(sp_err *err, const char *fmt, ...) {
     memccpy(text + n, err->text, 0, sizeof text - n);
     text[sizeof text - 1] = 0;
     memcpy(err->text, text, sizeof text);
-    return false;
 }
 
 const char *sp_code_reason(sp_code code) {

@@ -44,13 +44,24 @@ typedef struct sp_err {
     char text[600];  /* one line for a person; never empty when code != SP_OK */
 } sp_err;
 
-/* All return false so that a caller can write: return sp_fail(err, SP_NOT_FOUND, "…"); */
-bool sp_fail(sp_err *err, sp_code code, const char *fmt, ...) SP_PRINTF(3, 4);
-bool sp_fail_errno(sp_err *err, int errnum, const char *fmt, ...) SP_PRINTF(3, 4);
-bool sp_fail_field(sp_err *err, sp_code code, const char *field, const char *fmt, ...)
+/* All are false, so that a caller can write: return sp_fail(err, SP_NOT_FOUND, "…");
+ *   sp_fail(err, code, fmt, …)
+ *   sp_fail_errno(err, errnum, fmt, …)        adds ": " and the system's words
+ *   sp_fail_field(err, code, field, fmt, …)   field: JSON path
+ *   sp_err_wrap(err, fmt, …)                  puts "<context>: " before the text
+ * Macros, because the compiler must see the constant to know which paths leave outputs unset. */
+static inline bool sp_failed(void) {
+    return false;
+}
+#define sp_fail(...) (sp_err_set(__VA_ARGS__), sp_failed())
+#define sp_fail_errno(...) (sp_err_set_errno(__VA_ARGS__), sp_failed())
+#define sp_fail_field(...) (sp_err_set_field(__VA_ARGS__), sp_failed())
+#define sp_err_wrap(...) (sp_err_add_context(__VA_ARGS__), sp_failed())
+void sp_err_set(sp_err *err, sp_code code, const char *fmt, ...) SP_PRINTF(3, 4);
+void sp_err_set_errno(sp_err *err, int errnum, const char *fmt, ...) SP_PRINTF(3, 4);
+void sp_err_set_field(sp_err *err, sp_code code, const char *field, const char *fmt, ...)
     SP_PRINTF(4, 5);
-/* Puts "<context>: " before the text. */
-bool sp_err_wrap(sp_err *err, const char *fmt, ...) SP_PRINTF(2, 3);
+void sp_err_add_context(sp_err *err, const char *fmt, ...) SP_PRINTF(2, 3);
 
 const char *sp_code_reason(sp_code code);
 int sp_code_http(sp_code code);
