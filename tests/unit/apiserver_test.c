@@ -525,6 +525,9 @@ static void health_version_metrics(void **state) {
     assert_int_equal(api("GET", "/apis/apps", ""), 200);
     assert_int_equal(api("GET", "/apis/apps/v1", ""), 200);
     assert_int_equal(api("GET", "/openapi/v3", ""), 200);
+    assert_int_equal(api("GET", "/openapi/v2", ""), 200);
+    assert_true(sp_str_find(w.text, SP_STR("/api/v1/namespaces/{namespace}/pods/{name}")) > 0);
+    assert_true(sp_str_find(w.text, SP_STR("dryRun")) > 0);
 }
 
 static void reviews_answer(void **state) {
