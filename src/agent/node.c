@@ -26,6 +26,7 @@ struct sp_node {
     void (*registered)(void *ctx);
     void *ctx;
     bool there, lease_there, lease_busy;
+    int64_t renewed_ms; /* monotonic: the last renewal that succeeded, 0 = none */
     sp_timer *lease, *status, *retry;
     uint64_t retry_ms; /* the next pause */
     sp_arena *arena;
@@ -234,10 +235,19 @@ static void create(void *ctx) {
 
 static void renew(void *ctx);
 
+/* Whoever watches the Lease has called this node Unknown meanwhile: say at once how it is. */
+static void end_silence(sp_node *n) {
+    int64_t now = sp_clock_mono_ms();
+    bool silent = n->renewed_ms && now - n->renewed_ms >= (LEASE_SECONDS - 1) * 1000;
+    n->renewed_ms = now;
+    if (silent && n->there) send_status(n);
+}
+
 static void renewed(void *ctx, int http, const sp_json *obj, const sp_err *err) {
     sp_node *n = ctx;
     (void)obj;
     n->lease_busy = false;
+    if (!err) end_silence(n);
     bool was = n->lease_there;
     if (!err || http == 409)
         n->lease_there = true;

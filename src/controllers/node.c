@@ -3,7 +3,8 @@
  * scheduled or routed there. The agent takes it back itself as soon as it writes status again.
  *
  * Silence is measured on our own monotonic clock from when a renewal was seen here, not from the
- * time written in the Lease: clocks that differ or jump change nothing. */
+ * time written in the Lease: clocks that differ or jump change nothing. While the API server is
+ * away nobody is silent; everyone has 40 s again when it is back. */
 #include "controllers/common.h"
 #include "controllers/controllers.h"
 
@@ -43,28 +44,53 @@ static bool mark_node(sp_reconcile *r, const sp_json *node) {
     return changed && sp_status_write(r, &sp_gvr_nodes, node, status);
 }
 
+static const char pod_reason[] = "NodeNotReady";
+
+/* The agent does not write again what it wrote before, so what was taken is given back here. */
+static void unmark_pod(sp_reconcile *r, const sp_json *pod) {
+    const sp_json *ready = sp_condition_get(pod, "Ready");
+    if (!sp_str_eqz(sp_json_str(sp_json_get(ready, "reason")), pod_reason)) return;
+    sp_json *status = sp_json_clone(r->arena, sp_json_get(pod, "status"));
+    sp_json *conditions = sp_json_get(status, "conditions");
+    bool runs = sp_condition_is_true(pod, "ContainersReady");
+    sp_condition_set(r->arena, conditions, "Ready", runs ? "True" : "False",
+                     runs ? NULL : "ContainersNotReady", NULL, r->now_wall_ms);
+    sp_json_each(conditions, c) {
+        if (!runs || !sp_str_eqz(sp_json_str(sp_json_get(c, "type")), "Ready")) continue;
+        sp_json_remove(c, "reason");
+        sp_json_remove(c, "message");
+    }
+    sp_status_write(r, &sp_gvr_pods, pod, status);
+}
+
 static void mark_pod(sp_reconcile *r, const sp_json *pod) {
     if (!sp_pod_is_ready(pod)) return;
     sp_json *status = sp_json_clone(r->arena, sp_json_get(pod, "status"));
-    sp_condition_set(r->arena, sp_json_get(status, "conditions"), "Ready", "False", "NodeNotReady",
+    sp_condition_set(r->arena, sp_json_get(status, "conditions"), "Ready", "False", pod_reason,
                      "the node of this pod does not answer", r->now_wall_ms);
     sp_status_write(r, &sp_gvr_pods, pod, status);
+}
+
+static void each_pod(sp_reconcile *r, const sp_json *node, const sp_obj_list *pods,
+                     void (*fn)(sp_reconcile *r, const sp_json *pod)) {
+    sp_vec_each(pods, pod) {
+        if (sp_str_eq(sp_json_str(sp_json_dig(*pod, "spec", "nodeName", NULL)), sp_obj_name(node)))
+            fn(r, *pod);
+    }
 }
 
 bool sp_node_decide(sp_reconcile *r, const sp_json *node, const sp_obj_list *pods,
                     int64_t silent_ms, sp_err *err) {
     (void)err;
     if (silent_ms < GRACE_MS) {
+        if (sp_condition_is_true(node, "Ready")) each_pod(r, node, pods, unmark_pod);
         sp_requeue_in(r, GRACE_MS - silent_ms + 100);
         return true;
     }
     if (mark_node(r, node))
         sp_reconcile_event(r, node, "Warning", "NodeNotReady",
                            "Node %.*s status is now: NodeNotReady", SP_ARG(sp_obj_name(node)));
-    sp_vec_each(pods, pod) {
-        if (sp_str_eq(sp_json_str(sp_json_dig(*pod, "spec", "nodeName", NULL)), sp_obj_name(node)))
-            mark_pod(r, *pod);
-    }
+    each_pod(r, node, pods, mark_pod);
     return true;
 }
 
@@ -89,7 +115,9 @@ static bool reconcile(void *ctx, sp_reconcile *r, sp_err *err) {
     }
     sp_obj_list pods = {0};
     sp_informer_list(sp_manager_informer(w->manager, &sp_gvr_pods), (sp_str){0}, &pods);
-    int64_t silent = sp_clock_mono_ms() - heartbeat_of(w, r->name)->seen_ms;
+    int64_t seen = heartbeat_of(w, r->name)->seen_ms;
+    int64_t since = sp_informer_in_touch_since(sp_manager_informer(w->manager, &sp_gvr_leases));
+    int64_t silent = sp_clock_mono_ms() - SP_MAX(seen, since);
     bool ok = sp_node_decide(r, node, &pods, silent, err);
     sp_vec_free(&pods);
     return ok;

@@ -60,6 +60,7 @@ struct sp_informer {
     char *continue_;
     int failures;
     int64_t watch_started_ms;
+    int64_t touch_ms; /* since when in touch, 0 = not */
     sp_buf line;
     sp_arena *scratch;
 };
@@ -197,6 +198,7 @@ static void schedule(sp_informer *i, int64_t ms, void (*fn)(sp_informer *)) {
 static void report(sp_informer *i, const sp_err *err) {
     bool news = err || i->in_trouble;
     i->in_trouble = err != NULL;
+    if (err) i->touch_ms = 0;
     if (news && i->config.trouble) i->config.trouble(i->config.trouble_ctx, i->config.gvr, err);
 }
 
@@ -387,7 +389,9 @@ static void watch_done(void *ctx, const sp_err *err) {
 }
 
 static void watch_opened(void *ctx) {
-    report(ctx, NULL);
+    sp_informer *i = ctx;
+    if (!i->touch_ms) i->touch_ms = sp_clock_mono_ms();
+    report(i, NULL);
 }
 
 static void watch_start(sp_informer *i) {
@@ -472,6 +476,10 @@ bool sp_informer_synced(const sp_informer *i) {
 }
 uint64_t sp_informer_revision(const sp_informer *i) {
     return i->revision;
+}
+
+int64_t sp_informer_in_touch_since(const sp_informer *i) {
+    return i->touch_ms ? i->touch_ms : sp_clock_mono_ms();
 }
 
 void sp_informer_on_synced(sp_informer *i, void (*fn)(void *ctx), void *ctx) {

@@ -31,6 +31,9 @@ uint64_t sp_informer_revision(const sp_informer *i); /* everything up to here wa
 /* Called once when synced (at once, from the loop, if it is). */
 void sp_informer_on_synced(sp_informer *i, void (*fn)(void *ctx), void *ctx);
 
+/* Since when (sp_clock_mono_ms) the server has been followed without a break; now, while it is not:
+ * what did not arrive before that may only be late. */
+int64_t sp_informer_in_touch_since(const sp_informer *i);
 /* Called whenever the revision may have moved. */
 void sp_informer_on_progress(sp_informer *i, void (*fn)(void *ctx), void *ctx);
 

@@ -338,6 +338,24 @@ static void a_silent_node_becomes_unknown_after_40_s(void **state) {
     assert_string_equal(actions(b->r), ""); /* said once */
 }
 
+static void pods_of_a_node_that_is_back_are_ready_again(void **state) {
+    bench *b = *state;
+    sp_json *p = pod(b, "a", "n", "Running", false, LONG_AGO, "");
+    sp_json *ready = sp_json_at(sp_json_dig(p, "status", "conditions", NULL), 0);
+    sp_json_set_z(b->a, ready, "reason", "NodeNotReady");
+    sp_json_push(sp_json_dig(p, "status", "conditions", NULL),
+                 doc(b->a, "{'type':'ContainersReady','status':'True'}"));
+    sp_vec_push(&b->pods, p);
+    sp_vec_push(&b->pods, pod(b, "b", "n", "Running", false, LONG_AGO, ""));
+    assert_true(sp_node_decide(b->r, node(b, "n", "4", "", "Unknown"), &b->pods, 100, NULL));
+    assert_string_equal(actions(b->r), "");
+    assert_true(sp_node_decide(b->r, node(b, "n", "4", "", "True"), &b->pods, 100, NULL));
+    assert_string_equal(actions(b->r), "STATUS pods a; ");
+    const sp_json *now = sp_condition_get(b->r->actions.p[0].body, "Ready");
+    assert_string_equal(sp_json_get_z(now, "status"), "True");
+    assert_null(sp_json_get(now, "reason"));
+}
+
 static void pods_of_missing_nodes_go(void **state) {
     bench *b = *state;
     sp_podgc_decide(b->r, pod(b, "a", "gone", "Running", true, LONG_AGO, ""), true, NULL);
@@ -401,6 +419,7 @@ int main(void) {
         TEST(unready_pods_can_be_published),
         TEST(the_state_of_the_owners_decides),
         TEST(a_silent_node_becomes_unknown_after_40_s),
+        TEST(pods_of_a_node_that_is_back_are_ready_again),
         TEST(pods_of_missing_nodes_go),
         TEST(replicas_are_kept_within_their_limits),
     };
