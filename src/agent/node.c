@@ -26,7 +26,7 @@ struct sp_node {
     void (*registered)(void *ctx);
     void *ctx;
     bool there, lease_there, lease_busy;
-    int64_t renewed_ms; /* monotonic: the last renewal that succeeded, 0 = none */
+    int64_t renewed_ms; /* monotonic: the last renewal that succeeded, or the start */
     sp_timer *lease, *status, *retry;
     uint64_t retry_ms; /* the next pause */
     sp_arena *arena;
@@ -238,7 +238,7 @@ static void renew(void *ctx);
 /* Whoever watches the Lease has called this node Unknown meanwhile: say at once how it is. */
 static void end_silence(sp_node *n) {
     int64_t now = sp_clock_mono_ms();
-    bool silent = n->renewed_ms && now - n->renewed_ms >= (LEASE_SECONDS - 1) * 1000;
+    bool silent = now - n->renewed_ms >= (LEASE_SECONDS - 1) * 1000;
     n->renewed_ms = now;
     if (silent && n->there) send_status(n);
 }
@@ -289,6 +289,7 @@ sp_node *sp_node_start(sp_agent *g, const sp_node_config *c, void (*registered)(
     n->agent = g;
     n->config = *c;
     n->retry_ms = RETRY_FIRST_MS;
+    n->renewed_ms = sp_clock_mono_ms();
     n->registered = registered;
     n->ctx = ctx;
     create(n);

@@ -1,6 +1,7 @@
 /* Nodes whose agent fell silent. An agent renews the Lease of its node every 10 s; when 40 s pass
- * without a renewal, the node's conditions become Unknown and its pods unready, so that nothing is
- * scheduled or routed there. The agent takes it back itself as soon as it writes status again.
+ * without a renewal or a new status, the node's conditions become Unknown and its pods unready, so
+ * that nothing is scheduled or routed there. The agent takes it back itself as soon as it writes
+ * status again.
  *
  * Silence is measured on our own monotonic clock from when a renewal was seen here, not from the
  * time written in the Lease: clocks that differ or jump change nothing. While the API server is
@@ -15,8 +16,8 @@
 enum { GRACE_MS = 40000 };
 
 typedef struct heartbeat {
-    int64_t seen_ms; /* monotonic */
-    char renewed[SP_TIME_MAX];
+    int64_t seen_ms;                                /* monotonic */
+    char renewed[SP_TIME_MAX], posted[SP_TIME_MAX]; /* of the Lease, of the status */
 } heartbeat;
 
 typedef struct watcher {
@@ -123,19 +124,34 @@ static bool reconcile(void *ctx, sp_reconcile *r, sp_err *err) {
     return ok;
 }
 
+/* true: a sign of life after silence. */
+static bool beat(heartbeat *h, char *known, sp_str time) {
+    if (!time.n || time.n >= SP_TIME_MAX || sp_str_eqz(time, known)) return false;
+    bool was_silent = sp_clock_mono_ms() - h->seen_ms >= GRACE_MS;
+    h->seen_ms = sp_clock_mono_ms();
+    memcpy(known, time.p, time.n);
+    known[time.n] = 0;
+    return was_silent;
+}
+
 /* Only remembered: the reconcile that is already planned looks at it. After silence it is planned
  * anew. */
 static void on_lease(void *ctx, sp_controller *c, const sp_json *lease) {
-    watcher *w = ctx;
     if (!sp_str_eqz(sp_obj_namespace(lease), "kube-node-lease")) return;
-    sp_str renewed = sp_json_str(sp_json_dig(lease, "spec", "renewTime", NULL));
-    heartbeat *h = heartbeat_of(w, sp_obj_name(lease));
-    if (renewed.n >= sizeof h->renewed || sp_str_eqz(renewed, h->renewed)) return;
-    bool was_silent = sp_clock_mono_ms() - h->seen_ms >= GRACE_MS;
-    h->seen_ms = sp_clock_mono_ms();
-    memcpy(h->renewed, renewed.p, renewed.n);
-    h->renewed[renewed.n] = 0;
-    if (was_silent) sp_controller_enqueue(c, sp_obj_name(lease));
+    heartbeat *h = heartbeat_of(ctx, sp_obj_name(lease));
+    if (beat(h, h->renewed, sp_json_str(sp_json_dig(lease, "spec", "renewTime", NULL))))
+        sp_controller_enqueue(c, sp_obj_name(lease));
+}
+
+/* A status written by the agent is a sign of life too: it may arrive before the Lease does. */
+static void on_node(void *ctx, sp_controller *c, const sp_json *node) {
+    watcher *w = ctx;
+    sp_informer *nodes = sp_manager_informer(w->manager, &sp_gvr_nodes);
+    const sp_json *ready = sp_condition_get(node, "Ready");
+    heartbeat *h = heartbeat_of(w, sp_obj_name(node));
+    if (sp_informer_get(nodes, (sp_str){0}, sp_obj_name(node)) == node)
+        beat(h, h->posted, sp_json_str(sp_json_get(ready, "lastHeartbeatTime")));
+    sp_controller_enqueue(c, sp_obj_name(node));
 }
 
 static void gone(void *ctx) {
@@ -150,7 +166,7 @@ void sp_add_node(sp_manager *m) {
     watcher *w = sp_zalloc(1, sizeof *w);
     w->manager = m;
     sp_controller *c = sp_controller_new(m, "node", reconcile, w);
-    sp_controller_for(c, &sp_gvr_nodes);
+    sp_controller_watch(c, &sp_gvr_nodes, on_node, w);
     sp_controller_watch(c, &sp_gvr_leases, on_lease, w);
     sp_controller_reads(c, &sp_gvr_pods);
     sp_manager_on_free(m, gone, w);
