@@ -27,12 +27,17 @@ static bool check_store(const sp_apiserver *s) {
     return sp_store_revision(s->store) > 0;
 }
 
+static bool check_writes(const sp_apiserver *s) {
+    return sp_store_is_writable(s->store);
+}
+
 static const struct check {
     const char *name;
     bool (*ok)(const sp_apiserver *s);
     bool live; /* also part of livez */
 } checks[] = {{"ping", check_ping, true},
               {"store", check_store, true},
+              {"writes", check_writes, false},
               {"bootstrap", check_bootstrap, false},
               {"shutdown", check_shutdown, false}};
 

@@ -61,9 +61,13 @@ static bool failed(sp_database *d, sp_err *err) {
     case SQLITE_READONLY: return sp_fail(err, SP_UNAVAILABLE, "%s cannot be written", d->path);
     default: break;
     }
-    if (full)
-        return sp_fail(err, SP_UNAVAILABLE,
-                       "no space left for %s: free some on its file system, then restart", d->path);
+    if (full) {
+        sp_fail(err, SP_UNAVAILABLE,
+                "no space left for %s: free some on its file system, writing goes on by itself",
+                d->path);
+        if (err) err->errnum = ENOSPC;
+        return false;
+    }
     sp_fail(err, SP_UNAVAILABLE, "%s: %s%s%s", d->path, sqlite3_errmsg(d->db), sys ? ": " : "",
             sys ? strerror(sys) : "");
     if (err) err->errnum = sys;

@@ -16,12 +16,14 @@
  * between the last row and `reserved` (the lost range) must list again. */
 #include "store/store.h"
 
+#include "base/log.h"
 #include "base/map.h"
 #include "store/past.h"
 #include "store/value.h"
 #include "store/watchers.h"
 #include "store/writer.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -33,7 +35,8 @@ enum {
     DEFAULT_VALUE_BYTES = 3 << 19,
     DEFAULT_RELAXED_MS = 60000,
     RESERVE_AHEAD = 4096, /* revisions between two durable writes of "reserved" */
-    PURGE_AT = 128,       /* rows; neighbours share pages, so few large purges beat many small */
+    PROBE_MS = 1000,
+    PURGE_AT = 128, /* rows; neighbours share pages, so few large purges beat many small */
 };
 
 typedef struct range {
@@ -44,7 +47,7 @@ struct sp_store {
     sp_store_config cfg;
     char *path;
     uv_async_t wake;
-    uv_timer_t flush_timer;
+    uv_timer_t flush_timer, probe_timer;
     int open_handles;
 
     sp_index *index;
@@ -138,6 +141,10 @@ bool sp_store_watch_start(sp_store *s, sp_str prefix, uint64_t after, sp_store_w
     return true;
 }
 
+bool sp_store_is_writable(const sp_store *s) {
+    return !s->broken;
+}
+
 bool sp_store_watches_caught_up(const sp_store *s) {
     return !s->watchers.behind;
 }
@@ -179,12 +186,48 @@ static void succeed(sp_store *s, sp_op *op) {
     sp_store_value_unref(prev);
 }
 
+static void on_probe_timer(uv_timer_t *t);
+
+/* What later revisions do not replace is kept for the time when writing works again. */
+static bool keep_for_later(sp_store *s, sp_op *op) {
+    for (size_t i = 0; op->purge && i < op->purge->revs.n; i++) purge_row(s, op->purge->revs.p[i]);
+    if (s->closing || !op->has_row || op->applies) return false;
+    op->failed = false;
+    sp_list_append(&s->unwritten, &op->link); /* a relaxed write: everybody has seen it */
+    return true;
+}
+
+static bool is_want_of_space(const sp_err *err) {
+    return err->errnum == ENOSPC || err->errnum == EDQUOT || err->errnum == EFBIG;
+}
+
+/* True when the operation lives on. */
+static bool fail(sp_store *s, sp_op *op) {
+    sp_err err;
+    sp_writer_failure(s->writer, &err);
+    if (!s->broken) {
+        s->broken = true;
+        sp_error("the store cannot write", SP_KV("why", err.text));
+        if (is_want_of_space(&err))
+            uv_timer_start(&s->probe_timer, on_probe_timer, PROBE_MS, PROBE_MS);
+    }
+    call_done(op, 0, NULL, &err);
+    return keep_for_later(s, op);
+}
+
+static void recovered(sp_store *s) {
+    s->broken = false;
+    uv_timer_stop(&s->probe_timer);
+    sp_info("the store writes again");
+}
+
 static void complete(sp_store *s, sp_op *op) {
     sp_list_remove(&op->link);
     if (op->applies && sp_map_get(&s->latest, op->key) == op) sp_map_del(&s->latest, op->key);
     if (op->failed) {
-        s->broken = true;
-        call_done(op, 0, NULL, sp_writer_failure(s->writer));
+        if (fail(s, op)) return;
+    } else if (op->probe) {
+        recovered(s);
     } else if (op->answer) {
         call_done(op, 0, op->value, op->answer);
     } else if (op->applies) {
@@ -201,7 +244,7 @@ static void refuse_broken(sp_store *s, sp_err *err) {
     if (s->closing)
         sp_fail(err, SP_UNAVAILABLE, "the store is closing");
     else
-        *err = *sp_writer_failure(s->writer);
+        sp_writer_failure(s->writer, err);
 }
 
 static bool admit(sp_store *s, const sp_store_write *w, sp_store_value *there, sp_err *err) {
@@ -261,6 +304,15 @@ static void hand_over_durable(sp_store *s, sp_op *op) {
     op->has_row = true;
     if (s->purge.revs.n >= PURGE_AT) attach_purge(s, op);
     hand_over(s, op);
+}
+
+static void on_probe_timer(uv_timer_t *t) {
+    sp_store *s = t->data;
+    if (s->on_the_way || s->closing) return;
+    sp_op *probe = sp_op_new((sp_str){0});
+    probe->probe = true;
+    probe->reserve = s->reserved;
+    hand_over(s, probe);
 }
 
 static void on_flush_timer(uv_timer_t *t) {
@@ -323,6 +375,11 @@ static void handle_closed(uv_handle_t *h) {
     sp_index_free(s->index);
     sp_history_free(&s->history);
     sp_map_free(&s->latest);
+    while (!sp_list_empty(&s->unwritten)) {
+        sp_op *op = op_of(s->unwritten.next);
+        sp_list_remove(&op->link);
+        sp_op_free(op);
+    }
     sp_vec_free(&s->purge.revs);
     free(s->path);
     free(s);
@@ -334,6 +391,7 @@ static void finish(sp_store *s) {
     sp_watchers_detach(&s->watchers);
     uv_close((uv_handle_t *)&s->wake, handle_closed);
     uv_close((uv_handle_t *)&s->flush_timer, handle_closed);
+    uv_close((uv_handle_t *)&s->probe_timer, handle_closed);
 }
 
 static void complete_ready(sp_store *s) {
@@ -454,8 +512,10 @@ static sp_store *new_store(uv_loop_t *loop, const sp_store_config *c) {
     sp_list_init(&s->unwritten);
     sp_assert(uv_async_init(loop, &s->wake, on_wake) == 0);
     sp_assert(uv_timer_init(loop, &s->flush_timer) == 0);
-    s->open_handles = 2;
-    s->wake.data = s->flush_timer.data = s;
+    sp_assert(uv_timer_init(loop, &s->probe_timer) == 0);
+    s->open_handles = 3;
+    s->wake.data = s->flush_timer.data = s->probe_timer.data = s;
+    uv_unref((uv_handle_t *)&s->probe_timer);
     uv_unref((uv_handle_t *)&s->flush_timer);
     return s;
 }

@@ -5,7 +5,8 @@
  * against the newest state (committed or on its way), gets its revision there, is committed in a
  * group by the writer thread, and only then becomes visible to get, range and watch, and only then
  * its done callback runs: acknowledged means durable. If a commit fails the store stops taking
- * writes and says so (SP_UNAVAILABLE); nothing half-written is ever visible.
+ * writes and says so (SP_UNAVAILABLE), for ever or, when only space was missing, until there is
+ * some; nothing half-written is ever visible.
  *
  * Values are the bytes clients read. They carry their own revision: the writer leaves it out and
  * says where it belongs (rev_at), the store puts the decimal digits there. So the same bytes can be
@@ -54,6 +55,7 @@ sp_store_value *sp_store_value_unref(sp_store_value *v); /* takes NULL, returns 
 sp_blob *sp_store_value_bytes_at(const sp_store_value *v, uint64_t rev);
 
 uint64_t sp_store_revision(const sp_store *s);  /* the newest visible */
+bool sp_store_is_writable(const sp_store *s);   /* no: a commit has failed */
 uint64_t sp_store_compacted(const sp_store *s); /* history starts after this one */
 
 /* The newest committed version, lent until control returns to the loop; NULL if missing. */

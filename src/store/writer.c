@@ -2,14 +2,14 @@
 
 struct sp_writer {
     uv_thread_t thread;
-    uv_mutex_t lock; /* guards the two lists, stop, ended and stats */
+    uv_mutex_t lock; /* guards the two lists, stop, ended, stats and failure */
     uv_cond_t arrived;
     sp_list in, out;
     bool stop, ended;
     sp_writer_stats stats;
     uv_async_t *wake;
     sp_database *db; /* of the thread from here on */
-    sp_err failure;  /* written once, before the first failed operation comes back */
+    sp_err failure;
     bool broken;
 };
 
@@ -58,7 +58,8 @@ static bool write_op(sp_database *db, const sp_op *op, sp_err *err) {
         row.rev_at = op->value->rev_at;
     }
     return (!op->has_row || sp_database_insert(db, &row, err)) &&
-           (!op->reserve || sp_database_set_number(db, "reserved", op->reserve, err));
+           (!(op->reserve || op->probe) ||
+            sp_database_set_number(db, "reserved", op->reserve, err));
 }
 
 static bool write_all(sp_database *db, sp_list *batch, sp_err *err) {
@@ -72,24 +73,33 @@ static bool write_all(sp_database *db, sp_list *batch, sp_err *err) {
 static bool needs_commit(sp_list *batch) {
     sp_list_each(batch, it) {
         sp_op *op = op_of(it);
-        if (op->has_row || op->reserve || op->purge) return true;
+        if (op->has_row || op->reserve || op->purge || op->probe) return true;
     }
     return false;
 }
 
+static bool has_probe(sp_list *batch) {
+    sp_list_each(batch, it) if (op_of(it)->probe) return true;
+    return false;
+}
+
 static bool commit(sp_writer *w, sp_list *batch) {
-    if (w->broken) return false;
-    if (write_all(w->db, batch, &w->failure)) return true;
-    sp_err_wrap(&w->failure, "writes have stopped");
+    sp_err err = {0};
+    if (w->broken && !has_probe(batch)) return false;
+    w->broken = !write_all(w->db, batch, &err);
+    if (!w->broken) return true;
     sp_database_rollback(w->db);
-    w->broken = true;
+    sp_err_wrap(&err, "writes have stopped");
+    uv_mutex_lock(&w->lock);
+    w->failure = err;
+    uv_mutex_unlock(&w->lock);
     return false;
 }
 
 static void process(sp_writer *w, sp_list *batch) {
     uint64_t start = uv_hrtime();
     bool needed = needs_commit(batch);
-    if (w->broken || (needed && !commit(w, batch)))
+    if ((needed && !commit(w, batch)) || w->broken)
         sp_list_each(batch, it) op_of(it)->failed = true;
     uint64_t us = (uv_hrtime() - start) / 1000;
     uv_mutex_lock(&w->lock);
@@ -177,6 +187,8 @@ sp_writer_stats sp_writer_get_stats(sp_writer *w) {
     return s;
 }
 
-const sp_err *sp_writer_failure(sp_writer *w) {
-    return &w->failure;
+void sp_writer_failure(sp_writer *w, sp_err *ret) {
+    uv_mutex_lock(&w->lock);
+    *ret = w->failure;
+    uv_mutex_unlock(&w->lock);
 }

@@ -3,8 +3,8 @@
  * Operations go in and come out in one order. The thread takes everything that waits, commits it as
  * one transaction, hands it all back and wakes the loop: whatever arrives during a commit becomes
  * the next group, without any delay of our own. Operations without rows (answers that must not
- * overtake what they were decided on) pass through. After the first failed commit nothing is
- * written any more: everything comes back failed.
+ * overtake what they were decided on) pass through. After a failed commit nothing is written any
+ * more and everything comes back failed, until an operation that is a probe can be committed.
  *
  * The thread only reads operations; reference counts belong to the loop. */
 #pragma once
@@ -23,6 +23,7 @@ typedef struct sp_op {
     bool has_row; /* to be inserted */
     bool applies; /* becomes visible when it comes back */
     bool failed;  /* set by the writer */
+    bool probe;   /* tries whether writing works again; nothing may be behind it */
     uint64_t rev, create_rev;
     sp_str key;
     sp_store_value *value; /* referenced; NULL with has_row: a removal */
@@ -52,5 +53,5 @@ typedef struct sp_writer_stats {
     uint64_t commits, commit_us_total;
 } sp_writer_stats;
 sp_writer_stats sp_writer_get_stats(sp_writer *w);
-/* Why operations come back failed; lent for ever once one did. */
-const sp_err *sp_writer_failure(sp_writer *w);
+/* Why operations come back failed, once one did. */
+void sp_writer_failure(sp_writer *w, sp_err *ret);

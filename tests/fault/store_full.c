@@ -1,6 +1,7 @@
 /* The disk runs full under a store: the write that does not fit and all after it are refused with
- * the reason, reading goes on, and after a restart with room again every acknowledged write is
- * there. On a small tmpfs where mounting is allowed, else under a file size limit. */
+ * the reason, reading goes on; with room again it writes again, and after a restart every
+ * acknowledged write is there. On a small tmpfs where mounting is allowed, else under a file size
+ * limit. */
 #include "base/file.h"
 #include "store/store.h"
 
@@ -109,9 +110,14 @@ int main(void) {
     CHECK(sp_store_count(s, SP_STR("k")) == (size_t)written && sp_store_get(s, SP_STR("k000")),
           "reading has stopped");
     CHECK(sp_store_revision(s) == (uint64_t)written, "a refused write became visible");
-    close_store(&loop, s);
+    CHECK(!sp_store_is_writable(s), "it calls itself writable");
     make_large();
+    while (!sp_store_is_writable(s)) uv_run(&loop, UV_RUN_ONCE);
+    uint64_t again = write_one(&loop, s, 0).rev;
+    CHECK(again > (uint64_t)written, "it does not write when there is room again");
+    close_store(&loop, s);
     s = open_store(&loop, path);
+    CHECK(sp_store_revision(s) >= again, "what was written then is lost");
     CHECK(sp_store_count(s, SP_STR("k")) >= (size_t)written, "acknowledged writes are lost");
     CHECK(write_one(&loop, s, 0).rev > (uint64_t)written, "it does not write after a restart");
     close_store(&loop, s);
