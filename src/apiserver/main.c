@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 typedef struct options {
@@ -141,6 +142,14 @@ static bool configure(role *r, sp_err *err) {
     return load_server_tls(r, err) && load_kubelet_tls(r, err);
 }
 
+/* A connection is a descriptor; many systems give 1024 until somebody asks for more. */
+static void raise_file_limit(void) {
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur == l.rlim_max) return;
+    l.rlim_cur = l.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &l);
+}
+
 static int run(role *r) {
     sp_err err = {0};
     if (!configure(r, &err)) {
@@ -216,6 +225,7 @@ int sp_apiserver_main(int argc, char **argv) {
     int code = parse_flags(&r.o, argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
     sp_log_set_level(r.o.level);
+    raise_file_limit();
     mallopt(M_ARENA_MAX, 2);
     mallopt(M_MMAP_THRESHOLD, 256 << 10); /* fixed: what was large goes back to the system */
     code = run(&r);

@@ -1,5 +1,6 @@
 /* Each role gets a pipe as descriptor 3 on which it says READY=1 (base/role.h). Its standard error
- * goes to DIR/logs/ROLE.log, whose end is shown when the role cannot start. */
+ * goes to DIR/logs/ROLE.log, whose end is shown when the role cannot start; beyond 10 MiB it
+ * becomes ROLE.log.1. */
 #include "cli/supervisor.h"
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@ enum {
     HEALTHY_AFTER_MS = 30000,
     HOPELESS_STARTS = 3,
     MAX_LOG_BYTES = 10 * 1024 * 1024,
+    LOG_CHECK_MS = 5000,
     TAIL_BYTES = 1500
 };
 
@@ -36,7 +38,7 @@ struct sp_supervisor {
     uv_loop_t *loop;
     sp_supervisor_config config;
     SP_VEC(role *) roles;
-    uv_timer_t kill_timer;
+    uv_timer_t kill_timer, log_timer;
     bool stopping;
     void (*stopped)(void *ctx);
     size_t open_handles; /* of roles and the timer, while closing */
@@ -56,28 +58,56 @@ static void log_path(const role *r, char out[PATH_MAX]) {
     snprintf(out, PATH_MAX, "%s/%s.log", r->owner->config.log_dir, r->spec.name);
 }
 
+static bool copy_file(const char *from, const char *to) {
+    static char piece[64 * 1024];
+    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    ssize_t n = -1;
+    while (in >= 0 && out >= 0 && (n = read(in, piece, sizeof piece)) > 0)
+        if (write(out, piece, (size_t)n) != n) break;
+    if (in >= 0) close(in);
+    if (out >= 0) close(out);
+    return n == 0;
+}
+
+/* The role goes on writing to the same file (O_APPEND), so that is copied and emptied. On a full
+ * disk the copy fails; room is worth more than an old log then. */
+static void rotate_log(const role *r) {
+    char path[PATH_MAX], old[PATH_MAX + 2];
+    struct stat st;
+    log_path(r, path);
+    if (stat(path, &st) < 0 || st.st_size <= MAX_LOG_BYTES) return;
+    snprintf(old, sizeof old, "%s.1", path);
+    if (!copy_file(path, old)) unlink(old);
+    (void)!truncate(path, 0);
+}
+
+static void rotate_logs(uv_timer_t *t) {
+    const sp_supervisor *s = t->data;
+    sp_vec_each(&s->roles, it) rotate_log(*it);
+}
+
 static int open_log(const role *r) {
     if (!r->owner->config.log_dir) return dup(STDERR_FILENO);
-    char path[PATH_MAX], old[PATH_MAX + 2];
+    char path[PATH_MAX];
+    rotate_log(r);
     log_path(r, path);
-    struct stat st;
-    if (stat(path, &st) == 0 && st.st_size > MAX_LOG_BYTES) {
-        snprintf(old, sizeof old, "%s.1", path);
-        rename(path, old);
-    }
     return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 }
 
 static void read_tail(const role *r, sp_buf *out) {
+    char path[PATH_MAX], tail[TAIL_BYTES];
+    struct stat st;
     if (!r->owner->config.log_dir) return;
-    char path[PATH_MAX];
     log_path(r, path);
-    if (!sp_file_read(path, 2 * MAX_LOG_BYTES, out, NULL)) return;
-    if (out->n > TAIL_BYTES) {
-        sp_buf_drop(out, out->n - TAIL_BYTES);
-        ptrdiff_t line = sp_str_chr(sp_buf_str(out), '\n');
-        if (line >= 0) sp_buf_drop(out, (size_t)line + 1);
-    }
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    bool cut = fstat(fd, &st) == 0 && st.st_size > TAIL_BYTES;
+    ssize_t n = pread(fd, tail, sizeof tail, cut ? st.st_size - TAIL_BYTES : 0);
+    close(fd);
+    sp_str text = {tail, n > 0 ? (size_t)n : 0};
+    ptrdiff_t line = cut ? sp_str_chr(text, '\n') : -1;
+    sp_buf_add(out, sp_str_from(text, (size_t)(line + 1)));
 }
 
 /* ---------- ending ---------- */
@@ -103,13 +133,14 @@ static void close_all_when_done(sp_supervisor *s) {
     for (size_t i = 0; i < s->roles.n; i++)
         if (s->roles.p[i]->running || s->roles.p[i]->pipe_open) return;
     if (uv_is_closing((uv_handle_t *)&s->kill_timer)) return;
-    s->open_handles = s->roles.n + 1;
+    s->open_handles = s->roles.n + 2;
     for (size_t i = 0; i < s->roles.n; i++) {
         s->roles.p[i]->restart.data = s;
         uv_close((uv_handle_t *)&s->roles.p[i]->restart, on_timer_closed);
     }
-    s->kill_timer.data = s;
+    s->kill_timer.data = s->log_timer.data = s;
     uv_close((uv_handle_t *)&s->kill_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&s->log_timer, on_timer_closed);
 }
 
 static void on_pipe_closed(uv_handle_t *h) {
@@ -249,7 +280,9 @@ sp_supervisor *sp_supervisor_new(uv_loop_t *loop, const sp_supervisor_config *c)
     s->loop = loop;
     s->config = *c;
     uv_timer_init(loop, &s->kill_timer);
-    s->kill_timer.data = s;
+    uv_timer_init(loop, &s->log_timer);
+    s->kill_timer.data = s->log_timer.data = s;
+    if (c->log_dir) uv_timer_start(&s->log_timer, rotate_logs, LOG_CHECK_MS, LOG_CHECK_MS);
     return s;
 }
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -123,3 +124,70 @@ def test_tokens_authenticate(fresh):
     assert status == 401 and body["kind"] == "Status" and body["reason"] == "Unauthorized"
     assert fresh.api("GET", "/api/v1/namespaces", anonymous=True)[0] == 401
     assert fresh.api("GET", "/version", anonymous=True)[0] == 200
+
+
+def test_roles_killed_again_and_again(fresh):
+    """Also while they start: sampan goes on, and all is well once it stops raining."""
+    fresh.roles = "apiserver,controllers"
+    fresh.start()
+    for i in range(12):
+        for role, pid in fresh.role_pids().items():
+            if (i + len(role)) % 2:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02 * (i % 5))
+    assert fresh.process.poll() is None, fresh.output.read_text()
+    fresh.kubectl("get", "--raw", "/readyz", check=False)
+    wait_until(lambda: len(fresh.role_pids()) == 2 and fresh.kubectl("get", "ns", check=False).code == 0, "back again")
+    fresh.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "later"}})
+    wait_until(lambda: "serviceaccount/default" in fresh.kubectl("get", "sa", "-n", "later", "-o", "name").out, "controllers work")
+
+
+def test_stopping_while_it_starts(fresh):
+    for pause in (0.0, 0.05, 0.1, 0.2):
+        process = subprocess.Popen(fresh.up_args(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(pause)
+        process.terminate()
+        text, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode in (0, -signal.SIGTERM), text
+        wait_until(lambda: not fresh.role_pids(), "no role stays behind")
+    fresh.start()
+
+
+def test_long_logs_are_turned_over(fresh):
+    fresh.roles = "apiserver"
+    fresh.start()
+    log = fresh.dir / "logs" / "apiserver.log"
+    with open(log, "a") as f:
+        f.write("x" * (11 << 20))
+    old = log.with_suffix(".log.1")
+    wait_until(lambda: old.exists() and log.stat().st_size == 0, "the log is turned over", 20)
+    assert old.stat().st_size > 11 << 20
+    fresh.stop()
+    assert "stopping" in log.read_text()
+
+
+@needs_root
+def test_a_full_disk_is_survived(workdir):
+    disk = workdir / "small-disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    s = Sampan(disk / "data", roles="apiserver")
+    s.output = workdir / "small-disk.out"
+    try:
+        s.start()
+        path, n = "/api/v1/namespaces/default/configmaps", 0
+        while (answer := s.api("POST", path, {"metadata": {"name": f"c{n}"}, "data": {"a": "x" * 200000}}))[0] == 201:
+            n += 1
+        assert answer[0] == 503 and "no space left" in answer[1]["message"] and str(s.dir) in answer[1]["message"]
+        assert len(s.api("GET", path)[1]["items"]) == n
+        assert s.api("GET", "/readyz")[0] == 500 and s.api("GET", "/livez")[0] == 200
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        wait_until(lambda: s.api("POST", path, {"metadata": {"name": "later"}})[0] == 201, "writes go on", 10)
+        assert s.api("GET", "/readyz")[0] == 200
+        s.kill()
+        s.start()
+        assert len(s.api("GET", path)[1]["items"]) == n + 1
+    finally:
+        s.stop()
+        subprocess.run(["umount", disk])
