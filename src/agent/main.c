@@ -96,7 +96,7 @@ static void stop_when_still(void *ctx) {
 static void on_stop(void *ctx, int signum) {
     role *r = ctx;
     (void)signum;
-    if (!r->o.stop_containers || r->agent.stopping) {
+    if (!r->o.stop_containers || sp_role_orphaned() || r->agent.stopping) {
         sp_info("agent stops; containers keep running");
         uv_stop(r->agent.loop);
         return;

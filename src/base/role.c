@@ -41,12 +41,19 @@ void sp_role_ready(void) {
     if (socket_path && *socket_path) notify_systemd(socket_path);
 }
 
+static pid_t supervisor; /* 0 = none */
+
+bool sp_role_orphaned(void) {
+    return supervisor && getppid() != supervisor;
+}
+
 void sp_role_begin(const char *name) {
     int fd;
     sp_log_set_role(name);
     signal(SIGPIPE, SIG_IGN);
     if (!ready_fd(&fd)) return;
     fcntl(fd, F_SETFD, FD_CLOEXEC);
+    supervisor = getppid();
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == 1) raise(SIGTERM); /* it died before we asked */
 }

@@ -9,3 +9,5 @@ void sp_role_ready(void);
 /* At the start of a role: its name on each log line, SIGPIPE ignored, and, if SAMPAN_READY_FD says
  * that there is a supervisor, SIGTERM from the kernel when that dies. name is borrowed for ever. */
 void sp_role_begin(const char *name);
+/* The supervisor is gone: the SIGTERM that arrives then is no wish of the administrator's. */
+bool sp_role_orphaned(void);

@@ -36,6 +36,8 @@ typedef struct role {
 
 struct sp_supervisor {
     uv_loop_t *loop;
+    char self[PATH_MAX]; /* our program file as it was called at the start: an upgrade puts the
+                            new one in its place, and restarts take that */
     sp_supervisor_config config;
     SP_VEC(role *) roles;
     uv_timer_t kill_timer, log_timer;
@@ -161,8 +163,10 @@ static void on_restart(uv_timer_t *t) {
         return;
     }
     sp_err err;
-    if (!start(r, &err))
-        uv_timer_start(t, on_restart, (uint64_t)sp_restart_delay_ms(++r->failures), 0);
+    if (start(r, &err)) return;
+    int64_t delay = sp_restart_delay_ms(++r->failures);
+    r->owner->config.on_exit(r->owner->config.ctx, r->spec.name, err.text, delay);
+    uv_timer_start(t, on_restart, (uint64_t)delay, 0);
 }
 
 static void on_process_closed(uv_handle_t *h) {
@@ -232,15 +236,11 @@ static char **environment(void) {
 
 static bool start(role *r, sp_err *err) {
     sp_supervisor *s = r->owner;
-    char self[PATH_MAX];
-    size_t self_size = sizeof self;
-    if (uv_exepath(self, &self_size) != 0)
-        return sp_fail(err, SP_INTERNAL, "cannot find our own program file");
     int log = open_log(r);
     if (log < 0) return sp_fail_errno(err, errno, "open the log of %s", r->spec.name);
 
     char **args = sp_zalloc(r->spec.args.n + 3, sizeof *args);
-    args[0] = self;
+    args[0] = s->self;
     args[1] = (char *)(uintptr_t)r->spec.name;
     for (size_t i = 0; i < r->spec.args.n; i++) args[i + 2] = (char *)(uintptr_t)r->spec.args.p[i];
     char **env = environment();
@@ -253,7 +253,7 @@ static bool start(role *r, sp_err *err) {
         {.flags = UV_INHERIT_FD, .data.fd = log},
         {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&r->ready_pipe},
     };
-    uv_process_options_t options = {.file = self,
+    uv_process_options_t options = {.file = s->self,
                                     .args = args,
                                     .env = env,
                                     .stdio = stdio,
@@ -279,6 +279,8 @@ sp_supervisor *sp_supervisor_new(uv_loop_t *loop, const sp_supervisor_config *c)
     sp_supervisor *s = sp_zalloc(1, sizeof *s);
     s->loop = loop;
     s->config = *c;
+    size_t size = sizeof s->self;
+    sp_assert(uv_exepath(s->self, &size) == 0);
     uv_timer_init(loop, &s->kill_timer);
     uv_timer_init(loop, &s->log_timer);
     s->kill_timer.data = s->log_timer.data = s;

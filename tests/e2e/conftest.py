@@ -81,12 +81,13 @@ class Sampan:
         self.api_port, self.gateway_port, self.agent_port = free_port(), free_port(), free_port()
         self.roles = roles
         self.extra = list(extra)
+        self.binary = BINARY
         self.process = None
         self.output = self.dir.parent / (self.dir.name + ".out")
 
     # --- life ---
     def up_args(self):
-        return [BINARY, "up", "--data-dir", str(self.dir), "--api-port", str(self.api_port),
+        return [self.binary, "up", "--data-dir", str(self.dir), "--api-port", str(self.api_port),
                 "--gateway-port", str(self.gateway_port), "--agent-port", str(self.agent_port),
                 "--roles", self.roles, "--node-name", "node-1", *self.extra]
 

@@ -106,6 +106,22 @@ def test_kill_9_loses_nothing(fresh):
     assert after == before and {c["metadata"]["name"] for c in after} >= set(names)
 
 
+def test_an_upgrade_is_a_new_file_and_a_restart(fresh, workdir):
+    folder = workdir / "upgrade"
+    folder.mkdir()
+    fresh.binary = str(folder / "sampan")
+    shutil.copy(BINARY, fresh.binary)
+    fresh.start()
+    shutil.copy(BINARY, folder / "new")
+    os.replace(folder / "new", fresh.binary)
+    before = fresh.role_pids()
+    os.kill(before["gateway"], signal.SIGTERM)
+    after = wait_until(lambda: (lambda now: now if now.get("gateway", before["gateway"]) != before["gateway"] else None)(fresh.role_pids()),
+                       "the gateway starts again")
+    wait_until(lambda: "ready again" in fresh.output.read_text(), "it is ready again")
+    assert os.stat(f"/proc/{after['gateway']}/exe").st_ino == os.stat(fresh.binary).st_ino
+
+
 @pytest.mark.parametrize("command", ["", "up", "apply", "get", "describe", "logs", "delete", "image", "apiserver",
                                      "controllers", "agent", "gateway", "version", "completion", "api-resources"])
 def test_every_command_explains_itself(command):
