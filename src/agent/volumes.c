@@ -165,8 +165,11 @@ static bool make_empty(maker *m, const sp_json *volume, const char *dir, sp_err 
         const sp_json *limit = sp_json_get(e, "sizeLimit");
         if (limit && sp_quantity_milli(limit, &milli) && milli > 0)
             snprintf(options, sizeof options, "mode=777,size=%lld", (long long)(milli / 1000));
-        if (mount("tmpfs", dir, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0)
-            return sp_fail_errno(err, errno, "mount a tmpfs on %s", dir);
+        if (mount("tmpfs", dir, "tmpfs", MS_NOSUID | MS_NODEV, options) != 0) {
+            int why = errno;
+            rmdir(dir); /* the next try must not take it for made */
+            return sp_fail_errno(err, why, "mount a tmpfs on %s", dir);
+        }
     }
     if (m->gid >= 0 && chown(dir, 0, (gid_t)m->gid) != 0)
         return sp_fail_errno(err, errno, "chown %s", dir);

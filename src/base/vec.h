@@ -13,7 +13,7 @@ typedef SP_VEC(sp_str) sp_strs;
 
 #define sp_vec_push(v, ...)                                         \
     do {                                                            \
-        if ((v)->n == (v)->cap) {                                   \
+        if (!(v)->p || (v)->n == (v)->cap) {                        \
             (v)->cap = (v)->cap ? (v)->cap * 2 : 8;                 \
             (v)->p = sp_realloc((v)->p, (v)->cap * sizeof *(v)->p); \
         }                                                           \

@@ -255,8 +255,11 @@ static void listener_closed(uv_handle_t *h) {
 static void grace_over(void *ctx) {
     sp_http_server *s = ctx;
     s->grace = NULL;
-    for (size_t n = s->n_conns; n > 0; n--) /* the last one may free s */
-        srv_conn_drop(SP_CONTAINER(s->conns.next, srv_conn, link));
+    bool closed = s->listener_closed;
+    s->listener_closed = false; /* the last connection must not free s under us */
+    while (!sp_list_empty(&s->conns)) srv_conn_drop(SP_CONTAINER(s->conns.next, srv_conn, link));
+    s->listener_closed = closed;
+    check_stopped(s);
 }
 
 void sp_http_server_stop(sp_http_server *s, uint32_t grace_ms, void (*done)(void *ctx), void *ctx) {

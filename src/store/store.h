@@ -1,5 +1,5 @@
 /* The store: a revisioned key-value map with watch. This is the contract; SQLite fulfils it on one
- * machine (store/sqlite.c), etcd beyond one.
+ * machine (database.c, on the thread of writer.c).
  *
  * Revisions are one rising integer for the whole store. A write is decided on the loop thread
  * against the newest state (committed or on its way), gets its revision there, is committed in a
@@ -9,8 +9,7 @@
  * some; nothing half-written is ever visible.
  *
  * Values are the bytes clients read. They carry their own revision: the writer leaves it out and
- * says where it belongs (rev_at), the store puts the decimal digits there. So the same bytes can be
- * kept in etcd without it.
+ * says where it belongs (rev_at), the store puts the decimal digits there.
  *
  * All functions: loop thread. All callbacks: loop thread, never from inside the call. */
 #pragma once
