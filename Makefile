@@ -20,7 +20,7 @@ all: build ## build the binary: build/sampan
 
 $(BUILD)/build.ninja:
 	@./bootstrap build run
-	@meson setup $(BUILD) $(MESON_FLAGS) -Dtests=false --prefix $(abspath $(PREFIX)) >/dev/null
+	@meson setup $(BUILD) $(MESON_FLAGS) -Dtests=false >/dev/null
 
 build: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(QUIET) sampan
@@ -56,9 +56,8 @@ lint: ## layers, layout, static checks
 	@tools/lint
 
 install: build ## install to PREFIX (default /usr/local)
-	@out=$$(meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)) && meson install -C $(BUILD) --quiet 2>&1) || \
-	  { echo "$$out"; exit 1; }
-	@echo "installed: $(DESTDIR)$(abspath $(PREFIX))/bin/sampan"
+	@install -D -m 755 $(BUILD)/sampan $(DESTDIR)$(PREFIX)/bin/sampan
+	@echo "installed: $(DESTDIR)$(PREFIX)/bin/sampan"
 
 clean: ## remove what was built
 	rm -rf build build-asan build-fuzz build-test
