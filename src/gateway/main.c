@@ -111,6 +111,11 @@ static void raise_limits(gateway *g) {
     g->settings.max_connections = SP_MIN((size_t)SP_MAX(g->max_connections, 1), possible);
 }
 
+/* Gateways of one machine have different ports; after kill -9 the next start finds its route. */
+static uint32_t route_metric(const gateway *g) {
+    return 1024 + (uint32_t)g->http_port;
+}
+
 /* The services' virtual addresses become addresses of this machine. Asked for and impossible is an
  * error; the default only tries. */
 static bool add_cluster_route(gateway *g, sp_err *err) {
@@ -123,7 +128,7 @@ static bool add_cluster_route(gateway *g, sp_err *err) {
         return sp_fail(err, SP_BAD_REQUEST, "--service-cidr %s: not a network like 10.96.0.0/16",
                        g->service_cidr);
     sp_err why = {0};
-    g->options.cluster_ips = sp_route_add_local(&net, &why);
+    g->options.cluster_ips = sp_route_add_local(&net, route_metric(g), &why);
     if (g->options.cluster_ips) return true;
     if (asked) {
         *err = why;
@@ -137,7 +142,7 @@ static void drop_cluster_route(const gateway *g) {
     sp_cidr net;
     sp_err err = {0};
     if (!g->options.cluster_ips || !sp_cidr_parse(sp_str_z(g->service_cidr), &net)) return;
-    if (!sp_route_del_local(&net, &err))
+    if (!sp_route_del_local(&net, route_metric(g), &err))
         sp_warn("the services' route stays behind", SP_KV("why", err.text));
 }
 

@@ -6,7 +6,8 @@
 #include <net/if.h>
 #include <unistd.h>
 
-static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, const sp_cidr *to) {
+static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, const sp_cidr *to,
+                                uint32_t metric) {
     const sp_addr *net = &to->net;
     struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
     h->nlmsg_type = type;
@@ -20,6 +21,7 @@ static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, const 
     m->rtm_scope = RT_SCOPE_HOST;
     m->rtm_type = RTN_LOCAL;
     mnl_attr_put(h, RTA_DST, net->family == AF_INET ? 4 : 16, net->ip);
+    mnl_attr_put_u32(h, RTA_PRIORITY, metric);
     mnl_attr_put_u32(h, RTA_OIF, if_nametoindex("lo"));
     return h;
 }
@@ -42,17 +44,17 @@ static int talk(struct nlmsghdr *h) {
     return error;
 }
 
-bool sp_route_add_local(const sp_cidr *net, sp_err *err) {
+bool sp_route_add_local(const sp_cidr *net, uint32_t metric, sp_err *err) {
     char buf[512], text[SP_ADDR_MAX];
-    int error = talk(message(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, net));
+    int error = talk(message(buf, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, net, metric));
     if (error == 0 || error == EEXIST) return true;
     sp_addr_format_ip(&net->net, text);
     return sp_fail_errno(err, error, "cannot add the local route %s/%u", text, net->bits);
 }
 
-bool sp_route_del_local(const sp_cidr *net, sp_err *err) {
+bool sp_route_del_local(const sp_cidr *net, uint32_t metric, sp_err *err) {
     char buf[512], text[SP_ADDR_MAX];
-    int error = talk(message(buf, RTM_DELROUTE, 0, net));
+    int error = talk(message(buf, RTM_DELROUTE, 0, net, metric));
     if (error == 0 || error == ESRCH) return true;
     sp_addr_format_ip(&net->net, text);
     return sp_fail_errno(err, error, "cannot remove the local route %s/%u", text, net->bits);

@@ -99,6 +99,7 @@ def test_custom_resources(sampan, ns):
     assert "unknown field" in sampan.api("POST", f"{path}?fieldValidation=Strict", {**boat, "metadata": {"name": "bad"}})[1]["message"]
     sampan.api("PATCH", f"{path}/junk/status", {"status": {"afloat": False}}, headers={"Content-Type": "application/merge-patch+json"})
     assert sampan.api("GET", f"{path}/junk")[1]["status"] == {"afloat": False}
+    sampan.kubectl("get", "boats", "-n", ns)  # old kubectl look for new kinds again, for new short names not
     table = sampan.kubectl("get", "bt", "-n", ns).out.split()
     assert table[:3] == ["NAME", "SAILS"] + table[2:3] and "junk" in table
     sampan.kubectl("delete", "crd", "boats.example.com", "--timeout=60s")

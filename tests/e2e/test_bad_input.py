@@ -30,6 +30,8 @@ def test_unknown_field_is_named(sampan):
 def test_unknown_field_warns(sampan):
     result = sampan.kubectl("create", "-f", "-", "--validate=warn", "--dry-run=server",
                             stdin=json.dumps(config_map("x", dataa={})), check=False)
+    if 'invalid argument "warn" for "--validate"' in result.err:
+        pytest.skip("kubectl before 1.25 asks for no warnings")
     assert "dataa" in result.err, result
 
 
