@@ -237,7 +237,7 @@ static void do_finish(sp_pod *p) {
 static int64_t grace_for(sp_pod *p, sp_ctr *c) {
     const char *probe = sp_ctr_state(c)->started_ok ? "livenessProbe" : "startupProbe";
     const sp_json *own = sp_json_dig(c->spec, probe, "terminationGracePeriodSeconds", NULL);
-    if (!p->view.deleting && own) return sp_json_int(own, DEFAULT_GRACE_S) * 1000;
+    if (!p->view.deleting && own) return sp_ms_from_s(sp_json_int(own, DEFAULT_GRACE_S));
     return p->grace_ms;
 }
 
@@ -307,14 +307,14 @@ static void note_deletion(sp_pod *p) {
         grace = sp_json_int(sp_json_get(meta, "deletionGracePeriodSeconds"), grace);
         p->view.deleting = true;
     }
-    p->grace_ms = SP_MAX(grace, (int64_t)0) * 1000;
+    p->grace_ms = sp_ms_from_s(grace);
 }
 
 static void note_deadline(sp_pod *p) {
     int64_t s = sp_json_int(sp_json_dig(p->obj, "spec", "activeDeadlineSeconds", NULL), 0);
     if (s <= 0) return;
     int64_t ran = sp_clock_wall_ms() - p->start_ms;
-    p->view.deadline_ms = SP_MAX(sp_clock_mono_ms() + s * 1000 - ran, (int64_t)1);
+    p->view.deadline_ms = SP_MAX(sp_clock_mono_ms() + sp_ms_from_s(s) - ran, (int64_t)1);
 }
 
 void sp_pod_changed(sp_agent *g, const sp_json *obj) {

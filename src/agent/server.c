@@ -145,7 +145,7 @@ static bool read_options(sp_http_req *q, sp_log_options *o, sp_err *err) {
         !query_int(q, "limitBytes", &o->limit_bytes, err) ||
         !query_int(q, "sinceSeconds", &since, err))
         return false;
-    if (since > 0) o->since_ms = sp_clock_wall_ms() - since * 1000;
+    if (since > 0) o->since_ms = sp_clock_wall_ms() - sp_ms_from_s(since);
     if (sp_query_get(q->arena, q->query, "sinceTime", &time) && !sp_time_parse(time, &o->since_ms))
         return sp_fail(err, SP_BAD_REQUEST, "sinceTime is no RFC 3339 time");
     o->timestamps = query_true(q, "timestamps");

@@ -165,9 +165,10 @@ static void http_hook(sp_ctr *c, hook *h, const sp_json *get, int64_t grace_ms) 
            path = sp_json_str(sp_json_get(get, "path"));
     sp_http_client_config config = {.host = host.n ? host.p : source.pod_ip.p,
                                     .port = (uint16_t)port_number(c, sp_json_get(get, "port"))};
-    sp_http_call_params params = {.method = "GET",
-                                  .target = path.n ? path : SP_STR("/"),
-                                  .timeout_ms = (uint32_t)SP_MAX(grace_ms, (int64_t)1)};
+    sp_http_call_params params = {
+        .method = "GET",
+        .target = path.n ? path : SP_STR("/"),
+        .timeout_ms = (uint32_t)SP_MIN(SP_MAX(grace_ms, (int64_t)1), (int64_t)INT32_MAX)};
     h->client = sp_http_client_new(c->pod->agent->loop, &config);
     sp_http_fetch(h->client, &params, 4096, http_hook_done, h);
 }

@@ -356,7 +356,7 @@ static void mark_deleted(sp_op *op, const sp_json *old, sp_json *meta, int64_t g
     if (generation && !sp_obj_deleting(old))
         sp_json_set_int(a, meta, "generation", sp_obj_generation(old) + 1);
     sp_json_set(a, meta, "deletionTimestamp",
-                sp_json_new_time(a, sp_clock_wall_ms() + grace * 1000));
+                sp_json_new_time(a, sp_clock_wall_ms() + sp_ms_from_s(grace)));
     sp_json_set_int(a, meta, "deletionGracePeriodSeconds", grace);
 }
 

@@ -283,6 +283,9 @@ static void pods_get_time_to_stop(void **state) {
         api("POST", PODS "/p/binding", "{\"target\":{\"kind\":\"Node\",\"name\":\"n1\"}}"), 201);
     assert_int_equal(
         api("POST", PODS "/p/binding", "{\"target\":{\"kind\":\"Node\",\"name\":\"n2\"}}"), 409);
+    assert_int_equal(
+        api("DELETE", PODS "/p?dryRun=All", "{\"gracePeriodSeconds\":9223372036854775807}"), 200);
+    assert_true(strcmp(got("metadata", "deletionTimestamp", NULL), "2100") > 0); /* not the past */
     assert_int_equal(api("DELETE", PODS "/p", ""), 200);
     assert_int_equal(got_int("metadata", "deletionGracePeriodSeconds", NULL), 30);
     assert_int_equal(api("DELETE", PODS "/p", "{\"gracePeriodSeconds\":60}"), 200);
