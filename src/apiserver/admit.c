@@ -143,8 +143,15 @@ static const char *const set_by_server[] = {
 
 static bool give_name(sp_op *op, sp_json *meta, sp_err *err) {
     sp_arena *a = op->arena;
-    sp_str name = sp_json_str(sp_json_get(meta, "name"));
+    const sp_json *given = sp_json_get(meta, "name");
+    sp_str name = sp_json_str(given);
     sp_str base = sp_json_str(sp_json_get(meta, "generateName"));
+    if (given && given->type != SP_JSON_STRING && given->type != SP_JSON_NULL) {
+        sp_causes_add(&op->causes, "FieldValueTypeInvalid", SP_STR("metadata.name"),
+                      "Invalid value: \"%s\": must be of type string: write it in quotes",
+                      sp_json_type_name(given));
+        return sp_fail(err, SP_INVALID, "the name is no string");
+    }
     if (!name.n && op->name.n && op->kind == SP_OP_CREATE && !base.n) name = op->name;
     if (!name.n && base.n) {
         char suffix[6];

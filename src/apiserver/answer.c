@@ -127,8 +127,11 @@ void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
     sp_arena *a = c->op.arena;
     const sp_resource *row = c->op.served ? c->op.served->row : NULL;
     sp_str name = c->op.name.n ? c->op.name : c->info.name;
+    /* kubectl shows the message of Invalid only where details name neither causes nor an object. */
+    bool bare = err->code == SP_INVALID && !(causes && causes->list.n) && !err->field[0];
     sp_json *status =
-        sp_status_from_err(a, err, causes, row ? row->group : "", kind_for(row, err->code), name);
+        sp_status_from_err(a, err, causes, row ? row->group : "",
+                           bare ? "" : kind_for(row, err->code), bare ? SP_STR("") : name);
     c->retry_after = err->code == SP_TIMEOUT || err->code == SP_TOO_MANY;
     if (c->retry_after)
         sp_json_set_int(a, sp_json_ensure_object(a, status, "details"), "retryAfterSeconds", 1);

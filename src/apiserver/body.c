@@ -99,7 +99,34 @@ static bool from_query(sp_call *c, sp_delete_options *o, sp_err *err) {
     return true;
 }
 
+static bool has_type(const sp_json *parent, const char *key, sp_json_type wanted, sp_err *err) {
+    const sp_json *v = sp_json_get(parent, key);
+    if (!v || v->type == SP_JSON_NULL || v->type == wanted) return true;
+    return sp_fail_field(err, SP_BAD_REQUEST, key, "DeleteOptions: %s: %s is wrong there", key,
+                         sp_json_type_name(v));
+}
+
+/* Whoever sets a condition wrongly must not lose the object. */
+static bool check_document(const sp_json *j, sp_err *err) {
+    const sp_json *pre = sp_json_get(j, "preconditions");
+    const sp_json *grace = sp_json_get(j, "gracePeriodSeconds");
+    if (!sp_json_is(j, SP_JSON_OBJECT))
+        return sp_fail(err, SP_BAD_REQUEST, "DeleteOptions must be an object, not %s",
+                       sp_json_type_name(j));
+    if (!has_type(j, "preconditions", SP_JSON_OBJECT, err) ||
+        !has_type(pre, "uid", SP_JSON_STRING, err) ||
+        !has_type(pre, "resourceVersion", SP_JSON_STRING, err) ||
+        !has_type(j, "propagationPolicy", SP_JSON_STRING, err) ||
+        !has_type(j, "orphanDependents", SP_JSON_BOOL, err) ||
+        !has_type(j, "dryRun", SP_JSON_ARRAY, err))
+        return false;
+    if (!grace || grace->type == SP_JSON_NULL || sp_json_int(grace, -1) >= 0) return true;
+    return sp_fail_field(err, SP_BAD_REQUEST, "gracePeriodSeconds",
+                         "DeleteOptions: gracePeriodSeconds must be a whole number from 0");
+}
+
 static bool from_document(sp_call *c, const sp_json *j, sp_delete_options *o, sp_err *err) {
+    if (!check_document(j, err)) return false;
     const sp_json *grace = sp_json_get(j, "gracePeriodSeconds");
     const sp_json *pre = sp_json_get(j, "preconditions");
     sp_str policy = sp_json_str(sp_json_get(j, "propagationPolicy"));

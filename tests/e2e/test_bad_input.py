@@ -109,3 +109,28 @@ def test_watch_too_old_is_410(sampan):
     for event in events:  # either the window still holds revision 1, or it says so
         assert event["type"] in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK") or event["object"]["code"] == 410
         break
+
+
+@pytest.mark.parametrize("options", [
+    [1], "x", {"gracePeriodSeconds": "x"}, {"gracePeriodSeconds": -5}, {"preconditions": "x"},
+    {"preconditions": {"uid": 5}}, {"preconditions": {"resourceVersion": 5}}, {"propagationPolicy": 1},
+    {"propagationPolicy": "Nope"}, {"dryRun": "All"},
+])
+def test_wrong_delete_options_delete_nothing(sampan, ns, options):
+    path = f"/api/v1/namespaces/{ns}/configmaps"
+    assert sampan.api("POST", path, config_map("kept"))[0] == 201
+    status, body = sampan.api("DELETE", f"{path}/kept", options)
+    assert status == 400 and body["reason"] == "BadRequest", body
+    assert sampan.api("GET", f"{path}/kept")[0] == 200
+
+
+def test_a_name_that_is_a_number(sampan):
+    status, body = sampan.api("POST", f"{BASE}/configmaps", b"metadata: {name: 12}\n", headers={"Content-Type": "application/yaml"})
+    assert status == 422 and "metadata.name" in body["message"] and "quotes" in body["message"], body
+
+
+def test_kubectl_tells_why_a_patch_does_not_apply(sampan, ns):
+    sampan.apply(config_map("p"), namespace=ns)
+    result = sampan.kubectl("patch", "cm", "p", "-n", ns, "--type=json", "-p",
+                            '[{"op": "replace", "path": "/nope/x", "value": 1}]', check=False)
+    assert result.code == 1 and "/nope/x" in result.err and "missing" in result.err, result
