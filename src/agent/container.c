@@ -190,7 +190,7 @@ static bool write_shim(bundle *b, sp_err *err) {
 static bool make_bundle(sp_ctr *c, sp_err *err) {
     sp_auto_ptr(sp_arena) a = sp_arena_new();
     bundle b = {.c = c, .a = a};
-    int lock = sp_image_store_lock(c->pod->agent->store, false, err);
+    int lock = sp_image_store_lock_now(c->pod->agent->store, err);
     if (lock < 0) return false;
     sp_pod_source(c->pod, &b.source);
     sp_pod_volume_input(c->pod, &b.source, &b.volumes);

@@ -79,6 +79,16 @@ int sp_image_store_lock(sp_image_store *s, bool exclusive, sp_err *err) {
     return lock_file(s, "lock", exclusive ? LOCK_EX : LOCK_SH, err);
 }
 
+int sp_image_store_lock_now(sp_image_store *s, sp_err *err) {
+    sp_err why = {0};
+    int fd = lock_file(s, "lock", LOCK_SH | LOCK_NB, &why);
+    if (fd < 0 && why.errnum == EWOULDBLOCK)
+        sp_fail(err, SP_UNAVAILABLE, "unused images are being removed; tried again soon");
+    else if (fd < 0 && err)
+        *err = why;
+    return fd;
+}
+
 /* ---------- blobs ---------- */
 
 struct sp_blob_writer {

@@ -23,6 +23,8 @@ const char *sp_image_store_dir(const sp_image_store *s); /* DATA/images */
 
 /* Waits; close the descriptor to unlock. -1 on failure. */
 int sp_image_store_lock(sp_image_store *s, bool exclusive, sp_err *err);
+/* Shared, for the loop thread: does not wait. SP_UNAVAILABLE while unused images are removed. */
+int sp_image_store_lock_now(sp_image_store *s, sp_err *err);
 
 /* --- blobs --- */
 typedef struct sp_blob_writer sp_blob_writer;

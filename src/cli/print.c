@@ -32,22 +32,22 @@ static size_t width(sp_str s) {
 }
 
 void sp_grid_print(sp_grid *g, FILE *out, const char *indent) {
-    SP_VEC(size_t) widths = {0};
-    sp_vec_each(&g->rows, row) for (size_t i = 0; i < row->n; i++) {
-        if (i == widths.n) sp_vec_push(&widths, 0);
-        widths.p[i] = SP_MAX(widths.p[i], width(row->p[i]));
-    }
+    size_t columns = 0;
+    sp_vec_each(&g->rows, row) columns = SP_MAX(columns, row->n);
+    size_t *widths = sp_zalloc(columns, sizeof *widths);
+    sp_vec_each(&g->rows, row) for (size_t i = 0; i < row->n; i++) widths[i] =
+        SP_MAX(widths[i], width(row->p[i]));
     sp_vec_each(&g->rows, row) {
         fputs(indent, out);
         for (size_t i = 0; i < row->n; i++) {
             fprintf(out, "%.*s", SP_ARG(row->p[i]));
             if (i + 1 == row->n) break;
-            for (size_t pad = width(row->p[i]); pad < widths.p[i] + 3; pad++) fputc(' ', out);
+            for (size_t pad = width(row->p[i]); pad < widths[i] + 3; pad++) fputc(' ', out);
         }
         fputc('\n', out);
         sp_vec_free(row);
     }
-    sp_vec_free(&widths);
+    free(widths);
     sp_vec_free(&g->rows);
     sp_vec_free(&g->current);
     sp_arena_free(g->arena);

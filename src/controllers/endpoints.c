@@ -95,7 +95,8 @@ static void add_pod(view *v, const sp_json *pod) {
                 .ready = v->publish_not_ready || (ready && !terminating),
                 .serving = v->publish_not_ready || ready,
                 .terminating = terminating};
-    sp_vec_push(&group_for(v, ports)->members, m);
+    group *g = group_for(v, ports);
+    sp_vec_push(&g->members, m);
 }
 
 static void drop_view(view *v) {

@@ -96,7 +96,7 @@ static int compare_to_delete(const void *pa, const void *pb) {
 
 static void delete_pods(sp_reconcile *r, const sp_json *rs, pod_list *active, size_t excess) {
     if (active->n) qsort(active->p, active->n, sizeof *active->p, compare_to_delete);
-    for (size_t i = 0; i < excess && i < BURST; i++) {
+    for (size_t i = 0; i < excess && i < active->n && i < BURST; i++) {
         sp_reconcile_delete(r, &sp_gvr_pods, active->p[i], "Background");
         sp_reconcile_event(r, rs, "Normal", "SuccessfulDelete", "Deleted pod: %.*s",
                            SP_ARG(sp_obj_name(active->p[i])));

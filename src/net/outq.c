@@ -44,6 +44,11 @@ static void release(sp_outq_piece *p) {
         sp_buf_free(&p->own);
 }
 
+static sp_outq_piece *first(sp_outq *q) {
+    sp_assert(q->pieces.p && q->first < q->pieces.n);
+    return &q->pieces.p[q->first];
+}
+
 sp_str sp_outq_peek(const sp_outq *q) {
     if (q->first >= q->pieces.n) return (sp_str){0};
     const sp_outq_piece *p = &q->pieces.p[q->first];
@@ -69,7 +74,7 @@ void sp_outq_drop(sp_outq *q, size_t n) {
     sp_assert(n <= q->bytes);
     q->bytes -= n;
     while (n > 0) {
-        sp_outq_piece *p = &q->pieces.p[q->first];
+        sp_outq_piece *p = first(q);
         size_t take = SP_MIN(n, left(p));
         p->at += take;
         n -= take;
@@ -89,7 +94,7 @@ void sp_outq_move(sp_outq *to, sp_outq *from, size_t n) {
         return;
     }
     while (n > 0) {
-        const sp_outq_piece *p = &from->pieces.p[from->first];
+        const sp_outq_piece *p = first(from);
         size_t take = SP_MIN(n, left(p));
         if (p->blob)
             sp_outq_add_blob(to, p->blob, p->at, take);

@@ -257,7 +257,7 @@ static void grace_over(void *ctx) {
     s->grace = NULL;
     bool closed = s->listener_closed;
     s->listener_closed = false; /* the last connection must not free s under us */
-    while (!sp_list_empty(&s->conns)) srv_conn_drop(SP_CONTAINER(s->conns.next, srv_conn, link));
+    sp_list_each(&s->conns, it) srv_conn_drop(SP_CONTAINER(it, srv_conn, link));
     s->listener_closed = closed;
     check_stopped(s);
 }
