@@ -31,6 +31,7 @@ typedef struct up {
     uv_loop_t loop;
     sp_signal *interrupt, *term;
     sp_supervisor *supervisor;
+    size_t next_role; /* of role_table, not started yet */
     int64_t began_ms;
     bool said_ready, stopping;
     int exit_code;
@@ -40,9 +41,18 @@ enum { STOP_GRACE_MS = 10000 };
 
 /* ---------- what the supervisor tells ---------- */
 
+static bool start_rest(up *u, sp_err *err);
+static void stop(up *u, int exit_code);
+
 static void on_ready(void *ctx, const char *role, bool first, int64_t took_ms) {
     up *u = ctx;
     printf("%-12s %s (%lld ms)\n", role, first ? "ready" : "ready again", (long long)took_ms);
+    sp_err err;
+    if (!u->stopping && !start_rest(u, &err)) {
+        fprintf(stderr, "sampan up: %s\n", err.text);
+        stop(u, 1);
+        return;
+    }
     if (!u->said_ready && sp_supervisor_all_ready(u->supervisor)) {
         u->said_ready = true;
         printf("sampan is ready: %lld ms, API https://%s:%u, export KUBECONFIG=%s/kubeconfig\n",
@@ -157,6 +167,28 @@ static const struct {
     {"gateway", gateway_args},
 };
 
+/* The next role that is wanted, if there is one. */
+static bool start_next(up *u, sp_err *err) {
+    while (u->next_role < SP_COUNT(role_table) && !wants(u, role_table[u->next_role].name))
+        u->next_role++;
+    if (u->next_role == SP_COUNT(role_table)) return true;
+    size_t i = u->next_role++;
+    args list = {0};
+    role_table[i].fill(u, &list);
+    push_pairs(&list, PAIRS("--log-level", sp_log_level_name(u->level)));
+    sp_role_spec spec = {.name = role_table[i].name};
+    spec.args.p = list.p, spec.args.n = list.n, spec.args.cap = list.cap;
+    return sp_supervisor_add(u->supervisor, spec, err);
+}
+
+static bool start_rest(up *u, sp_err *err) {
+    while (u->next_role < SP_COUNT(role_table))
+        if (!start_next(u, err)) return false;
+    return true;
+}
+
+/* The API server first: the others would only find its door closed and wait before they try again.
+ */
 static bool start_roles(up *u, sp_err *err) {
     const sp_supervisor_config config = {
         .log_dir = u->verbose ? NULL : in_dir(u, "logs"),
@@ -167,16 +199,7 @@ static bool start_roles(up *u, sp_err *err) {
     };
     if (config.log_dir && !sp_mkdir_all(config.log_dir, 0750, err)) return false;
     u->supervisor = sp_supervisor_new(&u->loop, &config);
-    for (size_t i = 0; i < SP_COUNT(role_table); i++) {
-        if (!wants(u, role_table[i].name)) continue;
-        args list = {0};
-        role_table[i].fill(u, &list);
-        push_pairs(&list, PAIRS("--log-level", sp_log_level_name(u->level)));
-        sp_role_spec spec = {.name = role_table[i].name};
-        spec.args.p = list.p, spec.args.n = list.n, spec.args.cap = list.cap;
-        if (!sp_supervisor_add(u->supervisor, spec, err)) return false;
-    }
-    return true;
+    return start_next(u, err) && (wants(u, "apiserver") || start_rest(u, err));
 }
 
 /* ---------- before that ---------- */
