@@ -5,6 +5,7 @@
 #include "agent/pod.h"
 
 #include "agent/cri_log.h"
+#include "agent/inside.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -85,16 +86,22 @@ typedef struct bundle {
     sp_shim_spec shim;
 } bundle;
 
-/* Whatever layer is on top has the file, or none: /etc/passwd of the image. */
+/* Whatever layer is on top has the file, or none: /etc/passwd of the image. A layer may hold a link
+ * "etc" to anywhere; the host's own file is not to be found that way. */
 static void read_image_file(bundle *b, const char *name, sp_str *ret) {
     for (size_t i = 0; i < b->shim.layers.n; i++) {
-        char path[PATH_MAX];
         struct stat st;
         sp_auto(sp_buf) text = {0};
-        snprintf(path, sizeof path, "%s/%s", b->shim.layers.p[i].p, name);
-        if (lstat(path, &st) != 0) continue;
-        if (!S_ISREG(st.st_mode) || !sp_file_read(path, PASSWD_BYTES, &text, NULL)) return;
-        *ret = sp_arena_str(b->a, sp_buf_str(&text));
+        int layer = open(b->shim.layers.p[i].p, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int fd = sp_open_inside(layer, name, O_PATH | O_NOFOLLOW);
+        if (layer >= 0) close(layer);
+        if (fd < 0) continue;
+        char path[64];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        bool ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                  sp_file_read(path, PASSWD_BYTES, &text, NULL);
+        close(fd);
+        if (ok) *ret = sp_arena_str(b->a, sp_buf_str(&text));
         return;
     }
 }
@@ -131,8 +138,19 @@ static bool add_message_file(bundle *b, sp_oci_mounts *mounts, sp_err *err) {
     sp_str file = sp_arena_printf(b->a, "%s/termination-log", b->c->dir);
     if (!at.n) at = SP_STR("/dev/termination-log");
     if (!sp_file_replace(file.p, SP_STR(""), 0666, err)) return false;
-    sp_vec_push(mounts, (sp_oci_mount){file, at, false, false});
+    sp_vec_push(mounts, (sp_oci_mount){.source = file, .destination = at});
     return true;
+}
+
+/* A container can turn a path inside a volume into something else until the moment it is mounted:
+ * the shim opens it and binds what it got to DIR/sub/N, out of reach. */
+static void divert_subs(bundle *b, sp_oci_mounts *mounts) {
+    sp_vec_each(mounts, m) {
+        if (!m->sub.n) continue;
+        sp_str at = sp_arena_printf(b->a, "%s/sub/%zu", b->c->dir, b->shim.subs.n);
+        sp_vec_push(&b->shim.subs, (sp_shim_sub){m->source, m->sub});
+        m->source = at;
+    }
 }
 
 static bool write_config(bundle *b, sp_err *err) {
@@ -146,6 +164,7 @@ static bool write_config(bundle *b, sp_err *err) {
     bool ok = sp_env_resolve(b->a, c->pod->obj, c->spec, &b->source, &env, err) &&
               sp_volumes_mounts(b->a, &b->volumes, c->spec, env, &mounts, err) &&
               add_message_file(b, &mounts, err);
+    divert_subs(b, &mounts);
     b->oci.pod = c->pod->obj;
     b->oci.container = c->spec;
     b->oci.image = b->image.config.config;
@@ -203,7 +222,7 @@ static bool make_bundle(sp_ctr *c, sp_err *err) {
         sp_buf_add(&c->image, b.image.name);
         sp_buf_add(&c->image_id, b.image.digest);
     }
-    sp_vec_free(&b.shim.layers);
+    sp_shim_spec_free(&b.shim);
     return ok;
 }
 

@@ -19,13 +19,18 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static const int64_t max_unpacked = 64LL << 30; /* one layer, against compression bombs */
+/* One layer, against bombs. Before that the disk's room ends it. */
+static const int64_t max_unpacked = 64LL << 30;
+enum { MAX_LAYER_ENTRIES = 4 << 20, LOOK_BYTES = 16 << 20, LOOK_ENTRIES = 1024 };
 
 typedef struct unpacker {
     const sp_archive_lib *lib;
     struct archive *packed, *tar, *disk;
     sp_digest *digest;
     int64_t unpacked, total; /* bytes out; bytes of the blob */
+    int64_t looked_at;       /* unpacked, when we last looked for room */
+    size_t entries;
+    sp_image_store *store;
     const char *what;
     sp_image_progress *progress;
     void *ctx;
@@ -189,6 +194,15 @@ static bool set_paths(unpacker *u, struct archive_entry *e, const char *path, sp
     return true;
 }
 
+static bool room(unpacker *u, sp_err *err) {
+    bool look = u->entries++ % LOOK_ENTRIES == 0 || u->unpacked - u->looked_at >= LOOK_BYTES;
+    if (u->entries > MAX_LAYER_ENTRIES)
+        return sp_fail(err, SP_TOO_LARGE, "the layer has more than %d entries", MAX_LAYER_ENTRIES);
+    if (!look) return true;
+    u->looked_at = u->unpacked;
+    return sp_image_store_room(u->store, 0, err);
+}
+
 static bool copy_data(unpacker *u, sp_err *err) {
     const void *p;
     size_t n;
@@ -197,6 +211,7 @@ static bool copy_data(unpacker *u, sp_err *err) {
         int rc = u->lib->archive_read_data_block(u->tar, &p, &n, &offset);
         if (rc == ARCHIVE_EOF) return true;
         if (rc < ARCHIVE_WARN) return archive_fail(u, u->tar, "read the layer", err);
+        if (u->unpacked - u->looked_at >= LOOK_BYTES && !room(u, err)) return false;
         if (u->lib->archive_write_data_block(u->disk, p, n, offset) < ARCHIVE_WARN)
             return archive_fail(u, u->disk, "unpack the layer", err);
     }
@@ -225,6 +240,7 @@ static bool extract_all(unpacker *u, sp_err *err) {
         int rc = u->lib->archive_read_next_header(u->tar, &e);
         if (rc == ARCHIVE_EOF) break;
         if (rc < ARCHIVE_WARN) return archive_fail(u, u->tar, "read the layer", err);
+        if (!room(u, err)) return false;
         if (!extract_one(u, e, err)) return false;
     }
     const void *p;
@@ -259,7 +275,7 @@ static bool unpack_and_publish(sp_image_store *s, unpacker *u, const char *blob,
     int back = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool ok = chmod(tmp, 0755) == 0 && chdir(tmp) == 0;
     if (!ok) sp_fail_errno(err, errno, "enter %s", tmp);
-    mode_t mask = umask(0);
+    mode_t mask = umask(022); /* of directories that the archive only implies */
     ok = ok && unpack_here(u, blob, diff_id, err);
     umask(mask);
     if (back >= 0) {
@@ -283,6 +299,7 @@ static bool unpack_layer(sp_image_store *s, const sp_image_desc *layer, sp_str d
     char what[40];
     snprintf(what, sizeof what, "unpacking %.12s", sp_digest_hex(layer->digest).p);
     unpacker u = {.lib = sp_archive_lib_load(err),
+                  .store = s,
                   .total = layer->size,
                   .what = what,
                   .progress = progress,

@@ -152,7 +152,9 @@ static bool get(puller *p, answer *an, const char *url, const char *accept, bool
 static bool fetch_token(puller *p, const sp_buf *challenge, sp_err *err) {
     sp_auto(sp_buf) url = {0};
     sp_auto(sp_buf) text = {0};
-    if (!sp_registry_token_url(sp_buf_str(challenge), p->ref.repository, &url, err)) return false;
+    if (!sp_registry_token_url(sp_buf_str(challenge), p->ref.repository,
+                               sp_str_starts(p->base, SP_STR("https:")), &url, err))
+        return false;
     answer an = {.text = &text};
     bool ok = get(p, &an, url.p, NULL, false, err);
     sp_buf_free(&an.challenge);
@@ -254,6 +256,7 @@ static bool fetch_blob_once(puller *p, const sp_image_desc *d, sp_err *err) {
 static bool fetch_blob(puller *p, const sp_image_desc *d, sp_err *err) {
     sp_err local = {0};
     if (sp_image_blob_has(p->store, d->digest)) return true;
+    if (!sp_image_store_room(p->store, d->size, err)) return false;
     for (unsigned n = 1; n <= MAX_TRIES; n++) {
         if (fetch_blob_once(p, d, &local)) return true;
         if (!may_retry(&local)) break;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define NAME_KEY "io.containerd.image.name"
@@ -89,10 +90,30 @@ int sp_image_store_lock_now(sp_image_store *s, sp_err *err) {
     return fd;
 }
 
+/* ---------- room ---------- */
+
+enum { SPARE_BYTES = 256 << 20, SPARE_FILES = 4096, LOOK_EVERY = 16 << 20 };
+
+bool sp_image_store_room(const sp_image_store *s, int64_t bytes, sp_err *err) {
+    struct statvfs fs;
+    if (statvfs(s->dir, &fs) != 0) return sp_fail_errno(err, errno, "look at %s", s->dir);
+    uint64_t left = (uint64_t)fs.f_bavail * fs.f_frsize, need = (uint64_t)bytes + SPARE_BYTES;
+    if (left < need)
+        return sp_fail(err, SP_TOO_LARGE,
+                       "the disk of %s has no room for the image: %llu MiB are left, %llu are "
+                       "needed; free some (sampan image rm, sampan image gc)",
+                       s->dir, (unsigned long long)(left >> 20), (unsigned long long)(need >> 20));
+    /* Some file systems count no inodes. */
+    if (fs.f_files && fs.f_favail < SPARE_FILES)
+        return sp_fail(err, SP_TOO_LARGE, "the disk of %s has no room for more files", s->dir);
+    return true;
+}
+
 /* ---------- blobs ---------- */
 
 struct sp_blob_writer {
     sp_image_store *store;
+    size_t unlooked; /* bytes since we looked for room */
     sp_digest *digest;
     int fd;
     char path[PATH_MAX];
@@ -139,6 +160,11 @@ sp_blob_writer *sp_blob_writer_free(sp_blob_writer *w) {
 
 bool sp_blob_writer_add(sp_blob_writer *w, const void *p, size_t n, sp_err *err) {
     sp_digest_add(w->digest, p, n);
+    w->unlooked += n;
+    if (w->unlooked >= LOOK_EVERY) {
+        w->unlooked = 0;
+        if (!sp_image_store_room(w->store, 0, err)) return false;
+    }
     for (const char *at = p; n;) {
         ssize_t done = write(w->fd, at, n);
         if (done < 0 && errno == EINTR) continue;

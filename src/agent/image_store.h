@@ -26,6 +26,9 @@ int sp_image_store_lock(sp_image_store *s, bool exclusive, sp_err *err);
 /* Shared, for the loop thread: does not wait. SP_UNAVAILABLE while unused images are removed. */
 int sp_image_store_lock_now(sp_image_store *s, sp_err *err);
 
+/* Whether `bytes` more fit on the disk and leave it usable (256 MiB, 4096 files). */
+SP_MUST_USE bool sp_image_store_room(const sp_image_store *s, int64_t bytes, sp_err *err);
+
 /* --- blobs --- */
 typedef struct sp_blob_writer sp_blob_writer;
 SP_MUST_USE bool sp_blob_writer_new(sp_image_store *s, sp_blob_writer **ret, sp_err *err);

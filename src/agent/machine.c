@@ -71,7 +71,8 @@ static bool take_data_dir(sp_agent *g, const char *dir, sp_err *err) {
         return sp_fail(err, SP_CONFLICT, "another agent works on %s", g->data_dir);
     for (size_t i = 0; i < SP_COUNT(sub); i++) {
         snprintf(path, sizeof path, "%s/%s", g->data_dir, sub[i]);
-        if (!sp_mkdir_all(path, 0711, err)) return false;
+        if (!sp_mkdir_all(path, 0700, err)) return false;
+        if (chmod(path, 0700) != 0) return sp_fail_errno(err, errno, "chmod %s", path);
     }
     snprintf(path, sizeof path, "%s/run", g->data_dir);
     if (!sp_sandbox_prepare(path, err)) return false;

@@ -182,13 +182,18 @@ static bool wanted_caps(const sp_oci_input *in, uint64_t *ret, sp_err *err) {
         return true;
     }
     const sp_json *caps = sp_json_dig(in->container, "securityContext", "capabilities", NULL);
-    static const char *const lists[] = {"drop", "add"};
-    for (int adding = 0; adding < 2; adding++) {
-        sp_json_each(sp_json_get(caps, lists[adding]), c) {
+    /* ALL first, single names after it, and what is dropped by name stays dropped. */
+    static const struct {
+        const char *list;
+        bool add, all;
+    } turns[] = {
+        {"add", true, true}, {"drop", false, true}, {"add", true, false}, {"drop", false, false}};
+    for (size_t i = 0; i < SP_COUNT(turns); i++) {
+        sp_json_each(sp_json_get(caps, turns[i].list), c) {
             if (!sp_caps_find(sp_json_str(c), &one))
                 return sp_fail(err, SP_INVALID, "capability \"%.40s\" does not exist",
                                sp_json_z(c));
-            *ret = adding ? *ret | one : *ret & ~one;
+            if ((one == ~0ull) == turns[i].all) *ret = turns[i].add ? *ret | one : *ret & ~one;
         }
     }
     return true;

@@ -6,6 +6,7 @@
 
 typedef struct sp_oci_mount {
     sp_str source, destination;
+    sp_str sub; /* path inside the source, to be opened by the shim; "" = the source itself */
     bool readonly;
     bool propagate; /* mountPropagation HostToContainer or Bidirectional */
 } sp_oci_mount;

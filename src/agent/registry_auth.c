@@ -31,7 +31,8 @@ static bool is_url(sp_str s) {
     return true;
 }
 
-bool sp_registry_token_url(sp_str challenge, sp_str repository, sp_buf *url, sp_err *err) {
+bool sp_registry_token_url(sp_str challenge, sp_str repository, bool tls, sp_buf *url,
+                           sp_err *err) {
     if (challenge.n < 7 || !sp_str_ieq(sp_str_sub(challenge, 0, 7), SP_STR("Bearer ")))
         return sp_fail(err, SP_UNAUTHORIZED,
                        "the registry wants a login (\"%.*s\"), which is not supported",
@@ -50,6 +51,10 @@ bool sp_registry_token_url(sp_str challenge, sp_str repository, sp_buf *url, sp_
     }
     if (!is_url(sp_buf_str(&realm)))
         return sp_fail(err, SP_UNAUTHORIZED, "the registry does not say where tokens come from");
+    if (tls && !sp_str_starts(sp_buf_str(&realm), SP_STR("https://")))
+        return sp_fail(err, SP_UNAUTHORIZED,
+                       "the registry wants tokens to be fetched without TLS (\"%.*s\")",
+                       (int)SP_MIN(realm.n, (size_t)100), realm.p);
     sp_buf_add(url, sp_buf_str(&realm));
     sp_buf_addz(url, sp_str_chr(sp_buf_str(&realm), '?') >= 0 ? "&scope=" : "?scope=");
     sp_auto(sp_buf) scope = {0};

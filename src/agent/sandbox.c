@@ -91,9 +91,10 @@ void sp_podnet_firewall(const sp_podnet *n, sp_buf *b) {
 /* ---------- one pod ---------- */
 
 bool sp_sandbox_prepare(const char *run_dir, sp_err *err) {
-    if (!sp_mkdir_all(run_dir, 0711, err)) return false;
-    if (mount(NULL, run_dir, NULL, MS_SHARED, NULL) == 0) return true; /* is one already */
-    if (mount("sampan", run_dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=711,size=25%") != 0 ||
+    if (!sp_mkdir_all(run_dir, 0700, err)) return false;
+    if (mount(NULL, run_dir, NULL, MS_SHARED, NULL) == 0) /* is one already */
+        return chmod(run_dir, 0700) == 0 || sp_fail_errno(err, errno, "chmod %s", run_dir);
+    if (mount("sampan", run_dir, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700,size=25%") != 0 ||
         mount(NULL, run_dir, NULL, MS_SHARED, NULL) != 0)
         return sp_fail_errno(err, errno, "mount a tmpfs on %s", run_dir);
     return true;

@@ -212,9 +212,18 @@ static void serve_metrics(sp_agent *g, sp_http_res *res) {
     sp_http_reply(res, 200, &h, 1, sp_buf_str(&text));
 }
 
+/* A certificate of the installation is not enough: every node and the gateway have one. */
+static bool may_ask(const sp_http_req *q) {
+    for (size_t i = 0; q->peer && i < q->peer->organizations.n; i++)
+        if (sp_str_eqz(q->peer->organizations.p[i], "system:masters")) return true;
+    return false;
+}
+
 static void handle(void *ctx, sp_http_req *q, sp_http_res *res) {
     sp_agent_server *s = ctx;
-    if (!sp_str_eqz(q->method, "GET"))
+    if (!may_ask(q))
+        text_reply(res, 403, "only the API server and administrators (system:masters) may ask\n");
+    else if (!sp_str_eqz(q->method, "GET"))
         text_reply(res, 405, "only GET is served here\n");
     else if (sp_str_eqz(q->path, "/healthz"))
         text_reply(res, 200, "ok");

@@ -14,6 +14,7 @@
 #include "agent/agent.h"
 #include "agent/cri_file.h"
 #include "agent/cri_log.h"
+#include "agent/inside.h"
 #include "base/file.h"
 
 #include <errno.h>
@@ -90,6 +91,37 @@ static bool mount_overlay(shim *s, sp_err *err) {
                          "mount an overlay file system in %s (is the data directory on a "
                          "disk file system such as ext4, xfs or btrfs?)",
                          s->dir);
+}
+
+/* Bound by descriptor: nothing on the way can be exchanged any more. */
+static bool bind_sub(const sp_shim_sub *sub, size_t i, sp_err *err) {
+    char to[32], from[40];
+    struct stat st;
+    int volume = open(sub->volume.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = sp_open_inside(volume, sub->path.p, O_PATH);
+    bool ok = fd >= 0 && fstat(fd, &st) == 0;
+    snprintf(to, sizeof to, "sub/%zu", i);
+    snprintf(from, sizeof from, "/proc/self/fd/%d", fd);
+    if (ok && S_ISDIR(st.st_mode)) {
+        ok = mkdir(to, 0700) == 0 || errno == EEXIST;
+    } else if (ok) {
+        int file = open(to, O_CREAT | O_RDONLY | O_CLOEXEC, 0600);
+        ok = file >= 0;
+        if (ok) close(file);
+    }
+    ok = ok && mount(from, to, NULL, MS_BIND | MS_REC, NULL) == 0;
+    int saved = errno;
+    if (fd >= 0) close(fd);
+    if (volume >= 0) close(volume);
+    return ok || sp_fail_errno(err, saved, "subPath \"%.*s\"", SP_ARG(sub->path));
+}
+
+static bool bind_subs(shim *s, sp_err *err) {
+    if (s->spec.subs.n && mkdir("sub", 0700) != 0 && errno != EEXIST)
+        return sp_fail_errno(err, errno, "mkdir %s/sub", s->dir);
+    for (size_t i = 0; i < s->spec.subs.n; i++)
+        if (!bind_sub(&s->spec.subs.p[i], i, err)) return false;
+    return true;
 }
 
 static bool private_mounts(shim *s, sp_err *err) {
@@ -322,10 +354,10 @@ static int run(const char *dir) {
         return 1;
     }
     bool ok = set_up(&s, &err) && private_mounts(&s, &err) && mount_overlay(&s, &err) &&
-              start_container(&s, &err) && announce(&s, &err);
+              bind_subs(&s, &err) && start_container(&s, &err) && announce(&s, &err);
     if (ok) run_until_exit(&s);
     finish(&s, &err);
-    sp_vec_free(&s.spec.layers);
+    sp_shim_spec_free(&s.spec);
     sp_arena_free(s.arena);
     return ok ? 0 : 1;
 }
@@ -347,7 +379,7 @@ static int delete_left_over(const char *dir) {
         ok = sp_shim_exit_write(s.dir, &s.result, &err);
     }
     if (!ok) fprintf(stderr, "sampan shim: %s: %s\n", dir, err.text);
-    sp_vec_free(&s.spec.layers);
+    sp_shim_spec_free(&s.spec);
     sp_arena_free(s.arena);
     return ok ? 0 : 1;
 }

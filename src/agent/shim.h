@@ -19,12 +19,18 @@
 #define SP_SHIM_SIGNAL (SIGRTMIN + 1)
 enum { SP_SHIM_READY_FD = 3 }; /* gets one byte when status.json is there */
 
+/* A path inside a volume that a container mounts; row N appears as DIR/sub/N. */
+typedef struct sp_shim_sub {
+    sp_str volume, path;
+} sp_shim_sub;
+
 typedef struct sp_shim_spec {
-    sp_str id;            /* of the container, for crun */
-    sp_str crun, root;    /* program; its state directory */
-    sp_str log;           /* path of the log file */
-    sp_str cgroup;        /* "/sampan/UID/NAME-0" */
-    sp_strs layers;       /* absolute paths, topmost first */
+    sp_str id;         /* of the container, for crun */
+    sp_str crun, root; /* program; its state directory */
+    sp_str log;        /* path of the log file */
+    sp_str cgroup;     /* "/sampan/UID/NAME-0" */
+    sp_strs layers;    /* absolute paths, topmost first */
+    SP_VEC(sp_shim_sub) subs;
     bool unmount_unified; /* hybrid cgroups: hide the v2 mount from crun */
     int64_t log_max_bytes;
     int log_max_files;
@@ -44,7 +50,8 @@ typedef struct sp_shim_exit {
 } sp_shim_exit;
 
 SP_MUST_USE bool sp_shim_spec_write(const char *dir, const sp_shim_spec *s, sp_err *err);
-/* Text lives in the arena; the caller frees the vector. */
+void sp_shim_spec_free(sp_shim_spec *s); /* the vectors */
+/* Text lives in the arena; the caller frees the vectors. */
 SP_MUST_USE bool sp_shim_spec_read(sp_arena *a, const char *dir, sp_shim_spec *ret, sp_err *err);
 SP_MUST_USE bool sp_shim_status_read(const char *dir, sp_shim_status *ret, sp_err *err);
 SP_MUST_USE bool sp_shim_status_write(const char *dir, const sp_shim_status *s, sp_err *err);

@@ -38,6 +38,12 @@ bool sp_shim_spec_write(const char *dir, const sp_shim_spec *s, sp_err *err) {
     sp_json_set_int(a, doc, "logMaxFiles", s->log_max_files);
     sp_json *layers = sp_json_ensure_array(a, doc, "layers");
     sp_vec_each(&s->layers, l) sp_json_push(layers, sp_json_new_str(a, *l));
+    sp_json *subs = sp_json_ensure_array(a, doc, "subs");
+    sp_vec_each(&s->subs, sub) {
+        sp_json *row = sp_json_push(subs, sp_json_object(a));
+        sp_json_set(a, row, "volume", sp_json_new_str(a, sub->volume));
+        sp_json_set(a, row, "path", sp_json_new_str(a, sub->path));
+    }
     return write_doc(dir, "shim.json", doc, err);
 }
 
@@ -55,7 +61,16 @@ bool sp_shim_spec_read(sp_arena *a, const char *dir, sp_shim_spec *ret, sp_err *
         .log_max_files = (int)sp_json_int(sp_json_get(doc, "logMaxFiles"), 5),
     };
     sp_json_each(sp_json_get(doc, "layers"), l) sp_vec_push(&ret->layers, sp_json_str(l));
+    sp_json_each(sp_json_get(doc, "subs"), row) {
+        sp_vec_push(&ret->subs, (sp_shim_sub){sp_json_str(sp_json_get(row, "volume")),
+                                              sp_json_str(sp_json_get(row, "path"))});
+    }
     return true;
+}
+
+void sp_shim_spec_free(sp_shim_spec *s) {
+    sp_vec_free(&s->layers);
+    sp_vec_free(&s->subs);
 }
 
 bool sp_shim_status_write(const char *dir, const sp_shim_status *s, sp_err *err) {

@@ -1,5 +1,6 @@
 #include "agent/volumes.h"
 
+#include "agent/inside.h"
 #include "base/file.h"
 #include "data/base64.h"
 #include "data/quantity.h"
@@ -8,11 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { DEFAULT_MODE = 0644 };
@@ -275,19 +274,11 @@ static const sp_json *volume_named(const sp_json *pod, sp_str name) {
     return NULL;
 }
 
-/* Never leaves the volume: symbolic links in it (a container may have made them) are taken as if it
- * were the root. */
-static int open_inside(int volume, const char *sub) {
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC,
-                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
-    return (int)syscall(SYS_openat2, volume, sub, &how, sizeof how);
-}
-
 static bool make_inside(int volume, sp_str sub) {
     sp_auto(sp_buf) done = {0};
     for (sp_str part, rest = sub; sp_str_cut(&rest, '/', &part);) {
         if (!part.n) continue;
-        int parent = open_inside(volume, done.n ? done.p : ".");
+        int parent = sp_open_inside(volume, done.n ? done.p : ".", O_PATH);
         if (parent < 0) return false;
         char name[NAME_MAX + 1];
         snprintf(name, sizeof name, "%.*s", SP_ARG(part));
@@ -301,23 +292,21 @@ static bool make_inside(int volume, sp_str sub) {
     return true;
 }
 
-static bool resolve_sub(sp_arena *a, sp_str dir, sp_str sub, sp_str *ret, sp_err *err) {
-    char link[64], real[PATH_MAX];
+/* Makes the path where it is missing. What it leads to is found again, and held, by the shim: a
+ * container may change it in between. */
+static bool make_sub(sp_str dir, sp_str sub, sp_err *err) {
     for (sp_str part, rest = sub; sp_str_cut(&rest, '/', &part);)
         if (sp_str_eqz(part, "..") || sub.p[0] == '/')
             return sp_fail(err, SP_INVALID, "subPath \"%.*s\" leaves the volume", SP_ARG(sub));
     int volume = open(dir.p, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (volume < 0) return sp_fail_errno(err, errno, "open %s", dir.p);
-    int fd = open_inside(volume, sub.p);
-    if (fd < 0 && errno == ENOENT && make_inside(volume, sub)) fd = open_inside(volume, sub.p);
+    int fd = sp_open_inside(volume, sub.p, O_PATH);
+    if (fd < 0 && errno == ENOENT && make_inside(volume, sub))
+        fd = sp_open_inside(volume, sub.p, O_PATH);
     int saved = errno;
     close(volume);
     if (fd < 0) return sp_fail_errno(err, saved, "subPath \"%.*s\"", SP_ARG(sub));
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t n = readlink(link, real, sizeof real);
     close(fd);
-    if (n <= 0 || n == (ssize_t)sizeof real) return sp_fail(err, SP_INTERNAL, "readlink %s", link);
-    *ret = sp_arena_str(a, (sp_str){real, (size_t)n});
     return true;
 }
 
@@ -340,11 +329,15 @@ static bool add_mount(sp_arena *a, const sp_volume_input *in, const sp_json *vm,
     if (to.p[0] != '/') to = sp_arena_printf(a, "/%.*s", SP_ARG(to));
     if (expr) sub = sp_env_expand(a, sp_json_str(expr), env);
     sp_str from = dir_of(a, in, volume);
-    if (sub.n && !resolve_sub(a, from, sub, &from, err))
+    if (sub.n && !make_sub(from, sub, err))
         return sp_err_wrap(err, "volume \"%.*s\"", SP_ARG(name));
     const char *spread = sp_json_get_z(vm, "mountPropagation");
     bool readonly = sp_json_bool(sp_json_get(vm, "readOnly"), false) || always_readonly(volume);
-    sp_vec_push(ret, (sp_oci_mount){from, to, readonly, *spread && strcmp(spread, "None") != 0});
+    sp_vec_push(ret, (sp_oci_mount){.source = from,
+                                    .sub = sub,
+                                    .destination = to,
+                                    .readonly = readonly,
+                                    .propagate = *spread && strcmp(spread, "None") != 0});
     return true;
 }
 
@@ -352,10 +345,11 @@ bool sp_volumes_mounts(sp_arena *a, const sp_volume_input *in, const sp_json *co
                        const sp_json *env, sp_oci_mounts *ret, sp_err *err) {
     static const char *const etc[] = {"hosts", "hostname", "resolv.conf"};
     for (size_t i = 0; i < SP_COUNT(etc); i++)
-        sp_vec_push(ret, (sp_oci_mount){sp_arena_printf(a, "%s/etc/%s", in->pod_dir, etc[i]),
-                                        sp_arena_printf(a, "/etc/%s", etc[i]), false, false});
-    sp_vec_push(ret, (sp_oci_mount){sp_arena_printf(a, "%s/.shm", in->mem_dir), SP_STR("/dev/shm"),
-                                    false, false});
+        sp_vec_push(ret,
+                    (sp_oci_mount){.source = sp_arena_printf(a, "%s/etc/%s", in->pod_dir, etc[i]),
+                                   .destination = sp_arena_printf(a, "/etc/%s", etc[i])});
+    sp_vec_push(ret, (sp_oci_mount){.source = sp_arena_printf(a, "%s/.shm", in->mem_dir),
+                                    .destination = SP_STR("/dev/shm")});
     size_t ours = ret->n;
     sp_json_each(sp_json_get(container, "volumeMounts"), vm) {
         if (!add_mount(a, in, vm, env, ret, err)) return false;

@@ -1,11 +1,12 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool read_fd(int fd, const char *path, size_t max_bytes, sp_buf *out, sp_err *err) {
@@ -102,15 +103,85 @@ bool sp_mkdir_all(const char *path, unsigned mode, sp_err *err) {
     return true;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
+/* A directory tree may be deeper than any path can be long, and deeper than there are descriptors:
+ * what lies too deep is moved up to the top and removed from there. Symbolic links are never
+ * followed; what is mounted somewhere inside is left alone (and makes the removal fail). */
+enum { MAX_REMOVE_DEPTH = 64 };
+
+typedef struct remover {
+    int top;
+    dev_t device;
+    unsigned moved;
+    int errnum; /* of the first failure, 0 = none */
+} remover;
+
+static void remove_failed(remover *r) {
+    if (errno != ENOENT && !r->errnum) r->errnum = errno;
+}
+
+static void remove_entry(remover *r, int dir, const char *name, int depth);
+
+static void remove_entries(remover *r, int fd, int depth) {
+    DIR *d = fdopendir(fd);
+    if (!d) {
+        remove_failed(r);
+        close(fd);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            remove_entry(r, dirfd(d), e->d_name, depth);
+    closedir(d);
+}
+
+static bool move_up(remover *r, int dir, const char *name) {
+    char to[64];
+    struct timespec now; /* so that nobody can have taken all the names */
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(to, sizeof to, ".removing.%u.%ld", r->moved++, now.tv_nsec);
+    return renameat(dir, name, r->top, to) == 0;
+}
+
+static void remove_entry(remover *r, int dir, const char *name, int depth) {
+    struct stat st;
+    if (unlinkat(dir, name, 0) == 0 || errno == ENOENT) return;
+    int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0 || st.st_dev != r->device) {
+        if (fd >= 0) errno = EBUSY;
+        remove_failed(r);
+        if (fd >= 0) close(fd);
+        return;
+    }
+    if (depth >= MAX_REMOVE_DEPTH && move_up(r, dir, name)) {
+        close(fd);
+        return;
+    }
+    remove_entries(r, fd, depth + 1);
+    if (unlinkat(dir, name, AT_REMOVEDIR) != 0) remove_failed(r);
+}
+
+/* One pass removes all that is not too deep; what it moved up is there for the next. */
+static int remove_tree(int fd) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return errno;
+    remover r = {.top = fd, .device = st.st_dev};
+    for (unsigned before;;) {
+        before = r.moved;
+        int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (copy < 0) return errno;
+        remove_entries(&r, copy, 1);
+        if (r.moved == before || r.errnum) return r.errnum;
+    }
 }
 
 bool sp_remove_all(const char *path, sp_err *err) {
-    if (nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0 || errno == ENOENT)
-        return true;
-    return sp_fail_errno(err, errno, "remove %s", path);
+    if (unlink(path) == 0 || errno == ENOENT) return true;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return sp_fail_errno(err, errno, "remove %s", path);
+    int why = remove_tree(fd);
+    close(fd);
+    if (why) return sp_fail_errno(err, why, "remove %s", path);
+    return rmdir(path) == 0 || errno == ENOENT || sp_fail_errno(err, errno, "remove %s", path);
 }
 
 bool sp_file_exists(const char *path) {

@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     sp_image_ref r, again;
     sp_err err = {0};
     sp_auto(sp_buf) url = {0};
-    (void)!sp_registry_token_url(text, SP_STR("library/x"), &url, &err);
+    (void)!sp_registry_token_url(text, SP_STR("library/x"), false, &url, &err);
     err = (sp_err){0};
     if (!sp_image_ref_parse(a, text, &r, &err)) {
         sp_assert(err.text[0]);

@@ -5,9 +5,12 @@
 #include "base/rng.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -106,6 +109,34 @@ static void files_are_whole_or_untouched(void **state) {
     assert_false(sp_file_exists(dir));
 }
 
+/* Deeper than a path can be long and than there are descriptors: a container can make that. */
+static void deep_trees_are_removed(void **state) {
+    (void)state;
+    enum { DEEP = 1200 };
+    char dir[] = "/tmp/sampan-deep-XXXXXX", outside[] = "/tmp/sampan-kept-XXXXXX";
+    sp_err err = {0};
+    assert_non_null(mkdtemp(dir));
+    int victim = mkstemp(outside);
+    assert_true(victim >= 0);
+    close(victim);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; i < DEEP; i++) {
+        assert_int_equal(mkdirat(fd, "directory", 0700), 0);
+        int next = openat(fd, "directory", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_int_equal(symlinkat("/tmp", fd, "tmp"), 0);
+        assert_int_equal(symlinkat(outside, fd, "file"), 0);
+        close(fd);
+        fd = next;
+        assert_true(fd >= 0);
+    }
+    close(fd);
+    if (!sp_remove_all(dir, &err)) fail_msg("%s", err.text);
+    assert_false(sp_file_exists(dir));
+    assert_true(sp_file_exists(outside));
+    assert_true(sp_remove_all(outside, &err)); /* a file goes, too */
+    assert_false(sp_file_exists(outside));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(str_cut_gives_every_part),
@@ -114,6 +145,7 @@ int main(void) {
         cmocka_unit_test(arena_hands_out_big_and_small),
         cmocka_unit_test(errors_gather_context),
         cmocka_unit_test(files_are_whole_or_untouched),
+        cmocka_unit_test(deep_trees_are_removed),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -87,7 +87,7 @@ static void tokens_are_asked_for_where_the_registry_says(void **state) {
     sp_auto(sp_buf) url = {0};
     assert_true(sp_registry_token_url(
         SP_STR("Bearer realm=\"https://auth.example/t\",service=\"reg \\\"x\\\"\",scope=\"a,b\""),
-        SP_STR("a/b"), &url, &err));
+        SP_STR("a/b"), true, &url, &err));
     assert_string_equal(
         url.p, "https://auth.example/t?scope=repository%3Aa%2Fb%3Apull&service=reg%20%22x%22");
     static const char *const bad[] = {"Basic realm=\"x\"", "Bearer", "Bearer service=\"x\"",
@@ -95,8 +95,13 @@ static void tokens_are_asked_for_where_the_registry_says(void **state) {
                                       "Bearer realm=\"http://a b\""};
     for (size_t i = 0; i < SP_COUNT(bad); i++) {
         sp_buf_clear(&url);
-        assert_false(sp_registry_token_url(sp_str_z(bad[i]), SP_STR("a"), &url, &err));
+        assert_false(sp_registry_token_url(sp_str_z(bad[i]), SP_STR("a"), false, &url, &err));
     }
+    sp_str plain = SP_STR("Bearer realm=\"http://auth.example/t\"");
+    sp_buf_clear(&url);
+    assert_true(sp_registry_token_url(plain, SP_STR("a"), false, &url, &err));
+    assert_false(sp_registry_token_url(plain, SP_STR("a"), true, &url, &err));
+    assert_non_null(strstr(err.text, "without TLS"));
 }
 
 /* ---------- archives ---------- */
@@ -310,6 +315,36 @@ static void nothing_leaves_its_layer(void **state) {
     }
 }
 
+/* What the archive does not list is made like anywhere else, not writable for all. */
+static void implied_directories_are_not_for_all_to_write(void **state) {
+    place *p = *state;
+    const file files[] = {{"opt/app/bin/x", 'f', "x"}, {"gone/deep/.wh.x", 'f', ""}};
+    static const char *const dirs[] = {"opt", "opt/app", "opt/app/bin", "gone", "gone/deep"};
+    char dir[256], path[300];
+    sp_err err = {0};
+    struct stat st;
+    if (geteuid() != 0) skip();
+    if (!import_one(p, files, SP_COUNT(files), PLAIN, NULL, &err)) fail_msg("%s", err.text);
+    layer_dir(p, 0, dir);
+    for (size_t i = 0; i < SP_COUNT(dirs); i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, dirs[i]);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0755);
+    }
+    assert_int_equal(stat(sp_image_store_dir(p->store), &st), 0);
+    assert_int_equal(st.st_mode & 0077, 0); /* set-user-ID programs of images are out of reach */
+}
+
+static void the_disk_is_not_filled(void **state) {
+    place *p = *state;
+    sp_err err = {0};
+    assert_true(sp_image_store_room(p->store, 0, &err));
+    assert_false(sp_image_store_room(p->store, 1LL << 60, &err));
+    assert_int_equal(err.code, SP_TOO_LARGE);
+    assert_non_null(strstr(err.text, "no room"));
+    assert_false(sp_image_store_room(p->store, INT64_MAX, &err));
+}
+
 static void damaged_archives_are_refused(void **state) {
     place *p = *state;
     const file files[] = {{"a", 'f', "x"}};
@@ -371,6 +406,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(layers_are_unpacked_in_every_packing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(whiteouts_become_what_overlayfs_reads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_leaves_its_layer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(implied_directories_are_not_for_all_to_write, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_disk_is_not_filled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_archives_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_not_named_is_collected, set_up, tear_down),
     };

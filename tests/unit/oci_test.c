@@ -169,6 +169,13 @@ static void security_is_as_asked(void **state) {
     assert_string_equal(AT(c, "process", "capabilities", "bounding"),
                         "[\"CAP_CHOWN\",\"CAP_NET_BIND_SERVICE\"]");
     assert_string_equal(AT(c, "root", "readonly"), "true");
+    /* Dropped by name stays dropped, whatever else was added. */
+    assert_true(
+        config_of(a, "",
+                  "{\"name\":\"c\",\"securityContext\":{\"capabilities\":{\"add\":[\"NET_RAW\","
+                  "\"CHOWN\"],\"drop\":[\"NET_RAW\",\"all\"]}}}",
+                  image, &c, &err));
+    assert_string_equal(AT(c, "process", "capabilities", "bounding"), "[\"CAP_CHOWN\"]");
     assert_false(config_of(a, "", "{\"name\":\"c\",\"securityContext\":{\"runAsNonRoot\":true}}",
                            "{\"Cmd\":[\"x\"]}", &c, &err));
     assert_non_null(strstr(err.text, "runAsNonRoot"));
