@@ -22,7 +22,7 @@ import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 sys.path[0] = str(TOP / "tests" / "e2e")
-from conftest import Sampan, free_port, wait_until  # noqa: E402
+from conftest import Sampan, free_port, own_address, wait_until  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
 BULK_MB = 1024
@@ -139,7 +139,7 @@ def ours(backend, lb_port):
              "spec": {"type": "LoadBalancer", "ports": [{"port": lb_port}]}},
             {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
              "metadata": {"name": "bench", "labels": {"kubernetes.io/service-name": "bench"}},
-             "ports": [{"port": backend}], "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}]},
+             "ports": [{"port": backend}], "endpoints": [{"addresses": [own_address()], "conditions": {"ready": True}}]},
             {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "bench"}, "spec": {"rules": [
                 {"host": "bench.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend_ref}]}}]}}):
         s.apply(o)
@@ -153,7 +153,7 @@ def main(wanted):
     with open(work / "bulk", "wb") as f:
         f.truncate(BULK_MB * 1000000)
     os.chmod(work, 0o755)
-    nginx("backend", f"server {{ listen 127.0.0.1:{backend} backlog=4096; sendfile on; location / {{ return 200 '{body}'; }} "
+    nginx("backend", f"server {{ listen {backend} backlog=4096; sendfile on; location / {{ return 200 '{body}'; }} "
           f"location /bulk {{ root {work}; }} }}")
     wait_until(lambda: listening(backend), "nginx")
     s = ours(backend, lb)

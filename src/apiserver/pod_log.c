@@ -7,9 +7,10 @@
 #include "base/map.h"
 #include "net/client.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
-enum { PENDING_HIGH = 512 << 10, MAX_ERROR_TEXT = 2000 };
+enum { PENDING_HIGH = 512 << 10, MAX_ERROR_TEXT = 2000, MAX_CLIENTS = 10000 };
 
 struct sp_node_links {
     sp_apiserver *s;
@@ -35,6 +36,7 @@ static sp_http_client *client_for(struct sp_node_links *n, const char *ip, uint1
     snprintf(key, sizeof key, "%s:%u", ip, port);
     sp_http_client *c = sp_map_get(&n->clients, sp_str_z(key));
     if (c) return c;
+    if (n->clients.n >= MAX_CLIENTS) return NULL;
     c = sp_http_client_new(n->s->loop, &(sp_http_client_config){.host = ip,
                                                                 .port = port,
                                                                 .tls = n->s->config.kubelet,
@@ -92,6 +94,13 @@ static bool node_address(const sp_json *node, const char **ret_ip, uint16_t *ret
         if (!ip && sp_str_eqz(sp_json_str(sp_json_get(a, "type")), "InternalIP"))
             ip = sp_json_get_z(a, "address");
     }
+    /* Written by whoever may write nodes: names are not resolved, and the other side must show a
+     * certificate of ours for exactly this address. */
+    unsigned char bytes[16];
+    bool is_ip = ip && (inet_pton(AF_INET, ip, bytes) == 1 || inet_pton(AF_INET6, ip, bytes) == 1);
+    if (ip && !is_ip)
+        return sp_fail(err, SP_UNAVAILABLE, "node %.*s: \"%.60s\" is no IP address",
+                       SP_ARG(sp_obj_name(node)), ip);
     if (!ip || port <= 0 || port > UINT16_MAX)
         return sp_fail(err, SP_UNAVAILABLE,
                        "node %.*s has not told where its agent listens (status.addresses, "
@@ -217,22 +226,21 @@ static void on_done(void *ctx, const sp_err *failure) {
     sp_http_reply(r->call->res, sp_code_http(err.code), h, n, sp_buf_str(&b));
 }
 
-static void start_relay(sp_call *c, sp_str node, const char *ip, uint16_t port, sp_str target) {
+static void start_relay(sp_call *c, sp_str node, sp_http_client *client, sp_str target) {
     relay *r = sp_zalloc(1, sizeof *r);
     r->call = c;
     r->node = node;
     c->held = true;
     sp_http_on_close(c->res, reader_gone, r);
     sp_header accept = {SP_STR("accept"), SP_STR("*/*")};
-    r->upstream = sp_http_call_start(client_for(c->op.s->nodes, ip, port),
-                                     &(sp_http_call_params){.method = "GET",
-                                                            .target = target,
-                                                            .headers = &accept,
-                                                            .header_count = 1,
-                                                            .head = on_head,
-                                                            .data = on_data,
-                                                            .done = on_done,
-                                                            .ctx = r});
+    r->upstream = sp_http_call_start(client, &(sp_http_call_params){.method = "GET",
+                                                                    .target = target,
+                                                                    .headers = &accept,
+                                                                    .header_count = 1,
+                                                                    .head = on_head,
+                                                                    .data = on_data,
+                                                                    .done = on_done,
+                                                                    .ctx = r});
 }
 
 static bool locate(sp_call *c, sp_str *ret_node, sp_str *ret_container, sp_err *err) {
@@ -263,5 +271,11 @@ void sp_pod_log(sp_call *c) {
         sp_call_fail(c, &err, NULL);
         return;
     }
-    start_relay(c, sp_arena_str(c->op.arena, node_name), ip, port, log_target(c, container));
+    sp_http_client *client = client_for(c->op.s->nodes, ip, port);
+    if (!client) {
+        sp_fail(&err, SP_UNAVAILABLE, "nodes have had too many addresses; restart the API server");
+        sp_call_fail(c, &err, NULL);
+        return;
+    }
+    start_relay(c, sp_arena_str(c->op.arena, node_name), client, log_target(c, container));
 }

@@ -51,6 +51,20 @@ def free_port():
         return s.getsockname()[1]
 
 
+def own_address():
+    """An address of this machine that is not loopback: the API takes no other for endpoints."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.99", 9))
+            found = s.getsockname()[0]
+        except OSError:
+            found = "127.0.0.1"
+    if not found.startswith("127."):
+        return found
+    subprocess.run(["ip", "address", "replace", "192.0.2.1/32", "dev", "lo"], check=True)
+    return "192.0.2.1"
+
+
 def wait_until(check, what, seconds=PATIENCE):
     """check() until it is true; its last answer is returned."""
     end = time.monotonic() + seconds

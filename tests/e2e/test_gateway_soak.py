@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from conftest import Sampan, free_port, wait_until
+from conftest import Sampan, free_port, own_address, wait_until
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
 
@@ -24,7 +24,7 @@ class Server:
 
     def __init__(self, number):
         self.number, self.stopping, self.idle, self.lock, self.served = number, False, set(), threading.Lock(), 0
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.listener = socket.create_server((own_address(), 0), backlog=256)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -118,7 +118,7 @@ def write_slice(s, ns, servers):
     by_port = [{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
                 "metadata": {"name": f"soak-{v.number}", "labels": {"kubernetes.io/service-name": "soak"}},
                 "ports": [{"name": "", "port": v.port, "protocol": "TCP"}],
-                "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {
+                "endpoints": [{"addresses": [own_address()], "conditions": {
                     "ready": state == "ready", "serving": state != "unready", "terminating": state == "draining"}}]}
                for v, state in servers]
     base = f"/apis/discovery.k8s.io/v1/namespaces/{ns}/endpointslices"

@@ -284,6 +284,47 @@ static void wrong_services(void **state) {
             "spec.ports[1].port: Duplicate value: 80\n");
 }
 
+#define SLICE(type, ips)                                     \
+    "{\"metadata\":{\"name\":\"s\"},\"addressType\":\"" type \
+    "\",\"endpoints\":[{\"addresses\":[" ips "]}]}"
+
+/* The gateway connects from the host: its own services and the cloud's must not be reachable. */
+static void endpoints_lead_to_no_special_address(void **state) {
+    (void)state;
+    static const struct {
+        const char *slice, *causes;
+    } rows[] = {
+        {SLICE("IPv4", "\"10.1.2.3\",\"192.168.1.1\""), ""},
+        {SLICE("IPv6", "\"2001:db8::1\""), ""},
+        {SLICE("FQDN", "\"a.example.org\""), ""},
+        {SLICE("IPv4", "\"127.0.0.1\""), "may not be in the loopback range"},
+        {SLICE("IPv4", "\"127.8.9.1\""), "may not be in the loopback range"},
+        {SLICE("IPv4", "\"169.254.169.254\""), "may not be in the link-local range"},
+        {SLICE("IPv4", "\"0.0.0.0\""), "may not be unspecified"},
+        {SLICE("IPv4", "\"224.0.0.1\""), "may not be in the link-local multicast range"},
+        {SLICE("IPv4", "\"::1\""), "must be an IPv4 address"},
+        {SLICE("IPv4", "\"10.1.2.3\\u0000x\""), "must be an IPv4 address"},
+        {SLICE("IPv6", "\"::1\""), "may not be in the loopback range"},
+        {SLICE("IPv6", "\"::ffff:127.0.0.1\""), "may not be in the loopback range"},
+        {SLICE("IPv6", "\"fe80::1\""), "may not be in the link-local range"},
+        {SLICE("IPv6", "\"::\""), "may not be unspecified"},
+        {SLICE("FQDN", "\"a b\""), "lowercase RFC 1123 subdomain"},
+        {SLICE("IPv4", ""), "must contain at least 1 address"},
+    };
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        sp_auto_ptr(sp_arena) a = sp_arena_new();
+        world w = {.arena = a};
+        const char *said = admit(&w, &sp_row_endpoint_slice, NULL, parse(a, rows[i].slice));
+        if (rows[i].causes[0] ? !strstr(said, rows[i].causes) : said[0])
+            fail_msg("%s: \"%s\"", rows[i].slice, said);
+    }
+    refuses(&sp_row_endpoints,
+            "{\"metadata\":{\"name\":\"e\"},\"subsets\":[{\"addresses\":[{\"ip\":\"127.0.0.1\"}],"
+            "\"notReadyAddresses\":[{\"ip\":\"10.0.0.1\"}]}]}",
+            "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback "
+            "range (127.0.0.0/8, ::1/128)\n");
+}
+
 static void configuration(void **state) {
     (void)state;
     sp_auto_ptr(sp_arena) a = sp_arena_new();
@@ -344,6 +385,7 @@ int main(void) {
         cmocka_unit_test(deployments),
         cmocka_unit_test(services_get_addresses_and_ports),
         cmocka_unit_test(wrong_services),
+        cmocka_unit_test(endpoints_lead_to_no_special_address),
         cmocka_unit_test(configuration),
         cmocka_unit_test(routing_and_scaling),
     };

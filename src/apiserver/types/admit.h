@@ -82,6 +82,8 @@ HOOKS(pod);
 HOOKS(deployment);
 HOOKS(replica_set);
 HOOKS(service);
+HOOKS(endpoints);
+HOOKS(endpoint_slice);
 HOOKS(config_map);
 HOOKS(secret);
 HOOKS(namespace);
