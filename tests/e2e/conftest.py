@@ -272,7 +272,7 @@ def pytest_runtest_makereport(item, call):
         report.sections.append(("logs of the roles", s.logs()))
 
 
-APPLETS = "sh sleep cat echo httpd nc id wget env ls date true false touch rm kill seq hostname grep mkdir".split()
+APPLETS = "sh sleep cat echo httpd nc id wget env ls date true false touch rm kill seq hostname grep mkdir ln wc".split()
 
 
 def _add(tar, name, data=b"", **attributes):

@@ -33,7 +33,7 @@ static void world_open(void) {
     w = (world){.arena = sp_arena_new()};
     uv_loop_init(&w.loop);
     sp_apiserver_config c = {.bind = "127.0.0.1",
-                             .advertise = "127.0.0.1",
+                             .advertise = "192.0.2.7",
                              .trust_everybody = true,
                              .tokens = SP_STR("secret,alice,1,dev\n")};
     bool ok = sp_apiserver_start(&w.loop, &c, world_ready, NULL, &w.server, &err);
