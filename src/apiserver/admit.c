@@ -43,8 +43,8 @@ static bool check_namespace(sp_op *op, sp_json *meta, sp_err *err) {
 
 static bool check_shape(sp_op *op, sp_json *obj, sp_err *err) {
     if (!sp_json_is(obj, SP_JSON_OBJECT))
-        return sp_fail(err, SP_BAD_REQUEST, "the body must be an object, not %s %s",
-                       obj->type == SP_JSON_ARRAY ? "an" : "a", sp_json_type_name(obj));
+        return sp_fail(err, SP_BAD_REQUEST, "the body must be an object, not %s",
+                       sp_json_type_name(obj));
     const sp_json *meta = sp_json_get(obj, "metadata");
     if (meta && meta->type != SP_JSON_OBJECT && meta->type != SP_JSON_NULL)
         return sp_fail_field(err, SP_BAD_REQUEST, "metadata", "metadata must be an object");
