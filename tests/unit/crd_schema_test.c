@@ -1,11 +1,7 @@
 /* From a CRD's OpenAPI schema to sp_schema and back. */
+#include "documents.h"
+
 #include "data/schema.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
 
 static const char cron[] =
     "{\"type\":\"object\",\"description\":\"Scales by the "
@@ -30,13 +26,6 @@ static const char cron[] =
     "\"at\":{\"type\":\"string\",\"format\":\"date-time\"},\"address\":{\"type\":\"string\","
     "\"format\":\"ipv4\"}},"
     "\"oneOf\":[{\"required\":[\"at\"]},{\"required\":[\"address\"]}]}}}}}}";
-
-static sp_json *parse(sp_arena *a, const char *text) {
-    sp_json *j = NULL;
-    sp_err err = {0};
-    if (!sp_json_parse(a, sp_str_z(text), &j, &err)) fail_msg("%s in %s", err.text, text);
-    return j;
-}
 
 static const sp_schema *compile(sp_arena *a, const char *text) {
     const sp_schema *s = NULL;

@@ -1,12 +1,8 @@
 /* jsonpath, and the field paths of OAM */
+#include "documents.h"
+
 #include "data/fieldpath.h"
 #include "data/jsonpath.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
 
 static const char list[] =
     "{\"kind\":\"List\",\"items\":[{\"metadata\":{\"name\":\"a\",\"labels\":{\"app.k8s.io/"
@@ -14,19 +10,6 @@ static const char list[] =
     "\"status\":{\"n\":1,\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"},{\"type\":"
     "\"Old\",\"status\":\"False\"}]}},"
     "{\"metadata\":{\"name\":\"b\"},\"status\":{\"n\":2.5,\"ok\":true,\"none\":null}}]}";
-
-static sp_json *parse(sp_arena *a, const char *text) {
-    sp_json *j = NULL;
-    sp_err err = {0};
-    if (!sp_json_parse(a, sp_str_z(text), &j, &err)) fail_msg("%s in %s", err.text, text);
-    return j;
-}
-
-static void assert_json(const sp_json *j, const char *want) {
-    sp_auto(sp_buf) b = {0};
-    sp_json_write(&b, j);
-    assert_string_equal(b.p, want);
-}
 
 static void paths_find_nodes(void **state) {
     (void)state;

@@ -1,18 +1,7 @@
+#include "documents.h"
+
 #include "kube/gvrs.h"
 #include "kube/object.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
-static sp_json *doc(sp_arena *a, const char *text) {
-    sp_json *j = NULL;
-    sp_err err = {0};
-    if (!sp_json_parse(a, sp_str_z(text), &j, &err)) fail_msg("%s", err.text);
-    return j;
-}
 
 #define assert_str(s, z) assert_true(sp_str_eqz((s), (z)))
 
@@ -20,10 +9,10 @@ static void metadata_is_read_and_absence_is_empty(void **state) {
     (void)state;
     sp_auto_ptr(sp_arena) a = sp_arena_new();
     sp_json *o =
-        doc(a, "{\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\","
-               "\"resourceVersion\":\"18446744073709551615\",\"generation\":3,"
-               "\"labels\":{\"app\":\"x\"},\"annotations\":{\"a/b\":\"y\"},"
-               "\"finalizers\":[\"f1\",\"f2\"],\"deletionTimestamp\":\"2026-11-22T00:00:00Z\"}}");
+        parse(a, "{\"kind\":\"Pod\",\"metadata\":{\"name\":\"p\",\"namespace\":\"n\",\"uid\":\"u\","
+                 "\"resourceVersion\":\"18446744073709551615\",\"generation\":3,"
+                 "\"labels\":{\"app\":\"x\"},\"annotations\":{\"a/b\":\"y\"},"
+                 "\"finalizers\":[\"f1\",\"f2\"],\"deletionTimestamp\":\"2026-11-22T00:00:00Z\"}}");
     assert_str(sp_obj_name(o), "p");
     assert_str(sp_obj_namespace(o), "n");
     assert_str(sp_obj_uid(o), "u");
@@ -37,7 +26,7 @@ static void metadata_is_read_and_absence_is_empty(void **state) {
     assert_false(sp_obj_has_finalizer(o, "f"));
     assert_str(sp_obj_key(a, o), "n/p");
 
-    sp_json *empty = doc(a, "{\"metadata\":{\"labels\":null,\"resourceVersion\":\"-1\"}}");
+    sp_json *empty = parse(a, "{\"metadata\":{\"labels\":null,\"resourceVersion\":\"-1\"}}");
     assert_str(sp_obj_name(empty), "");
     assert_str(sp_obj_label(empty, "app"), "");
     assert_int_equal(sp_obj_rv(empty), 0);
@@ -76,16 +65,16 @@ static void owners_are_told_apart_by_uid(void **state) {
     (void)state;
     sp_auto_ptr(sp_arena) a = sp_arena_new();
     sp_json *owner =
-        doc(a, "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"r\","
-               "\"uid\":\"u1\"}}");
+        parse(a, "{\"apiVersion\":\"apps/v1\",\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"r\","
+                 "\"uid\":\"u1\"}}");
     sp_json *twin =
-        doc(a, "{\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"r\",\"uid\":\"u2\"}}");
-    sp_json *pod = doc(a, "{\"metadata\":{\"ownerReferences\":[{\"uid\":\"u2\"}]}}");
+        parse(a, "{\"kind\":\"ReplicaSet\",\"metadata\":{\"name\":\"r\",\"uid\":\"u2\"}}");
+    sp_json *pod = parse(a, "{\"metadata\":{\"ownerReferences\":[{\"uid\":\"u2\"}]}}");
     assert_null(sp_obj_controller(pod));
     sp_json_push(sp_json_dig(pod, "metadata", "ownerReferences", NULL), sp_owner_ref(a, owner));
     assert_true(sp_obj_controlled_by(pod, owner));
     assert_false(sp_obj_controlled_by(pod, twin));
-    assert_false(sp_obj_controlled_by(pod, doc(a, "{}")));
+    assert_false(sp_obj_controlled_by(pod, parse(a, "{}")));
     assert_str(sp_json_str(sp_json_get(sp_obj_controller(pod), "apiVersion")), "apps/v1");
 }
 
@@ -145,7 +134,7 @@ static void status_and_error_are_one(void **state) {
     assert_non_null(strstr(back.text, "502"));
     sp_err_from_status(
         &back, 409,
-        doc(a, "{\"kind\":\"Status\",\"reason\":\"Conflict\",\"message\":\"m\",\"code\":409}"));
+        parse(a, "{\"kind\":\"Status\",\"reason\":\"Conflict\",\"message\":\"m\",\"code\":409}"));
     assert_int_equal(back.code, SP_CONFLICT);
 }
 

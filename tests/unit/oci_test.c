@@ -1,4 +1,6 @@
 /* config.json from pods, part by part; volumes' file sets; the pod's status. */
+#include "documents.h"
+
 #include "agent/oci.h"
 
 #include "agent/oci_caps.h"
@@ -6,24 +8,12 @@
 #include "agent/volumes.h"
 #include "base/file.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n";
 static const char group[] = "root:x:0:\napp:x:1001:\nwheel:x:10:app,root\ndata:x:20:app\n";
-
-static sp_json *parse(sp_arena *a, const char *text) {
-    sp_json *j = NULL;
-    sp_err err = {0};
-    if (!sp_json_parse(a, sp_str_z(text), &j, &err)) fail_msg("%s", err.text);
-    return j;
-}
 
 static const char *text_of(sp_arena *a, const sp_json *j) {
     sp_auto(sp_buf) b = {0};

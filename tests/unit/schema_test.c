@@ -1,12 +1,8 @@
+#include "documents.h"
+
 #include "data/schema.h"
 
 #include "data/patch.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
 
 /* A small Deployment, built the way built-in kinds are: static tables with protobuf numbers. */
 static const sp_schema string = {.type = SP_SCHEMA_STRING};
@@ -68,19 +64,6 @@ static const sp_schema meta = {.type = SP_SCHEMA_OBJECT, .fields = meta_fields, 
 static const sp_field root_fields[] = {{"metadata", 1, &meta},
                                        {"spec", 2, &spec, NULL, .required = true}};
 static const sp_schema root = {.type = SP_SCHEMA_OBJECT, .fields = root_fields, .field_count = 2};
-
-static sp_json *parse(sp_arena *a, const char *text) {
-    sp_json *j = NULL;
-    sp_err err = {0};
-    if (!sp_json_parse(a, sp_str_z(text), &j, &err)) fail_msg("%s in %s", err.text, text);
-    return j;
-}
-
-static void assert_json(const sp_json *j, const char *want) {
-    sp_auto(sp_buf) b = {0};
-    sp_json_write(&b, j);
-    assert_string_equal(b.p, want);
-}
 
 /* All causes as "reason field message" lines. */
 static void list_causes(sp_buf *b, const sp_causes *causes) {

@@ -1,17 +1,6 @@
+#include "documents.h"
+
 #include "kube/object.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
-static sp_json *doc(sp_arena *a, const char *text) {
-    sp_json *j = NULL;
-    sp_err err = {0};
-    if (!sp_json_parse(a, sp_str_z(text), &j, &err)) fail_msg("%s", err.text);
-    return j;
-}
 
 /* Matched against {"app":"web","tier":"front","n":"5","empty":""}. */
 static void text_selectors_match(void **state) {
@@ -49,7 +38,8 @@ static void text_selectors_match(void **state) {
     };
     for (size_t i = 0; i < SP_COUNT(rows); i++) {
         sp_auto_ptr(sp_arena) a = sp_arena_new();
-        sp_json *labels = doc(a, "{\"app\":\"web\",\"tier\":\"front\",\"n\":\"5\",\"empty\":\"\"}");
+        sp_json *labels =
+            parse(a, "{\"app\":\"web\",\"tier\":\"front\",\"n\":\"5\",\"empty\":\"\"}");
         sp_selector *s = NULL;
         sp_err err = {0};
         if (!sp_selector_parse(a, sp_str_z(rows[i].text), &s, &err))
@@ -106,9 +96,9 @@ static void object_selectors_match(void **state) {
         sp_auto_ptr(sp_arena) a = sp_arena_new();
         sp_selector *s = NULL;
         sp_err err = {0};
-        bool ok = sp_selector_from_json(a, doc(a, rows[i].json), &s, &err);
+        bool ok = sp_selector_from_json(a, parse(a, rows[i].json), &s, &err);
         if (ok != (rows[i].matches >= 0)) fail_msg("%s: %s", rows[i].json, err.text);
-        if (ok && sp_selector_matches(s, doc(a, "{\"app\":\"web\"}")) != (rows[i].matches == 1))
+        if (ok && sp_selector_matches(s, parse(a, "{\"app\":\"web\"}")) != (rows[i].matches == 1))
             fail_msg("%s", rows[i].json);
     }
     sp_auto_ptr(sp_arena) a = sp_arena_new();
@@ -145,8 +135,9 @@ static void field_selectors_match(void **state) {
         {"a=b\\c", -1},
     };
     sp_auto_ptr(sp_arena) a = sp_arena_new();
-    sp_json *o = doc(a, "{\"metadata\":{\"name\":\"x\"},\"spec\":{\"on\":true,\"n\":5,\"odd\":\"a,"
-                        "b=c\",\"list\":[]}}");
+    sp_json *o =
+        parse(a, "{\"metadata\":{\"name\":\"x\"},\"spec\":{\"on\":true,\"n\":5,\"odd\":\"a,"
+                 "b=c\",\"list\":[]}}");
     sp_field_selector *s = NULL;
     for (size_t i = 0; i < SP_COUNT(rows); i++) {
         sp_err err = {0};

@@ -1,22 +1,11 @@
 /* Tables as kubectl receives them, and the cells that are computed. */
+#include "documents.h"
+
 #include "apiserver/accept.h"
 #include "apiserver/table.h"
 #include "apiserver/types/types.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
 static const int64_t noon = 1700049600000; /* 2023-11-15T12:00:00Z */
-
-static sp_json *parse(sp_arena *a, const char *text) {
-    sp_json *j = NULL;
-    sp_err err = {0};
-    if (!sp_json_parse(a, sp_str_z(text), &j, &err)) fail_msg("%s", err.text);
-    return j;
-}
 
 /* The cells of one object, joined by " | ". */
 static const char *row(sp_arena *a, const sp_resource *r, const char *object) {
