@@ -74,6 +74,9 @@ void sp_pod_spec_defaults(sp_arena *a, sp_json *spec);
 void sp_pod_spec_validate(const sp_at *at, const sp_json *spec);
 void sp_containers_validate(const sp_at *at, const sp_json *spec, const char *key);
 
+/* The member of an autoscaler's metric that its type names; NULL if there is no such type. */
+const char *sp_metric_member(const sp_json *metric);
+
 /* --- the hooks of the rows --- */
 #define HOOKS(kind)                                   \
     bool sp_prepare_##kind(sp_admit *a, sp_err *err); \

@@ -47,7 +47,7 @@ static const char *init_text(sp_arena *a, const sp_json *spec, const sp_json *st
     }
     if (is_sidecar(spec) && sp_json_bool(sp_json_get(status, "started"), false)) return NULL;
     const char *reason = sp_json_get_z(waiting, "reason");
-    if (*reason && strcmp(reason, "PodInitializing")) {
+    if (*reason && strcmp(reason, "PodInitializing") != 0) {
         return sp_arena_printf(a, "Init:%s", reason).p;
     }
     return sp_arena_printf(a, "Init:%zu/%zu", done, total).p;

@@ -1,6 +1,8 @@
 /* Cells of what makes pods (deployments, replica sets) and of what scales them. */
 #include "apiserver/types/cells.h"
 
+#include "apiserver/types/admit.h"
+
 static int64_t number(const sp_json *obj, const char *part, const char *key) {
     return sp_json_int(sp_json_dig(obj, part, key, NULL), 0);
 }
@@ -73,23 +75,13 @@ CELL(hpa_reference) {
 }
 
 static const sp_json *source_of(const sp_json *metric) {
-    static const struct {
-        const char *type, *key;
-    } sources[] = {{"Resource", "resource"},
-                   {"ContainerResource", "containerResource"},
-                   {"Pods", "pods"},
-                   {"Object", "object"},
-                   {"External", "external"}};
-    const char *type = sp_json_get_z(metric, "type");
-    for (size_t i = 0; i < SP_COUNT(sources); i++) {
-        if (!strcmp(type, sources[i].type)) return sp_json_get(metric, sources[i].key);
-    }
-    return NULL;
+    const char *member = sp_metric_member(metric);
+    return member ? sp_json_get(metric, member) : NULL;
 }
 
 static const sp_json *current_of(const sp_json *hpa, const sp_json *metric, size_t index) {
     const sp_json *now = sp_json_at(sp_json_dig(hpa, "status", "currentMetrics", NULL), index);
-    if (strcmp(sp_json_get_z(now, "type"), sp_json_get_z(metric, "type"))) return NULL;
+    if (strcmp(sp_json_get_z(now, "type"), sp_json_get_z(metric, "type")) != 0) return NULL;
     return sp_json_get(source_of(now), "current");
 }
 

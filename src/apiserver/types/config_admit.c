@@ -91,7 +91,7 @@ static void check_secret_type(const sp_at *at, const sp_json *secret) {
         bool first = sp_json_get(data, keys[0]) != NULL;
         bool second = keys[1] && sp_json_get(data, keys[1]);
         char path[64];
-        if (strcmp(type, secret_types[i].type) || (secret_types[i].any && (first || second))) {
+        if (strcmp(type, secret_types[i].type) != 0 || (secret_types[i].any && (first || second))) {
             continue;
         }
         for (size_t k = 0; k < 2 && keys[k]; k++) {

@@ -231,26 +231,27 @@ bool sp_prepare_hpa(sp_admit *a, sp_err *err) {
     return true;
 }
 
-static void check_metric(const sp_at *at, const sp_json *metric) {
-    static const struct {
-        const char *type, *member;
-    } sources[] = {{"Resource", "resource"},
-                   {"ContainerResource", "containerResource"},
-                   {"Pods", "pods"},
-                   {"Object", "object"},
-                   {"External", "external"}};
+const char *sp_metric_member(const sp_json *metric) {
+    static const char *const sources[][2] = {{"Resource", "resource"},
+                                             {"ContainerResource", "containerResource"},
+                                             {"Pods", "pods"},
+                                             {"Object", "object"},
+                                             {"External", "external"}};
     const char *type = sp_json_get_z(metric, "type");
-    for (size_t i = 0; i < SP_COUNT(sources); i++) {
-        if (strcmp(type, sources[i].type)) continue;
-        if (!sp_json_get(metric, sources[i].member)) {
-            sp_say_required(at, sources[i].member,
-                            "must populate information for the given metric source");
-            return;
-        }
-        const sp_json *target = sp_json_dig(metric, sources[i].member, "target", NULL);
-        sp_at source = sp_at_key(at, sources[i].member), here = sp_at_key(&source, "target");
-        sp_check_min(&here, target, "averageUtilization", 1);
+    for (size_t i = 0; i < SP_COUNT(sources); i++)
+        if (strcmp(type, sources[i][0]) == 0) return sources[i][1];
+    return NULL;
+}
+
+static void check_metric(const sp_at *at, const sp_json *metric) {
+    const char *member = sp_metric_member(metric);
+    if (!member) return;
+    if (!sp_json_get(metric, member)) {
+        sp_say_required(at, member, "must populate information for the given metric source");
+        return;
     }
+    sp_at source = sp_at_key(at, member), here = sp_at_key(&source, "target");
+    sp_check_min(&here, sp_json_dig(metric, member, "target", NULL), "averageUtilization", 1);
 }
 
 bool sp_validate_hpa(sp_admit *a, sp_err *err) {

@@ -10,7 +10,7 @@ static void template_defaults(sp_arena *a, const sp_json *spec) {
 
 /* extensions/v1beta1 did without a selector: it is what the template's labels say. */
 static void selector_from_template(sp_admit *a, sp_json *spec) {
-    if (strcmp(a->resource->group, "extensions") || sp_json_get(spec, "selector")) return;
+    if (strcmp(a->resource->group, "extensions") != 0 || sp_json_get(spec, "selector")) return;
     const sp_json *labels = sp_json_dig(spec, "template", "metadata", "labels", NULL);
     if (!sp_json_is(labels, SP_JSON_OBJECT) || !labels->count) return;
     sp_json *selector = sp_json_set(a->arena, spec, "selector", sp_json_object(a->arena));
@@ -21,7 +21,7 @@ static void strategy_defaults(sp_arena *a, sp_json *spec) {
     sp_json *strategy = sp_open_object(a, spec, "strategy");
     if (!strategy) return;
     sp_default_z(a, strategy, "type", "RollingUpdate");
-    if (strcmp(sp_json_get_z(strategy, "type"), "RollingUpdate")) return;
+    if (strcmp(sp_json_get_z(strategy, "type"), "RollingUpdate") != 0) return;
     sp_json *rolling = sp_open_object(a, strategy, "rollingUpdate");
     if (!rolling) return;
     sp_default_z(a, rolling, "maxUnavailable", "25%");
