@@ -57,12 +57,18 @@ static const struct row *find(const char *name) {
     return NULL;
 }
 
+static int no_command(const char *name) {
+    fprintf(stderr, "sampan: there is no command \"%s\"; sampan --help lists them\n", name);
+    return 2;
+}
+
 static int help_main(int argc, char **argv) {
-    const struct row *row = argc > 1 ? find(argv[1]) : NULL;
-    if (!row) {
+    if (argc < 2 || argv[1][0] == '-') {
         print_help(stdout);
-        return argc > 1 ? 2 : 0;
+        return 0;
     }
+    const struct row *row = find(argv[1]);
+    if (!row) return no_command(argv[1]);
     char *args[] = {argv[1], (char *)(uintptr_t) "--help", NULL};
     return row->run(2, args);
 }
@@ -86,10 +92,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     const struct row *row = find(argv[1]);
-    if (!row) {
-        fprintf(stderr, "sampan: there is no command \"%s\"; sampan --help lists them\n", argv[1]);
-        return 2;
-    }
+    if (!row) return no_command(argv[1]);
     if (row->flags & IS_ROLE) sp_role_begin(row->name);
     return row->run(argc - 1, argv + 1);
 }

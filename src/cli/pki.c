@@ -5,8 +5,11 @@
 #include "data/base64.h"
 #include "net/tls.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { CA_DAYS = 3650, LEAF_DAYS = 365, RENEW_DAYS = 30, MAX_PEM = 256 * 1024 };
@@ -115,6 +118,16 @@ static void add_data(sp_buf *b, const char *key, const sp_buf *pem) {
     sp_buf_addc(b, '\n');
 }
 
+/* Who ran sudo is the administrator, and kubectl runs without sudo. */
+static bool give_to_sudo_user(const char *path, sp_err *err) {
+    const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
+    int64_t u, g;
+    if (geteuid() != 0 || !uid || !gid || !sp_str_i64(sp_str_z(uid), &u) ||
+        !sp_str_i64(sp_str_z(gid), &g))
+        return true;
+    return lchown(path, (uid_t)u, (gid_t)g) == 0 || sp_fail_errno(err, errno, "%s", path);
+}
+
 static bool write_kubeconfig(const sp_pki_config *c, const struct identity *id, const pair *ca,
                              const pair *leaf, sp_err *err) {
     sp_auto(sp_buf) b = {0}, old = {0};
@@ -130,9 +143,10 @@ static bool write_kubeconfig(const sp_pki_config *c, const struct identity *id, 
                   id->file);
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/%s", c->dir, id->kubeconfig);
-    if (sp_file_read(path, MAX_PEM, &old, NULL) && sp_str_eq(sp_buf_str(&old), sp_buf_str(&b)))
-        return true;
-    return sp_file_write(path, sp_buf_str(&b), 0600, err);
+    bool same =
+        sp_file_read(path, MAX_PEM, &old, NULL) && sp_str_eq(sp_buf_str(&old), sp_buf_str(&b));
+    if (!same && !sp_file_write(path, sp_buf_str(&b), 0600, err)) return false;
+    return strchr(id->kubeconfig, '/') || give_to_sudo_user(path, err);
 }
 
 /* The names inside the server certificates; when they change the certificates are made again. */
