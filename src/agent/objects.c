@@ -11,7 +11,7 @@
 typedef struct object {
     sp_objects *owner;
     char *key; /* "ConfigMap/ns/name" */
-    char *ns, *name, *selector;
+    char *ns, *selector;
     sp_informer *informer;
     SP_VEC(sp_pod *) users;
 } object;
@@ -64,12 +64,7 @@ static object *add(sp_objects *o, const char *kind, sp_str ns, sp_str name) {
     sp_buf_clear(&text);
     sp_buf_printf(&text, "metadata.name=%.*s", SP_ARG(name));
     ob->selector = sp_strdup(text.p);
-    sp_buf_clear(&text);
-    sp_buf_add(&text, ns);
-    ob->ns = sp_strdup(sp_buf_z(&text));
-    sp_buf_clear(&text);
-    sp_buf_add(&text, name);
-    ob->name = sp_strdup(sp_buf_z(&text));
+    ob->ns = sp_str_dup(ns);
     sp_map_put(&o->objects, sp_str_z(ob->key), ob);
     sp_informer_config c = {
         .gvr = strcmp(kind, "Secret") == 0 ? &sp_gvr_secrets : &sp_gvr_configmaps,
@@ -88,7 +83,6 @@ static void drop(object *ob) {
     sp_vec_free(&ob->users);
     free(ob->key);
     free(ob->ns);
-    free(ob->name);
     free(ob->selector);
     free(ob);
 }

@@ -120,24 +120,16 @@ static int64_t port_of(const sp_ctr *c, const sp_json *port) {
     return sp_str_i64(sp_json_str(port), &n) ? n : 0;
 }
 
-static void lower_case(sp_buf *b, sp_str s) {
-    for (size_t i = 0; i < s.n; i++)
-        sp_buf_addc(b, s.p[i] >= 'A' && s.p[i] <= 'Z' ? (char)(s.p[i] + 32) : s.p[i]);
-}
-
 static void start_http(sp_probe *p, attempt *a, const sp_json *get) {
     sp_ctr *c = p->ctr;
     sp_env_source source;
-    sp_auto_ptr(sp_arena) arena = sp_arena_new();
     sp_headers headers = {0};
     sp_pod_source(c->pod, &source);
     sp_str host = sp_json_str(sp_json_get(get, "host")),
            path = sp_json_str(sp_json_get(get, "path"));
     sp_vec_push(&headers, (sp_header){SP_STR("user-agent"), SP_STR("kube-probe/sampan")});
     sp_json_each(sp_json_get(get, "httpHeaders"), h) {
-        sp_auto(sp_buf) name = {0};
-        lower_case(&name, sp_json_str(sp_json_get(h, "name")));
-        sp_vec_push(&headers, (sp_header){sp_arena_str(arena, sp_buf_str(&name)),
+        sp_vec_push(&headers, (sp_header){sp_json_str(sp_json_get(h, "name")),
                                           sp_json_str(sp_json_get(h, "value"))});
     }
     if (strcmp(sp_json_get_z(get, "scheme"), "HTTPS") == 0)

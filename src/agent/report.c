@@ -163,13 +163,9 @@ static void ask_delete(void *ctx) {
 
 void sp_pod_delete_in_api(sp_agent *g, sp_str ns, sp_str name, const char *uid) {
     removal *r = sp_zalloc(1, sizeof *r);
-    sp_auto(sp_buf) text = {0};
     r->agent = g;
-    sp_buf_add(&text, ns);
-    r->ns = sp_strdup(sp_buf_z(&text));
-    sp_buf_clear(&text);
-    sp_buf_add(&text, name);
-    r->name = sp_strdup(sp_buf_z(&text));
+    r->ns = sp_str_dup(ns);
+    r->name = sp_str_dup(name);
     r->uid = sp_strdup(uid);
     ask_delete(r);
 }

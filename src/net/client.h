@@ -25,9 +25,9 @@ sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config 
 sp_http_client *sp_http_client_free(sp_http_client *c);
 
 typedef struct sp_http_call_params {
-    const char *method; /* "GET" */
-    sp_str target;      /* "/api/v1/pods?watch=true" */
-    const sp_header *headers;
+    const char *method;       /* "GET" */
+    sp_str target;            /* "/api/v1/pods?watch=true" */
+    const sp_header *headers; /* copied; names in any case */
     size_t header_count;
     sp_str body;         /* copied */
     uint32_t timeout_ms; /* for the whole call; 0 = none (watches, logs) */
