@@ -152,7 +152,11 @@ static int run_command(int argc, char **argv, const char *data_dir) {
         sp_err err = {0};
         bar none = {0};
         find_data_dir(data_dir, &dir);
-        if (!sp_image_store_open(dir.p, &s, &err)) return complain(&none, &err);
+        if (!sp_image_store_open(dir.p, &s, &err)) {
+            int rc = complain(&none, &err);
+            if (geteuid() != 0) fprintf(stderr, "The images belong to root: use sudo.\n");
+            return rc;
+        }
         int rc = commands[i].run(s, argc - 1, argv + 1);
         sp_image_store_free(s);
         return rc;

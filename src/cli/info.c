@@ -1,6 +1,6 @@
 /* Small commands about the server and about ourselves: api-resources, version, completion. */
-#include "cli/client.h"
 #include "base/commands.h"
+#include "cli/client.h"
 #include "cli/print.h"
 
 #include <stdio.h>
@@ -91,11 +91,21 @@ int sp_completion_main(int argc, char **argv) {
     }
     printf("_sampan() {\n"
            "  local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]}\n"
+           "  local prev=${COMP_WORDS[COMP_CWORD-1]}\n"
            "  if [ \"$COMP_CWORD\" = 1 ]; then\n"
            "    COMPREPLY=($(compgen -W \"$(sampan __words commands)\" -- \"$cur\"))\n"
            "  elif [[ $cur == -* ]]; then\n"
            "    COMPREPLY=($(compgen -W \"$(sampan \"$cmd\" --help 2>/dev/null | grep -o -- "
            "'--[a-z-]*')\" -- \"$cur\"))\n"
+           "  elif [[ $prev == -n || $prev == --namespace ]]; then\n"
+           "    COMPREPLY=($(compgen -W \"$(sampan get namespaces -o name 2>/dev/null | sed "
+           "'s,.*/,,')\" -- \"$cur\"))\n"
+           "  elif [ \"$COMP_CWORD\" = 2 ] && [[ $cmd == image ]]; then\n"
+           "    COMPREPLY=($(compgen -W 'import pull ls rm gc' -- \"$cur\"))\n"
+           "  elif [[ $cmd == completion ]]; then\n"
+           "    COMPREPLY=($(compgen -W 'bash zsh' -- \"$cur\"))\n"
+           "  elif [[ $cmd == help ]]; then\n"
+           "    COMPREPLY=($(compgen -W \"$(sampan __words commands)\" -- \"$cur\"))\n"
            "  elif [ \"$COMP_CWORD\" = 2 ] && [[ $cmd =~ ^(get|describe|delete)$ ]]; then\n"
            "    COMPREPLY=($(compgen -W \"$(sampan api-resources 2>/dev/null | awk 'NR>1{print "
            "$1}')\" -- \"$cur\"))\n"

@@ -90,11 +90,17 @@ static void on_hopeless(void *ctx, const char *role, const char *how, sp_str tai
     stop(u, 1);
 }
 
+static bool wants(const up *u, const char *role);
+
 static void on_signal(void *ctx, int number) {
     (void)number;
     up *u = ctx;
     if (u->stopping) return;
     printf("stopping\n");
+    if (wants(u, "agent") && !u->stop_containers)
+        printf("containers go on, and the next start takes them over; to end them:\n"
+               "  sampan agent --cleanup --data-dir %s/agent\n",
+               u->data_dir);
     fflush(stdout);
     stop(u, 0);
 }
