@@ -110,7 +110,7 @@ static void warn_unenforced(sp_op *op, const sp_json *crd) {
         if (schema) sp_schema_unenforced(schema, at, &found);
         if (!found.list.n) continue;
         sp_vec_push(&op->warnings,
-                    sp_arena_printf(op->arena, "%.*s: %.*s (%zu such places in this version)",
+                    sp_arena_printf(op->arena, "%.*s: %.*s; places in this version: %zu",
                                     SP_ARG(found.list.p[0].field), SP_ARG(found.list.p[0].message),
                                     found.list.n));
     }

@@ -204,7 +204,7 @@ static void check_probe(const sp_at *at, const sp_json *container, const char *k
     check_handler(&here, probe, false);
     for (size_t i = 0; i < SP_COUNT(numbers); i++) sp_check_min(&here, probe, numbers[i], 0);
     const sp_json *needed = sp_json_get(probe, "successThreshold");
-    if (strcmp(key, "readinessProbe") && sp_json_int(needed, 1) != 1) {
+    if (strcmp(key, "readinessProbe") != 0 && sp_json_int(needed, 1) != 1) {
         sp_say_invalid(&here, "successThreshold", needed, "must be 1");
     }
 }
