@@ -2,8 +2,8 @@
  * kept in kubectl's own annotation, so both tools may be mixed. The patch is a three-way JSON merge
  * patch of last applied, file and live object; a list is replaced as a whole unless the live one
  * already says everything the file says. */
-#include "cli/client.h"
 #include "base/commands.h"
+#include "cli/client.h"
 
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* `sampan delete`: by name, label or file; waits until the objects are gone, as kubectl does. */
 #include "base/clock.h"
-#include "cli/client.h"
 #include "base/commands.h"
+#include "cli/client.h"
 #include "net/http.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* `sampan describe`: one object in words, then its events. One generic form serves every kind:
  * field names become titles, empty things are left out. */
 #include "base/clock.h"
-#include "cli/client.h"
 #include "base/commands.h"
+#include "cli/client.h"
 #include "cli/print.h"
 #include "data/time.h"
 #include "net/http.h"

@@ -1,7 +1,7 @@
 /* `sampan get`: tables as the server renders them, or whole objects as YAML, JSON, names or
  * JSONPath, in kubectl's forms. -w follows changes. */
-#include "cli/client.h"
 #include "base/commands.h"
+#include "cli/client.h"
 
 #include "cli/print.h"
 #include "data/jsonpath.h"

@@ -1,6 +1,6 @@
 /* `sampan logs`: what a container wrote. TYPE/NAME picks the first pod of a workload. */
-#include "cli/client.h"
 #include "base/commands.h"
+#include "cli/client.h"
 #include "data/time.h"
 #include "net/http.h"
 

@@ -1,9 +1,7 @@
 /* The certificates and kubeconfigs of one installation, made on first start and kept:
  *   DIR/pki/ca.crt …      our own CA, a server certificate, one client certificate per role
- *   DIR/kubeconfig        the administrator's (system:masters), for kubectl; under sudo it belongs to
- *                         who ran sudo
- *   DIR/conf/ROLE.kubeconfig
- * Blocking; no loop needed. */
+ *   DIR/kubeconfig        the administrator's (system:masters), for kubectl; under sudo it belongs
+ * to who ran sudo DIR/conf/ROLE.kubeconfig Blocking; no loop needed. */
 #pragma once
 #include "base/err.h"
 

@@ -19,44 +19,48 @@ typedef enum sp_schema_type {
 } sp_schema_type;
 
 typedef enum sp_schema_format { /* formats with a wire form or check of their own */
-    SP_FORMAT_NONE,
-    SP_FORMAT_INT32,
-    SP_FORMAT_INT64,
-    SP_FORMAT_DOUBLE,
-    SP_FORMAT_BYTE,          /* base64 string; protobuf bytes */
-    SP_FORMAT_DATE_TIME,     /* metav1.Time; protobuf message {seconds 1, nanos 2} */
-    SP_FORMAT_MICRO_TIME,
-    SP_FORMAT_QUANTITY,      /* string (number accepted); protobuf message {string 1} */
-    SP_FORMAT_INT_OR_STRING, /* protobuf message {type 1, intVal 2, strVal 3} */
-    SP_FORMAT_DURATION,      /* metav1.Duration; protobuf message {int64 nanoseconds 1} */
-    SP_FORMAT_RAW            /* embedded object; protobuf RawExtension {bytes 1} */
+                                SP_FORMAT_NONE,
+                                SP_FORMAT_INT32,
+                                SP_FORMAT_INT64,
+                                SP_FORMAT_DOUBLE,
+                                SP_FORMAT_BYTE,      /* base64 string; protobuf bytes */
+                                SP_FORMAT_DATE_TIME, /* metav1.Time; protobuf message {seconds 1,
+                                                        nanos 2} */
+                                SP_FORMAT_MICRO_TIME,
+                                SP_FORMAT_QUANTITY, /* string (number accepted); protobuf message
+                                                       {string 1} */
+                                SP_FORMAT_INT_OR_STRING, /* protobuf message {type 1, intVal 2,
+                                                            strVal 3} */
+                                SP_FORMAT_DURATION,      /* metav1.Duration; protobuf message {int64
+                                                            nanoseconds 1} */
+                                SP_FORMAT_RAW /* embedded object; protobuf RawExtension {bytes 1} */
 } sp_schema_format;
 
 typedef struct sp_field {
     const char *name;
-    uint32_t number;         /* protobuf field number, 0 = none */
+    uint32_t number; /* protobuf field number, 0 = none */
     const sp_schema *schema;
-    const char *doc;         /* one or two sentences for `kubectl explain`, may be NULL */
+    const char *doc; /* one or two sentences for `kubectl explain`, may be NULL */
     bool required;
-    const char *merge_key;   /* strategic merge of lists by this key; NULL = replace the list */
-    bool merge_primitives;   /* strategic merge of a list of scalars as a set */
-    bool pointer;            /* protobuf: written only when set, so a zero is a value */
-    bool retain_keys;        /* strategic merge by clients drops members the patch does not name */
+    const char *merge_key; /* strategic merge of lists by this key; NULL = replace the list */
+    bool merge_primitives; /* strategic merge of a list of scalars as a set */
+    bool pointer;          /* protobuf: written only when set, so a zero is a value */
+    bool retain_keys;      /* strategic merge by clients drops members the patch does not name */
 } sp_field;
 
 struct sp_schema {
     sp_schema_type type;
     sp_schema_format format;
-    const char *name;            /* of a named type ("PodSpec"), NULL for anonymous ones */
+    const char *name; /* of a named type ("PodSpec"), NULL for anonymous ones */
     const char *doc;
-    const sp_field *fields;      /* OBJECT: known fields */
+    const sp_field *fields; /* OBJECT: known fields */
     size_t field_count;
-    const sp_schema *items;      /* ARRAY; also the values of a map when type is OBJECT */
-    const sp_json *enum_values;  /* ARRAY node or NULL */
+    const sp_schema *items;     /* ARRAY; also the values of a map when type is OBJECT */
+    const sp_json *enum_values; /* ARRAY node or NULL */
     const sp_json *default_value;
-    const char *pattern;         /* PCRE2, matched under limits */
+    const char *pattern; /* PCRE2, matched under limits */
     bool nullable;
-    bool preserve_unknown;       /* x-kubernetes-preserve-unknown-fields */
+    bool preserve_unknown; /* x-kubernetes-preserve-unknown-fields */
     bool embedded_resource;
     bool has_minimum, has_maximum, exclusive_minimum, exclusive_maximum;
     double minimum, maximum;
@@ -79,8 +83,8 @@ struct sp_schema_logic {
     const sp_schema *not_; /* NULL = none */
 };
 
-/* The schema of a field that is required without being declared: nothing is known about it, so it is
- * pruned like any unknown field. */
+/* The schema of a field that is required without being declared: nothing is known about it, so it
+ * is pruned like any unknown field. */
 extern const sp_schema sp_schema_undeclared;
 
 const sp_field *sp_schema_field(const sp_schema *s, sp_str name); /* NULL if unknown */
@@ -89,10 +93,11 @@ const sp_field *sp_schema_field(const sp_schema *s, sp_str name); /* NULL if unk
  * and rule. Everything lives in the arena. */
 SP_MUST_USE bool sp_schema_from_json(sp_arena *a, const sp_json *openapi, const sp_schema **ret,
                                      sp_err *err);
-/* One entry for each part of the schema that is accepted but not enforced (CEL rules), for warnings. */
+/* One entry for each part of the schema that is accepted but not enforced (CEL rules), for
+ * warnings. */
 void sp_schema_unenforced(const sp_json *openapi, sp_str at, sp_causes *ret);
-/* The reverse, for /openapi/v3: appends the OpenAPI v3 form. Named types become $ref when ref_prefix
- * is not NULL (the caller lists them). */
+/* The reverse, for /openapi/v3: appends the OpenAPI v3 form. Named types become $ref when
+ * ref_prefix is not NULL (the caller lists them). */
 void sp_schema_to_openapi(sp_buf *b, const sp_schema *s, const char *ref_prefix);
 
 /* Appends one cause for each thing wrong; true when none was added. `at` is the path so far. A null
@@ -101,7 +106,7 @@ void sp_schema_to_openapi(sp_buf *b, const sp_schema *s, const char *ref_prefix)
 bool sp_schema_validate(const sp_schema *s, const sp_json *j, sp_str at, sp_causes *causes);
 /* Fills in defaults, top down; a null that is not allowed counts as missing. */
 void sp_schema_default(sp_arena *a, const sp_schema *s, sp_json *j);
-/* Removes fields the schema does not know, and nulls that mean "not set" (see validate). When unknown
- * is not NULL it gets one cause for each field removed because it is not known (reason
+/* Removes fields the schema does not know, and nulls that mean "not set" (see validate). When
+ * unknown is not NULL it gets one cause for each field removed because it is not known (reason
  * "FieldValueInvalid", message: unknown field "…"). */
 void sp_schema_prune(const sp_schema *s, sp_json *j, sp_str at, sp_causes *unknown);

@@ -88,7 +88,7 @@ struct sp_http_res {
     size_t field_bytes, progress;
     bool refused, submitted;
     bool dispatched; /* or refused: its body is not counted in server->arriving any more */
-    bool complete; /* HTTP/2: nothing more of the request comes */
+    bool complete;   /* HTTP/2: nothing more of the request comes */
 };
 
 /* server.c */

@@ -182,15 +182,16 @@ ROW(service, HOOKED(service), .group = "", .version = "v1", .plural = "services"
             SP_COLUMN_AGE,
             WIDE_CELL("Selector", "Labels of the pods behind it.", sp_cell_service_selector)));
 
-ROW(endpoints, HOOKED(endpoints), .group = "", .version = "v1", .plural = "endpoints", .singular = "endpoints",
-    .kind = "Endpoints", .short_names = NAMES("ep"), .namespaced = true, .schema = T(endpoints),
+ROW(endpoints, HOOKED(endpoints), .group = "", .version = "v1", .plural = "endpoints",
+    .singular = "endpoints", .kind = "Endpoints", .short_names = NAMES("ep"), .namespaced = true,
+    .schema = T(endpoints),
     COLUMNS(SP_COLUMN_NAME,
             CELL_COLUMN("Endpoints", "Addresses and ports that are ready.", sp_cell_endpoints),
             SP_COLUMN_AGE));
 
-ROW(endpoint_slice, HOOKED(endpoint_slice), .group = "discovery.k8s.io", .version = "v1", .plural = "endpointslices",
-    .singular = "endpointslice", .kind = "EndpointSlice", .namespaced = true,
-    .schema = T(endpoint_slice), .counts_generation = true,
+ROW(endpoint_slice, HOOKED(endpoint_slice), .group = "discovery.k8s.io", .version = "v1",
+    .plural = "endpointslices", .singular = "endpointslice", .kind = "EndpointSlice",
+    .namespaced = true, .schema = T(endpoint_slice), .counts_generation = true,
     COLUMNS(SP_COLUMN_NAME, PATH_COLUMN("AddressType", "IPv4, IPv6 or FQDN.", ".addressType"),
             CELL_COLUMN("Ports", "Ports of every endpoint.", sp_cell_slice_ports),
             CELL_COLUMN("Endpoints", "Addresses.", sp_cell_slice_endpoints), SP_COLUMN_AGE));
