@@ -109,16 +109,3 @@ bool sp_authn_identify(const sp_authn *a, sp_str common_name, const sp_strs *org
     *ret = (sp_user){.kind = SP_USER_ANONYMOUS, .name = SP_STR("system:anonymous")};
     return true;
 }
-
-bool sp_user_in_group(const sp_user *u, sp_str group) {
-    for (size_t i = 0; i < u->group_count; i++)
-        if (sp_str_eq(u->groups[i], group)) return true;
-    return false;
-}
-
-sp_str sp_user_node(const sp_user *u) {
-    sp_str prefix = SP_STR("system:node:");
-    if (!sp_str_starts(u->name, prefix) || !sp_user_in_group(u, SP_STR("system:nodes")))
-        return SP_STR("");
-    return sp_str_from(u->name, prefix.n);
-}

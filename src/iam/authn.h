@@ -29,7 +29,3 @@ sp_authn *sp_authn_free(sp_authn *a); /* takes NULL, returns NULL */
  * that is not good; no credential at all is SP_USER_ANONYMOUS. */
 SP_MUST_USE bool sp_authn_identify(const sp_authn *a, sp_str common_name, const sp_strs *orgs,
                                    sp_str authorization, sp_user *ret, sp_err *err);
-
-bool sp_user_in_group(const sp_user *u, sp_str group);
-/* "n1" for the user system:node:n1 of the group system:nodes, else "". */
-sp_str sp_user_node(const sp_user *u);

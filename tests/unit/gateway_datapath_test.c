@@ -699,8 +699,8 @@ static void http_own_answers(void) {
 /* Requests that two programs could read differently never reach a server. */
 static void http_smuggling_is_refused(void) {
     static const char *const bad[] = {
-        "PUT / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\nTransfer-Encoding: "
-        "chunked\r\n\r\n",
+        ("PUT / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n"),
         "POST / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: web.test\r\nTransfer-Encoding: xchunked\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: web.test\r\nTransfer-Encoding : chunked\r\n\r\n",
