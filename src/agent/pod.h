@@ -98,7 +98,7 @@ struct sp_pod {
     int64_t grace_ms;   /* of the deletion under way, else terminationGracePeriodSeconds */
     const char *reason; /* of the pod: DeadlineExceeded */
     bool api_gone;      /* the object is deleted there */
-    bool finishing, ground_busy;
+    bool finishing;
     sp_task sync;
     sp_timer *wake;
     sp_arena *status_arena;

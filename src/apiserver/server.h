@@ -37,7 +37,6 @@ struct sp_apiserver {
     struct sp_event_expiry *expiry;
     sp_map inflight; /* keys with a write on its way → how many */
     uint64_t openapi_generation;
-    size_t bootstrap_left; /* objects still being created at start */
     bool ready, stopping;
     void (*on_ready)(void *ctx);
     void *on_ready_ctx;

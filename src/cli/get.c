@@ -16,7 +16,6 @@ typedef struct get {
     sp_strs files;
     const char *output, *labels, *fields;
     bool watch, show_labels, no_headers, ignore_missing, wide;
-    int printed; /* tables so far */
 } get;
 
 static const char table_accept[] = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { STATE_LISTEN = 0x0A, PROC_MAX_BYTES = 64 << 20 };
+enum { STATE_LISTEN = 0x0A };
 
 /* "0100007F:1F90": 32-bit words in the machine's order. */
 static bool parse_local(const char *text, bool v6, sp_addr *ret) {

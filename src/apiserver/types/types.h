@@ -88,9 +88,6 @@ extern const sp_schema sp_schema_any, sp_schema_any_object, sp_schema_string, sp
 #define INT64_DEFAULT(digits)                   \
     SCALAR_(SP_SCHEMA_INTEGER, SP_FORMAT_INT64, \
             .default_value = NODE_(SP_JSON_NUMBER, digits, NULL))
-#define BOOL_DEFAULT(v)                        \
-    SCALAR_(SP_SCHEMA_BOOLEAN, SP_FORMAT_NONE, \
-            .default_value = (&(const sp_json){.type = SP_JSON_BOOL, .boolean = (v)}))
 
 /* --- flags at the end of a line --- */
 #define REQUIRED .required = true
