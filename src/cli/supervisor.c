@@ -224,13 +224,17 @@ static void on_ready_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) 
     if (n < 0) close_pipe(r);
 }
 
+/* Ours, but for what our own supervisor told us about readiness: that is between it and us. */
 static char **environment(void) {
     extern char **environ;
-    size_t n = 0;
+    size_t n = 0, kept = 0;
     while (environ[n]) n++;
     char **env = sp_zalloc(n + 2, sizeof *env);
-    memcpy(env, environ, n * sizeof *env);
-    env[n] = (char *)(uintptr_t) "SAMPAN_READY_FD=3";
+    for (size_t i = 0; i < n; i++)
+        if (!sp_str_starts(sp_str_z(environ[i]), SP_STR("SAMPAN_READY_FD=")) &&
+            !sp_str_starts(sp_str_z(environ[i]), SP_STR("NOTIFY_SOCKET=")))
+            env[kept++] = environ[i];
+    env[kept] = (char *)(uintptr_t) "SAMPAN_READY_FD=3";
     return env;
 }
 
