@@ -100,6 +100,15 @@ bool sp_netlink_delete_link(sp_netlink *nl, const char *name, sp_err *err) {
     return e == 0 || e == ENODEV || sp_fail_errno(err, e, "delete interface %s", name);
 }
 
+bool sp_netlink_set_mac(sp_netlink *nl, unsigned index, const uint8_t mac[6], sp_err *err) {
+    request r;
+    struct ifinfomsg *m = begin(&r, RTM_NEWLINK, 0, sizeof *m);
+    m->ifi_index = (int)index;
+    mnl_attr_put(r.head, IFLA_ADDRESS, 6, mac);
+    int e = send_and_wait(nl, &r);
+    return e == 0 || sp_fail_errno(err, e, "set the hardware address of interface %u", index);
+}
+
 bool sp_netlink_set_up(sp_netlink *nl, unsigned index, sp_err *err) {
     request r;
     struct ifinfomsg *m = begin(&r, RTM_NEWLINK, 0, sizeof *m);

@@ -16,6 +16,8 @@ SP_MUST_USE bool sp_netlink_add_veth(sp_netlink *nl, const char *host, unsigned 
                                      const char *peer, int peer_netns_fd, const uint8_t peer_mac[6],
                                      sp_err *err);
 SP_MUST_USE bool sp_netlink_delete_link(sp_netlink *nl, const char *name, sp_err *err);
+SP_MUST_USE bool sp_netlink_set_mac(sp_netlink *nl, unsigned index, const uint8_t mac[6],
+                                    sp_err *err);
 SP_MUST_USE bool sp_netlink_set_up(sp_netlink *nl, unsigned index, sp_err *err);
 SP_MUST_USE bool sp_netlink_add_address(sp_netlink *nl, unsigned index, uint32_t addr,
                                         uint8_t prefix, sp_err *err);

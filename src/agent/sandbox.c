@@ -58,12 +58,25 @@ static bool write_sysctl(const char *path, const char *value, sp_err *err) {
     return ok || sp_fail_errno(err, saved, "set %s to %s", path, value);
 }
 
+/* 0a:58 and the address: an address that comes back has the same MAC, so no neighbour is stale. */
+static void mac_for(uint32_t ip, uint8_t ret[6]) {
+    ret[0] = 0x0a;
+    ret[1] = 0x58;
+    for (int i = 0; i < 4; i++) ret[2 + i] = (uint8_t)(ip >> (24 - 8 * i));
+}
+
 bool sp_podnet_set_up(sp_podnet *n, sp_err *err) {
     sp_netlink *nl = NULL;
+    uint8_t mac[6];
+    mac_for(n->gateway, mac);
     if (!sp_netlink_open(&nl, err)) return false;
     bool ok = sp_netlink_add_bridge(nl, n->bridge, err);
     n->bridge_index = ok ? if_nametoindex(n->bridge) : 0;
-    ok = ok && sp_netlink_add_address(nl, n->bridge_index, htonl(n->gateway), n->prefix, err) &&
+    /* A bridge that was given none takes the lowest MAC of its ports, a new one whenever a pod
+     * comes or goes; the other pods would go on answering to the old one for a minute or so,
+     * because a neighbour entry younger than a second is not corrected by ARP. */
+    ok = ok && sp_netlink_set_mac(nl, n->bridge_index, mac, err) &&
+         sp_netlink_add_address(nl, n->bridge_index, htonl(n->gateway), n->prefix, err) &&
          sp_netlink_set_up(nl, n->bridge_index, err) &&
          write_sysctl("/proc/sys/net/ipv4/ip_forward", "1", err);
     sp_netlink_close(nl);
@@ -113,13 +126,6 @@ static bool bind_current(const char *dir, size_t kind, sp_err *err) {
     if (fd < 0 || mount(from, to, NULL, MS_BIND, NULL) != 0)
         return sp_fail_errno(err, errno, "name the namespace %s", to);
     return true;
-}
-
-/* 0a:58 and the address: an address that comes back has the same MAC, so no neighbour is stale. */
-static void mac_for(uint32_t ip, uint8_t ret[6]) {
-    ret[0] = 0x0a;
-    ret[1] = 0x58;
-    for (int i = 0; i < 4; i++) ret[2 + i] = (uint8_t)(ip >> (24 - 8 * i));
 }
 
 /* The thread is inside the new network namespace; host is a socket from outside. */

@@ -14,7 +14,7 @@ typedef struct sp_podnet {
 } sp_podnet;
 
 SP_MUST_USE bool sp_podnet_parse(const char *cidr, sp_podnet *ret, sp_err *err);
-/* Bridge, its address, forwarding. */
+/* Bridge, its addresses (the MAC too stays while pods come and go), forwarding. */
 SP_MUST_USE bool sp_podnet_set_up(sp_podnet *n, sp_err *err);
 void sp_podnet_tear_down(const sp_podnet *n);
 /* "table ip …" for `nft -f -`: replaces our table, masquerades what leaves the pod network. */
