@@ -30,7 +30,7 @@ struct sp_pool {
     sp_str name; /* owned */
     uint32_t refs;
     sp_balance balance;
-    sp_list waiters; /* sp_dial.waiting */
+    sp_list waiters; /* sp_dial.waiting: those that want an endpoint or are connecting to one */
 };
 sp_pool *sp_pool_ref(sp_pool *p);
 void sp_pool_unref(sp_worker *w, sp_pool *p);
@@ -159,7 +159,7 @@ typedef struct sp_dial {
 } sp_dial;
 
 void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *client);
-void sp_dial_retry(sp_dial *d); /* the pool's endpoints changed */
+void sp_dial_retry(sp_dial *d); /* the pool's endpoints changed; not in the list just now */
 void sp_dial_cancel(sp_dial *d);
 /* The other half of OK. */
 void sp_upstream_release(sp_upstream *u);

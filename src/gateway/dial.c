@@ -1,6 +1,7 @@
 /* From a pool to a connected socket: picks an endpoint, connects, goes on to the next one when that
- * fails. With no endpoint to try it waits for one to appear; when all have refused it pauses a
- * moment and asks them again; both end together after SP_TIMEOUT_ENDPOINT. */
+ * fails or the endpoint leaves meanwhile. With no endpoint to try it waits for one to appear; when
+ * all have refused it pauses a moment and asks them again; both end together after
+ * SP_TIMEOUT_ENDPOINT. */
 #include "gateway/datapath.h"
 
 #include <errno.h>
@@ -136,7 +137,10 @@ static void attempt(sp_dial *d) {
             finish(d, SP_DIAL_KEPT);
             return;
         }
-        if (begin_connect(d)) return;
+        if (begin_connect(d)) {
+            sp_list_append(&d->pool->waiters, &d->waiting);
+            return;
+        }
         on_failed(d, false);
     }
 }
@@ -157,9 +161,14 @@ void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *clien
     attempt(d);
 }
 
-/* The pool's endpoints changed. */
+/* Nobody answers any more where an endpoint was, not even with a reset: a connect that is under way
+ * there would only run into its timeout. */
 void sp_dial_retry(sp_dial *d) {
-    if (d->upstream) return;
+    if (d->upstream && !d->upstream->e.gone) {
+        sp_list_append(&d->pool->waiters, &d->waiting);
+        return;
+    }
+    drop_upstream(d);
     d->tried_count = 0;
     attempt(d);
 }

@@ -28,9 +28,9 @@ static bool may_accept(sp_worker *w) {
     return false;
 }
 
+/* Whatever it is, others may wait in the queue, and no event will tell of them again. */
 static void on_accept_error(sp_listener *l) {
     sp_worker *w = l->worker;
-    if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS) return;
     sp_warn("cannot accept connections for a moment", SP_KV("why", strerror(errno)),
             SP_KV("open", w->stats.open));
     w->accept_paused = true;

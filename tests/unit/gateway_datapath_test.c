@@ -324,6 +324,23 @@ static void tcp_goes_on_to_the_next(void) {
     close(l);
 }
 
+/* A backlog that is full swallows connects in silence, as an address does that is gone. */
+static void tcp_leaves_a_vanished_endpoint(void) {
+    uint16_t silent, port;
+    int ls = listen_on(&silent), l = listen_on(&port);
+    listen(ls, 0);
+    int filler = dial(silent);
+    ENDPOINTS({silent, true});
+    int c = dial(t.tcp_port), h = dial(t.http_port);
+    say(h, "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    do in_loop(read_stats);
+    while (t.stats.connections < 2);
+    ENDPOINTS({silent, true}, {port, false}); /* changes nothing for them */
+    ENDPOINTS({port, true});
+    int s1 = take(l), s2 = take(l);
+    CLOSE(s1, s2, c, h, filler, ls, l);
+}
+
 static void tcp_endpoint_removed(void) {
     uint16_t a, b;
     int la = listen_on(&a), lb = listen_on(&b);
@@ -822,6 +839,7 @@ static void run_story(void **state) {
     uv_async_init(&t.loop, &t.call, on_call);
     sp_worker_settings s = sp_worker_defaults();
     s.endpoint_wait_ms = 300;
+    s.connect_timeout_ms = 6 * DEADLINE_S * 1000; /* no story is to wait for it */
     t.worker = sp_worker_new(&t.loop, &s);
     pthread_create(&t.thread, NULL, story_thread, *state);
     uv_run(&t.loop, UV_RUN_DEFAULT);
@@ -838,6 +856,7 @@ int main(void) {
         STORY(tcp_half_close),
         STORY(tcp_slow_reader),
         STORY(tcp_goes_on_to_the_next),
+        STORY(tcp_leaves_a_vanished_endpoint),
         STORY(tcp_endpoint_removed),
         STORY(tcp_draining),
         STORY(tcp_resets_pass),
