@@ -55,7 +55,9 @@ static void put_state(builder *b, sp_json *out, size_t i) {
     const sp_ctr_view *x = &b->r->view->containers[i];
     const sp_ctr_report *c = &b->r->containers[i];
     sp_json *state = sp_json_ensure_object(b->a, out, "state");
-    bool over = x->phase == SP_CTR_EXITED && !sp_podstate_will_restart(b->r->view, x);
+    /* Ended for good, or about to start again at once: only a pause is a back-off. */
+    bool at_once = !(c->wait.reason && *c->wait.reason) && !sp_crash_backoff_ms(x->crashes);
+    bool over = x->phase == SP_CTR_EXITED && (at_once || !sp_podstate_will_restart(b->r->view, x));
     if (x->phase == SP_CTR_RUNNING || x->phase == SP_CTR_STOPPING) {
         sp_json *run = sp_json_ensure_object(b->a, state, "running");
         sp_json_set(b->a, run, "startedAt", sp_json_new_time(b->a, c->started_ms));
