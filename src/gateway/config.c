@@ -9,11 +9,11 @@ sp_gateway_config *sp_gateway_config_new(void) {
 }
 
 sp_gateway_config *sp_gateway_config_ref(sp_gateway_config *c) {
-    c->refs++;
+    __atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
     return c;
 }
 
 sp_gateway_config *sp_gateway_config_unref(sp_gateway_config *c) {
-    if (c && --c->refs == 0) sp_arena_free(c->arena);
+    if (c && __atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0) sp_arena_free(c->arena);
     return NULL;
 }

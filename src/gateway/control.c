@@ -22,9 +22,20 @@ enum {
     KINDS
 };
 
-static const sp_gvr *const kinds[KINDS] = {
-    &sp_gvr_services,       &sp_gvr_endpointslices, &sp_gvr_namespaces, &sp_gvr_ingresses,
-    &sp_gvr_ingressclasses, &sp_gvr_gatewayclasses, &sp_gvr_gateways,   &sp_gvr_httproutes};
+/* What is watched, and where the translation finds it. */
+static const struct {
+    const sp_gvr *gvr;
+    size_t list; /* in sp_cluster_view */
+} kinds[KINDS] = {
+    [SERVICES] = {&sp_gvr_services, offsetof(sp_cluster_view, services)},
+    [SLICES] = {&sp_gvr_endpointslices, offsetof(sp_cluster_view, slices)},
+    [NAMESPACES] = {&sp_gvr_namespaces, offsetof(sp_cluster_view, namespaces)},
+    [INGRESSES] = {&sp_gvr_ingresses, offsetof(sp_cluster_view, ingresses)},
+    [INGRESS_CLASSES] = {&sp_gvr_ingressclasses, offsetof(sp_cluster_view, ingress_classes)},
+    [GATEWAY_CLASSES] = {&sp_gvr_gatewayclasses, offsetof(sp_cluster_view, gateway_classes)},
+    [GATEWAYS] = {&sp_gvr_gateways, offsetof(sp_cluster_view, gateways)},
+    [ROUTES] = {&sp_gvr_httproutes, offsetof(sp_cluster_view, routes)},
+};
 
 struct sp_control {
     sp_manager *manager;
@@ -44,10 +55,10 @@ struct sp_control {
 
 static sp_cluster_view view(const sp_control *c) {
     sp_cluster_view v = {0};
-    sp_obj_list *const lists[KINDS] = {&v.services,  &v.slices,          &v.namespaces,
-                                       &v.ingresses, &v.ingress_classes, &v.gateway_classes,
-                                       &v.gateways,  &v.routes};
-    for (size_t i = 0; i < KINDS; i++) sp_informer_list(c->informers[i], SP_STR(""), lists[i]);
+    for (size_t i = 0; i < KINDS; i++) {
+        sp_obj_list *list = (sp_obj_list *)(void *)((char *)&v + kinds[i].list);
+        sp_informer_list(c->informers[i], SP_STR(""), list);
+    }
     return v;
 }
 
@@ -150,7 +161,7 @@ static bool run_status(sp_control *c, sp_reconcile *r, int kind, status_fn *fn) 
     sp_status_view v = {&cluster, &c->options, c->failures.p, c->failures.n, &c->told};
     r->component = "sampan-gateway";
     if (obj && c->current && !sp_obj_deleting(obj)) fn(r, &v, obj);
-    if (!obj) sp_status_is_news(&v, kinds[kind]->kind, r->key, (sp_str){0});
+    if (!obj) sp_status_is_news(&v, kinds[kind].gvr->kind, r->key, (sp_str){0});
     sp_cluster_view_free(&cluster);
     return true;
 }
@@ -214,24 +225,24 @@ static void map_all_ingresses(void *ctx, sp_controller *to, const sp_json *obj) 
 
 static sp_controller *new_status(sp_control *c, const char *name, int kind, sp_reconcile_fn *fn) {
     sp_controller *k = sp_controller_new(c->manager, name, fn, c);
-    sp_controller_for(k, kinds[kind]);
+    sp_controller_for(k, kinds[kind].gvr);
     return k;
 }
 
 static void start_controllers(sp_control *c) {
     c->services = new_status(c, "gateway-service", SERVICES, service_status);
     c->ingresses = new_status(c, "gateway-ingress", INGRESSES, ingress_status);
-    sp_controller_watch(c->ingresses, kinds[SERVICES], map_service_to_ingresses, c);
-    sp_controller_watch(c->ingresses, kinds[INGRESS_CLASSES], map_all_ingresses, c);
+    sp_controller_watch(c->ingresses, kinds[SERVICES].gvr, map_service_to_ingresses, c);
+    sp_controller_watch(c->ingresses, kinds[INGRESS_CLASSES].gvr, map_all_ingresses, c);
     c->gateways = new_status(c, "gateway-gateway", GATEWAYS, gateway_status);
-    sp_controller_watch(c->gateways, kinds[GATEWAY_CLASSES], map_all_gateways, c);
-    sp_controller_watch(c->gateways, kinds[ROUTES], map_all_gateways, c);
-    sp_controller_watch(c->gateways, kinds[NAMESPACES], map_all_gateways, c);
+    sp_controller_watch(c->gateways, kinds[GATEWAY_CLASSES].gvr, map_all_gateways, c);
+    sp_controller_watch(c->gateways, kinds[ROUTES].gvr, map_all_gateways, c);
+    sp_controller_watch(c->gateways, kinds[NAMESPACES].gvr, map_all_gateways, c);
     c->routes = new_status(c, "gateway-route", ROUTES, route_status);
-    sp_controller_watch(c->routes, kinds[GATEWAYS], map_all_routes, c);
-    sp_controller_watch(c->routes, kinds[GATEWAY_CLASSES], map_all_routes, c);
-    sp_controller_watch(c->routes, kinds[NAMESPACES], map_all_routes, c);
-    sp_controller_watch(c->routes, kinds[SERVICES], map_service_to_routes, c);
+    sp_controller_watch(c->routes, kinds[GATEWAYS].gvr, map_all_routes, c);
+    sp_controller_watch(c->routes, kinds[GATEWAY_CLASSES].gvr, map_all_routes, c);
+    sp_controller_watch(c->routes, kinds[NAMESPACES].gvr, map_all_routes, c);
+    sp_controller_watch(c->routes, kinds[SERVICES].gvr, map_service_to_routes, c);
     sp_controller *k = new_status(c, "gateway-gatewayclass", GATEWAY_CLASSES, gateway_class_status);
     sp_controller_enqueue(k, SP_STR("sampan")); /* made when it is missing */
     k = new_status(c, "gateway-ingressclass", INGRESS_CLASSES, ingress_class_status);
@@ -249,7 +260,7 @@ sp_control *sp_control_new(sp_manager *m, sp_worker *w, const sp_translate_optio
     c->ready = ready;
     c->ready_ctx = ctx;
     for (size_t i = 0; i < KINDS; i++) {
-        c->informers[i] = sp_manager_informer(m, kinds[i]);
+        c->informers[i] = sp_manager_informer(m, kinds[i].gvr);
         sp_informer_on_change(c->informers[i], on_change, c);
     }
     start_controllers(c);

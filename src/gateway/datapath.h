@@ -50,8 +50,6 @@ struct sp_listener {
     sp_io io;
     const sp_listener_spec *spec; /* of the current configuration; NULL when it is gone */
     sp_addr asked, addr;          /* differ where port 0 was asked for */
-    sp_pool *pool;                /* TCP */
-    bool http;
     bool bound, seen;
     uint32_t refs;
     uint64_t inode;

@@ -237,7 +237,7 @@ static void forward(sp_http_session *s) {
         answer_redirect(s);
         return;
     }
-    uint32_t pool = sp_route_draw(a, sp_worker_random(w));
+    uint32_t pool = sp_route_draw(&a->targets, sp_worker_random(w));
     if (pool == SP_NO_POOL) {
         sp_proxy_fail(s, 500, "%.*s names a backend that does not exist", SP_ARG(a->owner));
         return;
@@ -272,7 +272,8 @@ static void find_route(sp_http_session *s) {
         return;
     }
     r.query = x->hop.target.query;
-    x->hop.entry = spec ? sp_route_find(x->config->tables[spec->index], &r) : NULL;
+    x->hop.entry =
+        spec && spec->plain.http ? sp_route_find(x->config->tables[spec->plain.table], &r) : NULL;
     if (!x->hop.entry) {
         not_found(s, r.host, r.path);
         return;

@@ -133,7 +133,7 @@ static void add_backends(sp_translator *t, sp_route_action *act, const sp_json *
         backend b = find_backend(t->arena, t->view, route, ref);
         int64_t weight = sp_json_int(sp_json_get(ref, "weight"), 1);
         uint32_t pool = b.reason ? SP_NO_POOL : sp_translate_pool(t, b.service, b.port);
-        sp_action_add_target(t->arena, act, pool, (uint32_t)SP_MIN(SP_MAX(weight, 0), 1000000));
+        sp_targets_add(t->arena, &act->targets, pool, (uint32_t)SP_MIN(SP_MAX(weight, 0), 1000000));
     }
 }
 

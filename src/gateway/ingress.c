@@ -64,8 +64,8 @@ static void add_entry(visit *v, const sp_json *backend, sp_str where, sp_route_e
     if (!v->t) return;
     sp_route_action *a = SP_NEW(v->arena, sp_route_action);
     a->owner = v->owner;
-    sp_action_add_target(v->arena, a, port ? sp_translate_pool(v->t, service, port) : SP_NO_POOL,
-                         1);
+    sp_targets_add(v->arena, &a->targets,
+                   port ? sp_translate_pool(v->t, service, port) : SP_NO_POOL, 1);
     e.host = sp_arena_str(v->arena, e.host);
     e.path = sp_arena_str(v->arena, e.path);
     e.created_ms = sp_translate_created_ms(v->ingress);

@@ -55,7 +55,7 @@ static void take(sp_listener *l, int fd, const struct sockaddr_storage *from) {
     if (getsockname(fd, (struct sockaddr *)&to, &len) == 0) local = sp_addr_from_sock(&to);
     sp_sock_tune(fd);
     l->worker->stats.connections++;
-    if (l->http)
+    if (l->spec->plain.http)
         sp_proxy_accept(l, fd, &client, &local);
     else
         sp_tunnel_accept(l, fd, &client, &local);
@@ -200,18 +200,16 @@ static void on_retry(uv_timer_t *t) {
     tell(w, news);
 }
 
-static void close_listener(sp_worker *w, sp_listener *l) {
+static void close_listener(sp_listener *l) {
     sp_io_close(&l->io);
     l->bound = false;
     l->spec = NULL;
-    sp_pool_unref(w, l->pool);
-    l->pool = NULL;
 }
 
 static sp_listener *find_listener(sp_worker *w, const sp_listener_spec *spec) {
     sp_vec_each(&w->listeners, l) {
         const sp_listener *it = *l;
-        if (!it->seen && it->http == spec->http && sp_addr_eq(&it->asked, &spec->addr)) return *l;
+        if (!it->seen && sp_addr_eq(&it->asked, &spec->addr)) return *l;
     }
     return NULL;
 }
@@ -221,7 +219,6 @@ static sp_listener *add_listener(sp_worker *w, const sp_listener_spec *spec) {
     l->refs = 1;
     l->worker = w;
     l->addr = l->asked = spec->addr;
-    l->http = spec->http;
     l->io.fd = -1;
     sp_vec_push(&w->listeners, l);
     return l;
@@ -232,17 +229,9 @@ static void drop_unseen(sp_worker *w) {
         sp_listener *l = w->listeners.p[i];
         if (l->seen) continue;
         sp_vec_remove(&w->listeners, i);
-        close_listener(w, l);
+        close_listener(l);
         sp_listener_unref(l);
     }
-}
-
-static void follow(sp_worker *w, sp_listener *l, const sp_listener_spec *spec) {
-    l->seen = true;
-    l->spec = spec;
-    sp_pool *old = l->pool;
-    l->pool = spec->http ? NULL : sp_pool_ref(w->pool_at.p[spec->index]);
-    sp_pool_unref(w, old);
 }
 
 void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c) {
@@ -250,7 +239,9 @@ void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c) {
     sp_vec_each(&w->listeners, l)(*l)->seen = false;
     for (size_t i = 0; i < c->listener_count; i++) {
         sp_listener *l = find_listener(w, &c->listeners[i]);
-        follow(w, l ? l : add_listener(w, &c->listeners[i]), &c->listeners[i]);
+        if (!l) l = add_listener(w, &c->listeners[i]);
+        l->seen = true;
+        l->spec = &c->listeners[i];
     }
     drop_unseen(w); /* first, so that a port may change hands */
     sp_vec_each(&w->listeners, l) {

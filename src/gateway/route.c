@@ -154,12 +154,12 @@ const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_requ
     return e ? e : search(t, SP_STR(""), false, r);
 }
 
-uint32_t sp_route_draw(const sp_route_action *a, uint64_t random) {
-    if (!a->weight_sum) return SP_NO_POOL;
-    uint64_t at = random % a->weight_sum;
-    for (size_t i = 0; i < a->target_count; i++) {
-        if (at < a->targets[i].weight) return a->targets[i].pool;
-        at -= a->targets[i].weight;
+uint32_t sp_route_draw(const sp_targets *t, uint64_t random) {
+    if (!t->weight_sum) return SP_NO_POOL;
+    uint64_t at = random % t->weight_sum;
+    for (size_t i = 0; i < t->n; i++) {
+        if (at < t->list[i].weight) return t->list[i].pool;
+        at -= t->list[i].weight;
     }
     return SP_NO_POOL;
 }

@@ -8,10 +8,12 @@
  * less specific ones. */
 #pragma once
 #include "base/arena.h"
+#include "gateway/addr.h"
 #include "net/http.h"
 
 typedef enum sp_path_kind {
     SP_PATH_PREFIX, /* by whole elements: /a matches /a and /a/b, not /ab */
+    SP_PATH_REGEX,  /* the whole path matches (PCRE2 with a limit on its work) */
     SP_PATH_EXACT
 } sp_path_kind;
 
@@ -20,6 +22,13 @@ typedef struct sp_route_target {
     uint32_t weight;
 } sp_route_target;
 enum { SP_NO_POOL = UINT32_MAX };
+
+/* One of them is drawn by weight. */
+typedef struct sp_targets {
+    sp_route_target *list;
+    size_t n;
+    uint64_t weight_sum;
+} sp_targets;
 
 /* Changes to a header section: first remove, then set, then add. */
 typedef struct sp_header_edit {
@@ -34,12 +43,60 @@ typedef enum sp_path_edit {
     SP_PATH_REPLACE_PREFIX
 } sp_path_edit;
 
+/* A copy of some requests goes there; its answer is thrown away. */
+typedef struct sp_mirror {
+    uint32_t pool;
+    uint32_t numerator, denominator; /* of all requests; 0/0 = all */
+} sp_mirror;
+
+typedef struct sp_cors_spec {
+    sp_str *origins, *methods, *request_headers,
+        *exposed; /* an origin may start with a wildcard label */
+    size_t origin_count, method_count, request_header_count, exposed_count;
+    bool credentials;
+    uint32_t max_age_s;
+} sp_cors_spec;
+
+/* A second attempt, beside those that are always safe (nothing was sent, or the request is
+ * idempotent and unanswered). */
+typedef struct sp_retry_spec {
+    uint8_t attempts; /* after the first; 0 = the usual safe ones only */
+    uint16_t *codes;  /* answers that count as failed, for idempotent requests */
+    size_t code_count;
+    uint32_t backoff_ms;
+} sp_retry_spec;
+
+typedef enum sp_limit_key {
+    SP_LIMIT_BY_SOURCE,
+    SP_LIMIT_BY_HEADER,
+    SP_LIMIT_BY_TOKEN, /* the Authorization field */
+    SP_LIMIT_ALL       /* everybody together */
+} sp_limit_key;
+
+/* A token bucket per key; across the loops of one gateway together. */
+typedef struct sp_rate_limit {
+    sp_str name; /* identity across configurations: its buckets survive */
+    sp_limit_key by;
+    sp_str header;
+    uint32_t requests, period_ms, burst; /* burst 0 = requests */
+} sp_rate_limit;
+
 /* What happens to a request that matched. Empty strings and zeros mean "as it was". */
 typedef struct sp_route_action {
     sp_str owner; /* "Ingress default/web": logs, metrics, error bodies */
-    sp_route_target *targets;
-    size_t target_count;
-    uint64_t weight_sum;
+    sp_targets targets;
+    uint16_t answer_status; /* answered by the gateway itself with `answer_body`; 0 = not */
+    sp_str answer_body;
+    sp_cidr *allowed, *denied; /* by the client's address: 403. Denied first */
+    size_t allowed_count, denied_count;
+    sp_rate_limit *limits;
+    size_t limit_count;
+    sp_mirror *mirrors;
+    size_t mirror_count;
+    const sp_cors_spec *cors;
+    sp_retry_spec retry;
+    uint32_t request_timeout_ms, backend_timeout_ms; /* whole request; each attempt */
+    uint64_t max_body_bytes;                         /* more is answered 413; 0 = no limit */
     uint16_t redirect_status; /* 0 = no redirect; then the three below and the path edit apply */
     sp_str redirect_scheme;
     uint16_t redirect_port;
@@ -48,6 +105,12 @@ typedef struct sp_route_action {
     sp_str path;
     sp_header_edit request, response;
 } sp_route_action;
+
+/* One condition on a header or query parameter; regex NULL: equal to value. */
+typedef struct sp_route_match {
+    sp_str name, value; /* header names in lower case */
+    struct sp_regex *regex;
+} sp_route_match;
 
 typedef struct sp_route_entry {
     sp_str host;       /* lower case; "" = any; "*.example.com" */
@@ -83,7 +146,7 @@ const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_requ
 
 /* The pool for one request by weight; SP_NO_POOL when the share of an invalid backend was drawn, or
  * all weights are zero. */
-uint32_t sp_route_draw(const sp_route_action *a, uint64_t random);
+uint32_t sp_route_draw(const sp_targets *t, uint64_t random);
 
 /* The path that rules are compared with: unreserved characters decoded, dot segments resolved (RFC
  * 3986 6.2.2), so that /a/%2e%2e/b cannot pass a rule for /a and reach /b. Returns path itself when

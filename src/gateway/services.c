@@ -125,8 +125,9 @@ const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str na
 static void listen_tcp(sp_translator *t, const sp_addr *ip, int64_t port, uint32_t pool,
                        sp_str owner) {
     if (port <= 0 || port > 65535) return;
-    sp_listener_spec l = {.addr = *ip, .index = pool, .owner = owner};
+    sp_listener_spec l = {.addr = *ip, .owner = owner};
     l.addr.port = (uint16_t)port;
+    sp_targets_add(t->arena, &l.plain.targets, pool, 1);
     sp_translate_listen(t, l);
 }
 
@@ -143,9 +144,10 @@ static void add_sources(sp_translator *t, const sp_json *service, sp_listener_sp
 
 static void listen_balanced(sp_translator *t, const sp_json *service, int64_t port, uint32_t pool,
                             sp_str owner) {
-    sp_listener_spec l = {.addr = t->options->bind, .index = pool, .owner = owner};
+    sp_listener_spec l = {.addr = t->options->bind, .owner = owner};
     if (port <= 0 || port > 65535) return;
     l.addr.port = (uint16_t)port;
+    sp_targets_add(t->arena, &l.plain.targets, pool, 1);
     add_sources(t, service, &l);
     sp_translate_listen(t, l);
 }

@@ -61,7 +61,7 @@ static void index_held(sp_translator *t) {
 
 static bool held_before(const sp_translator *t, sp_str key, const sp_listener_spec *spec) {
     const sp_listener_spec *l = sp_map_get(&t->held, key);
-    return l && sp_str_eq(l->owner, spec->owner) && l->http == spec->http;
+    return l && sp_str_eq(l->owner, spec->owner) && l->plain.http == spec->plain.http;
 }
 
 bool sp_translate_listen(sp_translator *t, sp_listener_spec spec) {
@@ -88,26 +88,25 @@ uint32_t sp_translate_table(sp_translator *t, uint16_t port, sp_str owner) {
     for (size_t i = 0; i < t->table_ports.n; i++)
         if (t->table_ports.p[i] == port) return (uint32_t)i;
     sp_listener_spec l = {.addr = t->options->bind,
-                          .http = true,
-                          .index = (uint32_t)t->table_ports.n,
+                          .plain = {.http = true, .table = (uint32_t)t->table_ports.n},
                           .owner = owner};
     l.addr.port = port;
     if (!sp_translate_listen(t, l)) return UINT32_MAX;
     sp_vec_push(&t->table_ports, port);
     sp_vec_push(&t->entries, {0});
-    return l.index;
+    return l.plain.table;
 }
 
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e) {
     sp_vec_push(&t->entries.p[table], *e);
 }
 
-void sp_action_add_target(sp_arena *a, sp_route_action *act, uint32_t pool, uint32_t weight) {
-    sp_route_target *list = sp_arena_alloc(a, (act->target_count + 1) * sizeof *list);
-    if (act->target_count) memcpy(list, act->targets, act->target_count * sizeof *list);
-    list[act->target_count++] = (sp_route_target){pool, weight};
-    act->targets = list;
-    act->weight_sum += weight;
+void sp_targets_add(sp_arena *a, sp_targets *t, uint32_t pool, uint32_t weight) {
+    sp_route_target *list = sp_arena_alloc(a, (t->n + 1) * sizeof *list);
+    if (t->n) memcpy(list, t->list, t->n * sizeof *list);
+    list[t->n++] = (sp_route_target){pool, weight};
+    t->list = list;
+    t->weight_sum += weight;
 }
 
 /* --- the whole --- */

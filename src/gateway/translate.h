@@ -106,8 +106,8 @@ void sp_translate_refuse(sp_translator *t, sp_str owner, uint16_t port, const ch
 /* The table of an HTTP port, made if new (owner: who asks first); UINT32_MAX when refused. */
 uint32_t sp_translate_table(sp_translator *t, uint16_t port, sp_str owner);
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e);
-/* An action with one share per backend; for the files that make entries. */
-void sp_action_add_target(sp_arena *a, sp_route_action *act, uint32_t pool, uint32_t weight);
+/* One more share; for the files that make entries and listeners. */
+void sp_targets_add(sp_arena *a, sp_targets *t, uint32_t pool, uint32_t weight);
 int64_t sp_translate_created_ms(const sp_json *o);
 
 void sp_translate_services(sp_translator *t);

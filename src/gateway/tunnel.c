@@ -231,12 +231,13 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
 void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
     sp_worker *w = l->worker;
     tunnel *t = new_tunnel(l, client, local);
-    t->pool = sp_pool_ref(l->pool);
-    if (!sp_sock_open(w, &t->client, fd, on_client_event)) {
-        close(fd);
+    uint32_t pool = sp_route_draw(&l->spec->plain.targets, sp_worker_random(w));
+    if (!sp_sock_open(w, &t->client, fd, on_client_event)) close(fd);
+    if (t->client.io.fd < 0 || pool == SP_NO_POOL) {
         end(t, true);
         return;
     }
+    t->pool = sp_pool_ref(w->pool_at.p[pool]);
     t->dial.done = on_dialed;
     sp_dial_start(&t->dial, w, t->pool, client);
 }

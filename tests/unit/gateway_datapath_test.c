@@ -48,13 +48,16 @@ static struct {
 
 /* --- the loop's side --- */
 
+static sp_targets to_pool(sp_arena *a, uint32_t pool) {
+    sp_route_target *one = SP_NEW(a, sp_route_target);
+    *one = (sp_route_target){pool, 1};
+    return (sp_targets){one, 1, 1};
+}
+
 static sp_route_action *action(sp_arena *a, const char *owner, uint32_t pool) {
     sp_route_action *r = SP_NEW(a, sp_route_action);
     r->owner = sp_str_z(owner);
-    r->targets = SP_NEW(a, sp_route_target);
-    *r->targets = (sp_route_target){pool, 1};
-    r->target_count = 1;
-    r->weight_sum = 1;
+    r->targets = to_pool(a, pool);
     return r;
 }
 
@@ -94,7 +97,8 @@ static sp_gateway_config *make_config(void) {
     c->listeners = sp_arena_alloc(a, 2 * sizeof *c->listeners);
     c->listener_count = 2;
     for (int i = 0; i < 2; i++) {
-        c->listeners[i] = (sp_listener_spec){.http = i, .owner = SP_STR("Service ns/web")};
+        c->listeners[i] = (sp_listener_spec){.plain = {.http = i, .targets = to_pool(a, 0)},
+                                             .owner = SP_STR("Service ns/web")};
         sp_assert(sp_addr_parse(SP_STR("127.0.0.1"), 0, &c->listeners[i].addr));
     }
     return c;
@@ -107,7 +111,7 @@ static void apply_now(void) {
     for (size_t i = 0; i < sp_worker_listener_count(t.worker); i++) {
         sp_listener_state l = sp_worker_listener(t.worker, i);
         sp_assert(l.bound);
-        *(l.spec->http ? &t.http_port : &t.tcp_port) = l.addr.port;
+        *(l.spec->plain.http ? &t.http_port : &t.tcp_port) = l.addr.port;
     }
 }
 

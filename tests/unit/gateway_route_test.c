@@ -192,10 +192,10 @@ static void hosts(void **state) {
 static void weights(void **state) {
     (void)state;
     sp_route_target targets[] = {{7, 1}, {SP_NO_POOL, 2}, {9, 0}, {8, 3}};
-    sp_route_action a = {.targets = targets, .target_count = 4, .weight_sum = 6};
+    sp_targets a = {targets, 4, 6};
     static const uint32_t want[] = {7, SP_NO_POOL, SP_NO_POOL, 8, 8, 8, 7};
     for (uint64_t i = 0; i < SP_COUNT(want); i++) assert_int_equal(sp_route_draw(&a, i), want[i]);
-    assert_int_equal(sp_route_draw(&(sp_route_action){0}, 5), SP_NO_POOL);
+    assert_int_equal(sp_route_draw(&(sp_targets){0}, 5), SP_NO_POOL);
 }
 
 static void rewrites(void **state) {

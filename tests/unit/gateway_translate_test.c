@@ -88,7 +88,7 @@ static const sp_route_entry *route(const world *w, uint32_t table, const char *h
 }
 
 static sp_str pool_of(const world *w, const sp_route_entry *e) {
-    uint32_t i = sp_route_draw(e->action, 0);
+    uint32_t i = sp_route_draw(&e->action->targets, 0);
     return i == SP_NO_POOL ? SP_STR("none") : w->t->config->pools[i].name;
 }
 
@@ -161,8 +161,8 @@ static void services_open_ports(void **state) {
     assert_non_null(listener(w, "10.96.0.6", 80)); /* beside 0.0.0.0:80 */
     assert_non_null(listener(w, "0.0.0.0", 30081));
     assert_int_equal(w->t->config->listener_count, 6);
-    const sp_pool_spec *p = &w->t->config->pools[listener(w, "0.0.0.0", 80)->index];
-    assert_int_equal(listener(w, "10.96.0.5", 80)->index, listener(w, "0.0.0.0", 30080)->index);
+    const sp_pool_spec *p = &w->t->config->pools[listener(w, "0.0.0.0", 80)->plain.targets.list->pool];
+    assert_int_equal(listener(w, "10.96.0.5", 80)->plain.targets.list->pool, listener(w, "0.0.0.0", 30080)->plain.targets.list->pool);
     assert_true(sp_str_eqz(p->name, "ns/web:80"));
     assert_int_equal(p->affinity_ms, 10800000);
     assert_int_equal(p->endpoint_count, 4);
@@ -198,11 +198,11 @@ static void who_holds_a_port_keeps_it(void **state) {
          GATEWAY "kind: Gateway\nmetadata: {name: wants, namespace: ns}\nspec: {gatewayClassName: "
                  "sampan, listeners: [{name: l, port: 90, protocol: HTTP}]}\n");
     translate(w);
-    assert_false(listener(w, "0.0.0.0", 90)->http);
-    assert_true(listener(w, "0.0.0.0", 8090)->http);
+    assert_false(listener(w, "0.0.0.0", 90)->plain.http);
+    assert_true(listener(w, "0.0.0.0", 8090)->plain.http);
     load(w, SERVICE("also", "LoadBalancer", "ports: [{port: 8090}]"));
     translate(w);
-    assert_true(listener(w, "0.0.0.0", 8090)->http); /* a Gateway keeps its port as well */
+    assert_true(listener(w, "0.0.0.0", 8090)->plain.http); /* a Gateway keeps its port as well */
     assert_int_equal(w->t->refusals.n, 4);
 }
 
@@ -355,11 +355,11 @@ static void gateways(void **state) {
                                    "RequestMirror}]}]\n");
     translate(w);
     assert_int_equal(w->t->config->table_count, 2);
-    assert_true(listener(w, "0.0.0.0", 8090)->http);
+    assert_true(listener(w, "0.0.0.0", 8090)->plain.http);
     assert_null(listener(w, "0.0.0.0", 80)); /* is served on --http-port */
     const sp_route_entry *e = route(w, 0, "a.org", "/v1/x");
     assert_true(sp_str_eqz(pool_of(w, e), "ns/web:80"));
-    assert_int_equal(sp_route_draw(e->action, 3), SP_NO_POOL); /* one of four */
+    assert_int_equal(sp_route_draw(&e->action->targets, 3), SP_NO_POOL); /* one of four */
     assert_int_equal(route(w, 0, "a.org", "/one")->path_kind, SP_PATH_EXACT);
     assert_int_equal(route(w, 0, "a.org", "/old")->action->redirect_status, 301);
     assert_null(route(w, 0, "a.org", "/else"));
