@@ -1,14 +1,11 @@
-/* Any change of what is watched sets a short timer; when it fires, the whole configuration is
- * translated anew and given to the worker, which finds out by itself what is different. So there is
- * no bookkeeping of changes that could go wrong, and a burst of a hundred changes costs one pass.
+/* The API server's side of build.h: informers give the documents, and controllers write back what
+ * came of them.
  */
 #include "gateway/control.h"
 #include "base/log.h"
+#include "gateway/build.h"
 #include "gateway/status.h"
 #include "kube/gvrs.h"
-#include "net/loop.h"
-
-enum { SETTLE_MS = 5 };
 
 enum {
     SERVICES,
@@ -39,55 +36,21 @@ static const struct {
 
 struct sp_control {
     sp_manager *manager;
-    sp_worker *worker;
-    sp_translate_options options;
+    sp_build *build;
     sp_informer *informers[KINDS];
     sp_controller *services, *ingresses, *gateways, *routes;
-    sp_translation *current;
-    SP_VEC(sp_refusal) failures; /* of the translation and of the sockets */
     sp_map told;
-    sp_buf logged; /* the failures of last time, a line each */
-    sp_timer *settle;
-    bool synced, ready_told;
+    bool synced;
     void (*ready)(void *ctx);
     void *ready_ctx;
 };
 
-static sp_cluster_view view(const sp_control *c) {
-    sp_cluster_view v = {0};
+static void view(void *ctx, sp_cluster_view *ret) {
+    const sp_control *c = ctx;
     for (size_t i = 0; i < KINDS; i++) {
-        sp_obj_list *list = (sp_obj_list *)(void *)((char *)&v + kinds[i].list);
+        sp_obj_list *list = (sp_obj_list *)(void *)((char *)ret + kinds[i].list);
         sp_informer_list(c->informers[i], SP_STR(""), list);
     }
-    return v;
-}
-
-/* --- carrying out --- */
-
-static void gather_failures(sp_control *c) {
-    c->failures.n = 0;
-    sp_vec_each(&c->current->refusals, r) sp_vec_push(&c->failures, *r);
-    for (size_t i = 0; i < sp_worker_listener_count(c->worker); i++) {
-        sp_listener_state l = sp_worker_listener(c->worker, i);
-        if (l.bound) continue;
-        sp_refusal r = {l.spec->owner, l.spec->addr.port, "PortUnavailable", sp_str_z(l.error)};
-        sp_vec_push(&c->failures, r);
-    }
-}
-
-/* Each failure once, and again when it came back after having been gone. */
-static void log_failures(sp_control *c) {
-    sp_buf all = {0};
-    sp_vec_each(&c->failures, f) {
-        sp_auto(sp_buf) line = {0};
-        sp_buf_printf(&line, "%.*s: %.*s\n", SP_ARG(f->owner), SP_ARG(f->text));
-        if (sp_str_find(sp_buf_str(&c->logged), sp_buf_str(&line)) < 0)
-            sp_warn("a port is not served", SP_KV("owner", f->owner), SP_KV("port", f->port),
-                    SP_KV("why", f->text));
-        sp_buf_add(&all, sp_buf_str(&line));
-    }
-    sp_buf_free(&c->logged);
-    c->logged = all;
 }
 
 static bool enqueue(void *ctx, const sp_json *obj) {
@@ -95,60 +58,37 @@ static bool enqueue(void *ctx, const sp_json *obj) {
     return true;
 }
 
-/* Sockets change rarely; then everybody who shows their state looks again. */
-static void on_listeners(void *ctx) {
+/* Ports are served or not: everybody who shows it looks again. */
+static void on_ports(void *ctx) {
     sp_control *c = ctx;
-    if (!c->current) return;
-    gather_failures(c);
-    log_failures(c);
     sp_informer_each(c->informers[SERVICES], enqueue, c->services);
     sp_informer_each(c->informers[INGRESSES], enqueue, c->ingresses);
     sp_informer_each(c->informers[GATEWAYS], enqueue, c->gateways);
 }
 
-static bool same_failures(const sp_control *c, const sp_translation *next) {
-    if (!c->current || c->current->refusals.n != next->refusals.n) return false;
-    for (size_t i = 0; i < next->refusals.n; i++) {
-        const sp_refusal *a = &c->current->refusals.p[i], *b = &next->refusals.p[i];
-        if (!sp_str_eq(a->owner, b->owner) || !sp_str_eq(a->text, b->text)) return false;
-    }
-    return true;
-}
-
-static void rebuild(void *ctx) {
-    sp_control *c = ctx;
-    c->settle = NULL;
-    sp_cluster_view v = view(c);
-    sp_translation *old = c->current;
-    c->options.previous = old ? old->config : NULL;
-    sp_translation *next = sp_translate(&v, &c->options);
-    c->options.previous = NULL;
-    bool same = same_failures(c, next);
-    sp_cluster_view_free(&v);
-    c->current = next;
-    sp_worker_apply(c->worker, next->config);
-    gather_failures(c); /* they point into the configuration */
-    if (!same) on_listeners(c);
-    sp_translation_free(old);
-    if (!c->ready_told && c->ready) c->ready(c->ready_ctx);
-    c->ready_told = true;
-}
-
 static void on_change(void *ctx, const sp_json *old, const sp_json *obj) {
     (void)old, (void)obj;
     sp_control *c = ctx;
-    if (!c->synced || c->settle) return;
-    c->settle = sp_timer_start(sp_kube_loop(sp_manager_kube(c->manager)), SETTLE_MS, rebuild, c);
+    if (c->synced) sp_build_soon(c->build);
 }
 
 static void on_synced(void *ctx) {
     sp_control *c = ctx;
     c->synced = true;
-    rebuild(c);
+    sp_build_now(c->build);
+}
+
+static void on_ready(void *ctx) {
+    sp_control *c = ctx;
+    if (c->ready) c->ready(c->ready_ctx);
 }
 
 bool sp_control_is_ready(const sp_control *c) {
-    return c->ready_told;
+    return sp_build_is_ready(c->build);
+}
+
+sp_build *sp_control_build(sp_control *c) {
+    return c->build;
 }
 
 /* --- status --- */
@@ -157,10 +97,13 @@ typedef void status_fn(sp_reconcile *r, const sp_status_view *v, const sp_json *
 
 static bool run_status(sp_control *c, sp_reconcile *r, int kind, status_fn *fn) {
     const sp_json *obj = sp_informer_get(c->informers[kind], r->ns, r->name);
-    sp_cluster_view cluster = view(c);
-    sp_status_view v = {&cluster, &c->options, c->failures.p, c->failures.n, &c->told};
+    sp_cluster_view cluster = {0};
+    view(c, &cluster);
+    sp_status_view v = {
+        .cluster = &cluster, .options = sp_build_options(c->build), .told = &c->told};
+    v.failures = sp_build_failures(c->build, &v.failure_count);
     r->component = "sampan-gateway";
-    if (obj && c->current && !sp_obj_deleting(obj)) fn(r, &v, obj);
+    if (obj && sp_build_current(c->build) && !sp_obj_deleting(obj)) fn(r, &v, obj);
     if (!obj) sp_status_is_news(&v, kinds[kind].gvr->kind, r->key, (sp_str){0});
     sp_cluster_view_free(&cluster);
     return true;
@@ -255,16 +198,21 @@ sp_control *sp_control_new(sp_manager *m, sp_worker *w, const sp_translate_optio
                            void (*ready)(void *ctx), void *ctx) {
     sp_control *c = sp_zalloc(1, sizeof *c);
     c->manager = m;
-    c->worker = w;
-    c->options = *o;
     c->ready = ready;
     c->ready_ctx = ctx;
+    const sp_build_config b = {.loop = sp_kube_loop(sp_manager_kube(m)),
+                               .worker = w,
+                               .options = *o,
+                               .view = view,
+                               .ready = on_ready,
+                               .changed = on_ports,
+                               .ctx = c};
+    c->build = sp_build_new(&b);
     for (size_t i = 0; i < KINDS; i++) {
         c->informers[i] = sp_manager_informer(m, kinds[i].gvr);
         sp_informer_on_change(c->informers[i], on_change, c);
     }
     start_controllers(c);
-    sp_worker_on_listeners(w, on_listeners, c);
     sp_manager_on_synced(m, on_synced, c);
     return c;
 }
@@ -272,13 +220,9 @@ sp_control *sp_control_new(sp_manager *m, sp_worker *w, const sp_translate_optio
 sp_control *sp_control_free(sp_control *c) {
     if (!c) return NULL;
     void *text;
-    sp_timer_stop(c->settle);
-    sp_worker_on_listeners(c->worker, NULL, NULL);
+    c->build = sp_build_free(c->build);
     for (size_t at = 0; sp_map_next(&c->told, &at, NULL, &text);) free(text);
     sp_map_free(&c->told);
-    sp_vec_free(&c->failures);
-    sp_buf_free(&c->logged);
-    sp_translation_free(c->current);
     free(c);
     return NULL;
 }

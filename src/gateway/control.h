@@ -1,8 +1,7 @@
 /* Watches the cluster and keeps one worker doing what it says; writes back what came of it. Loop
  * thread only. */
 #pragma once
-#include "gateway/translate.h"
-#include "gateway/worker.h"
+#include "gateway/build.h"
 #include "kube/controller.h"
 
 typedef struct sp_control sp_control;
@@ -13,3 +12,5 @@ sp_control *sp_control_new(sp_manager *m, sp_worker *w, const sp_translate_optio
 /* Before the manager and the worker; takes NULL, returns NULL. */
 sp_control *sp_control_free(sp_control *c);
 bool sp_control_is_ready(const sp_control *c);
+/* Lent: to hook in (sp_build_overlay) and to ask for another pass. */
+sp_build *sp_control_build(sp_control *c);

@@ -1,0 +1,43 @@
+/* From documents to traffic, as one step that can be repeated at any time: view → translate →
+ * overlay → apply. Whoever has the documents (control.c: informers of an API server; or files read
+ * once) says where they are and calls sp_build_soon when something is different. There is no
+ * bookkeeping of changes that could go wrong: the whole is made anew, and the data path finds out
+ * by itself what is different. Loop thread only. */
+#pragma once
+#include "gateway/translate.h"
+#include "gateway/worker.h"
+
+typedef struct sp_build sp_build;
+
+typedef struct sp_build_config {
+    uv_loop_t *loop;
+    sp_worker *worker;
+    sp_translate_options options; /* previous is set by the build itself */
+    /* The documents of now, borrowed until the next return to the loop; the lists are freed by the
+     * build. */
+    void (*view)(void *ctx, sp_cluster_view *ret);
+    void (*ready)(void *ctx);   /* once: the first configuration is carried out; may be NULL */
+    void (*changed)(void *ctx); /* sp_build_failures says something else; may be NULL */
+    void *ctx;
+} sp_build_config;
+
+sp_build *sp_build_new(const sp_build_config *c);
+/* Before the worker; takes NULL, returns NULL. */
+sp_build *sp_build_free(sp_build *b);
+
+/* A burst of calls is one pass, some milliseconds later. */
+void sp_build_soon(sp_build *b);
+void sp_build_now(sp_build *b);
+
+/* What is known beyond the documents (checks, commands): changes a configuration that nobody has
+ * seen yet. One at a time; NULL ends it. */
+typedef void sp_build_overlay_fn(void *ctx, sp_gateway_config *config);
+void sp_build_overlay(sp_build *b, sp_build_overlay_fn *fn, void *ctx);
+
+bool sp_build_is_ready(const sp_build *b);
+const sp_translate_options *sp_build_options(const sp_build *b);
+/* NULL before the first pass; lent until the next one. */
+const sp_translation *sp_build_current(const sp_build *b);
+/* Ports that are not served, by the translation's decision or because a socket could not be bound.
+ * Lent until the next pass. */
+const sp_refusal *sp_build_failures(const sp_build *b, size_t *ret_count);
