@@ -8,12 +8,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { BATCH = 256, TIMER_GRAIN_MS = 10 };
-
-typedef struct timeout_class {
-    uint32_t ms;
-    sp_list queue; /* sp_alarm.link, earliest first */
-} timeout_class;
+enum { BATCH = 256 };
 
 struct sp_poller {
     int epfd;
@@ -22,7 +17,8 @@ struct sp_poller {
     int handles; /* of libuv, not yet closed */
     int64_t now_ms;
     int64_t timer_at_ms; /* when the timer fires; 0 = it is not running */
-    timeout_class classes[SP_TIMEOUT_CLASSES];
+    sp_wheel wheel;
+    uint32_t timeouts_ms[SP_TIMEOUT_CLASSES];
     sp_list again;
     struct epoll_event events[BATCH];
     int event_count; /* 0 outside a batch */
@@ -44,45 +40,35 @@ void sp_poller_on_turn_end(sp_poller *p, void (*fn)(void *ctx), void *ctx) {
 
 static void on_timer(uv_timer_t *t);
 
-static void schedule(sp_poller *p) {
-    int64_t next = 0;
-    for (size_t i = 0; i < SP_TIMEOUT_CLASSES; i++) {
-        sp_list *q = &p->classes[i].queue;
-        if (sp_list_empty(q)) continue;
-        int64_t at = SP_CONTAINER(q->next, sp_alarm, link)->deadline_ms;
-        if (!next || at < next) next = at;
-    }
-    if (!sp_list_empty(&p->again)) next = p->now_ms;
-    if (!next || (p->timer_at_ms && p->timer_at_ms <= next)) return;
-    int64_t wait = next > p->now_ms ? SP_MAX(next - p->now_ms, TIMER_GRAIN_MS) : 0;
-    p->timer_at_ms = next;
+/* The timer may be set too early (an alarm was stopped or touched), never too late. */
+static void set_timer(sp_poller *p, int64_t at_ms) {
+    if (p->timer_at_ms && p->timer_at_ms <= at_ms) return;
+    p->timer_at_ms = at_ms;
     uv_update_time(p->timer.loop);
-    uv_timer_start(&p->timer, on_timer, (uint64_t)wait, 0);
+    uv_timer_start(&p->timer, on_timer, (uint64_t)SP_MAX(at_ms - p->now_ms, 0), 0);
+}
+
+static void schedule(sp_poller *p) {
+    int64_t next = sp_list_empty(&p->again) ? sp_wheel_next_ms(&p->wheel) : p->now_ms;
+    if (next != INT64_MAX) set_timer(p, next);
 }
 
 void sp_poller_set_timeout(sp_poller *p, sp_timeout class, uint32_t ms) {
-    p->classes[class].ms = ms;
+    p->timeouts_ms[class] = ms;
+}
+
+void sp_alarm_after(sp_poller *p, sp_alarm *a, uint32_t ms) {
+    if (!p->event_count) p->now_ms = sp_clock_mono_ms();
+    sp_wheel_start(&p->wheel, a, p->now_ms + ms);
+    if (!p->event_count) schedule(p);
 }
 
 void sp_alarm_start(sp_poller *p, sp_alarm *a, sp_timeout class) {
-    timeout_class *c = &p->classes[class];
-    sp_list_remove(&a->link);
-    if (!p->event_count) p->now_ms = sp_clock_mono_ms();
-    a->deadline_ms = p->now_ms + c->ms;
-    sp_list_append(&c->queue, &a->link);
-    if (c->queue.next == &a->link && !p->event_count) schedule(p);
+    sp_alarm_after(p, a, p->timeouts_ms[class]);
 }
 
-static void run_alarms(sp_poller *p) {
-    for (size_t i = 0; i < SP_TIMEOUT_CLASSES; i++) {
-        sp_list *q = &p->classes[i].queue;
-        while (!sp_list_empty(q)) {
-            sp_alarm *a = SP_CONTAINER(q->next, sp_alarm, link);
-            if (a->deadline_ms > p->now_ms) break;
-            sp_list_remove(&a->link);
-            a->fn(a);
-        }
-    }
+void sp_alarm_start_or(sp_poller *p, sp_alarm *a, uint32_t ms, sp_timeout class) {
+    sp_alarm_after(p, a, ms ? ms : p->timeouts_ms[class]);
 }
 
 /* --- descriptors --- */
@@ -184,7 +170,7 @@ static void on_timer(uv_timer_t *t) {
     sp_poller *p = t->data;
     p->timer_at_ms = 0;
     p->now_ms = sp_clock_mono_ms();
-    run_alarms(p);
+    sp_wheel_run(&p->wheel, p->now_ms);
     sp_poller_turn(p);
 }
 
@@ -194,7 +180,7 @@ sp_poller *sp_poller_new(uv_loop_t *loop) {
     sp_assert(p->epfd >= 0);
     p->now_ms = sp_clock_mono_ms();
     sp_list_init(&p->again);
-    for (size_t i = 0; i < SP_TIMEOUT_CLASSES; i++) sp_list_init(&p->classes[i].queue);
+    sp_wheel_init(&p->wheel, p->now_ms);
     sp_assert(uv_poll_init(loop, &p->poll, p->epfd) == 0);
     sp_assert(uv_timer_init(loop, &p->timer) == 0);
     p->poll.data = p->timer.data = p;

@@ -4,7 +4,7 @@
  * Today the set hangs in a libuv loop as one descriptor; nothing here depends on that beyond
  * sp_poller_new, so a thread per core may later call sp_poller_turn by itself. Not thread-safe. */
 #pragma once
-#include "base/list.h"
+#include "gateway/wheel.h"
 
 #include <uv.h>
 
@@ -41,8 +41,8 @@ void sp_poller_on_turn_end(sp_poller *p, void (*fn)(void *ctx), void *ctx);
 void sp_poller_turn(sp_poller *p);
 
 /* --- timers ---
- * All timers of one class run equally long, so a class is a queue in order of expiry, and starting,
- * touching and stopping one costs O(1) and no system call. Resolution about 10 ms. */
+ * On a wheel (wheel.h): starting, touching and stopping one costs O(1) and no system call. A class
+ * names a duration that the whole worker shares; listeners, pools and routes bring their own. */
 typedef enum sp_timeout {
     SP_TIMEOUT_CONNECT,  /* one attempt to reach an endpoint */
     SP_TIMEOUT_ENDPOINT, /* waiting for an endpoint to appear */
@@ -57,21 +57,8 @@ typedef enum sp_timeout {
     SP_TIMEOUT_CLASSES
 } sp_timeout;
 
-typedef struct sp_alarm {
-    sp_list link; /* unlinked while not running */
-    int64_t deadline_ms;
-    void (*fn)(struct sp_alarm *a);
-} sp_alarm;
-
 void sp_poller_set_timeout(sp_poller *p, sp_timeout class, uint32_t ms);
-static inline void sp_alarm_init(sp_alarm *a, void (*fn)(sp_alarm *)) {
-    sp_list_init(&a->link);
-    a->fn = fn;
-}
 void sp_alarm_start(sp_poller *p, sp_alarm *a, sp_timeout class); /* again: from now */
-static inline void sp_alarm_stop(sp_alarm *a) {
-    sp_list_remove(&a->link);
-}
-static inline bool sp_alarm_running(const sp_alarm *a) {
-    return !sp_list_empty(&a->link);
-}
+void sp_alarm_after(sp_poller *p, sp_alarm *a, uint32_t ms);      /* the same, any duration */
+/* ms, or the class's duration where it is 0 ("the usual" of config.h). */
+void sp_alarm_start_or(sp_poller *p, sp_alarm *a, uint32_t ms, sp_timeout class);
