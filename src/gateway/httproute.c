@@ -215,9 +215,17 @@ static void add_match(sp_translator *t, uint32_t table, const sp_json *m, sp_rou
     }
 }
 
+/* sampan.dev/precedence: rules in the order written, ahead of what specificity sorts. */
+static uint32_t rank_of(const sp_json *route) {
+    uint64_t rank;
+    sp_str text = sp_obj_annotation(route, "sampan.dev/precedence");
+    return sp_str_u64(text, &rank) && rank < UINT32_MAX ? (uint32_t)rank : 0;
+}
+
 void sp_httproute_entries(sp_translator *t, uint32_t table, const sp_json *route,
                           const sp_strs *hosts) {
     sp_route_entry e = {.created_ms = sp_translate_created_ms(route),
+                        .rank = rank_of(route),
                         .object = sp_obj_key(t->arena, route)};
     sp_json_each(sp_json_dig(route, "spec", "rules", NULL), rule) {
         const sp_json *matches = sp_json_get(rule, "matches");

@@ -11,6 +11,8 @@ typedef struct group {
 struct sp_route_table {
     sp_route_entry *entries; /* sorted: grouped by host, by precedence inside a host */
     size_t n;
+    sp_route_entry *ranked; /* sorted by rank, object, order */
+    size_t ranked_count;
     group *groups;
     /* Open addressing by hash of the host; index into groups + 1. In the arena, unlike sp_map. */
     uint32_t *slots;
@@ -58,13 +60,32 @@ static size_t count_hosts(const sp_route_table *t) {
     return hosts;
 }
 
-sp_route_table *sp_route_table_build(sp_arena *a, const sp_route_entry *entries, size_t n) {
+static int by_rank(const void *pa, const void *pb) {
+    const sp_route_entry *a = pa, *b = pb;
+    if (a->rank != b->rank) return a->rank < b->rank ? -1 : 1;
+    int d = sp_str_cmp(a->object, b->object);
+    return d ? d : a->order < b->order ? -1 : a->order > b->order;
+}
+
+/* Ranked ones apart from those that specificity sorts. */
+static void split_entries(sp_arena *a, sp_route_table *t, const sp_route_entry *from, size_t n) {
+    t->entries = sp_arena_alloc(a, (n + 1) * sizeof *from);
+    t->ranked = sp_arena_alloc(a, (n + 1) * sizeof *from);
+    for (size_t i = 0; i < n; i++) {
+        if (from[i].rank)
+            t->ranked[t->ranked_count++] = from[i];
+        else
+            t->entries[t->n++] = from[i];
+    }
+    if (t->n) qsort(t->entries, t->n, sizeof *from, by_precedence);
+    if (t->ranked_count) qsort(t->ranked, t->ranked_count, sizeof *from, by_rank);
+}
+
+sp_route_table *sp_route_table_build(sp_arena *a, const sp_route_entry *entries, size_t count) {
     sp_route_table *t = SP_NEW(a, sp_route_table);
+    split_entries(a, t, entries, count);
+    size_t n = t->n;
     if (!n) return t;
-    t->n = n;
-    t->entries = sp_arena_alloc(a, n * sizeof *entries);
-    memcpy(t->entries, entries, n * sizeof *entries);
-    qsort(t->entries, n, sizeof *entries, by_precedence);
     size_t hosts = count_hosts(t), cap = 2;
     while (cap < hosts * 2) cap *= 2;
     t->mask = cap - 1;
@@ -147,9 +168,27 @@ static const sp_route_entry *search_wildcards(const sp_route_table *t, const sp_
     return NULL;
 }
 
+static bool host_matches(const sp_route_entry *e, sp_str host) {
+    if (!e->host.n || sp_str_eq(e->host, host)) return true;
+    if (e->host.p[0] != '*' || host.n < e->host.n) return false;
+    sp_str label = sp_str_sub(host, 0, host.n - (e->host.n - 1));
+    return sp_str_ends(host, sp_str_from(e->host, 1)) &&
+           !(e->single_label && sp_str_chr(label, '.') >= 0);
+}
+
+static const sp_route_entry *search_ranked(const sp_route_table *t, const sp_route_request *r) {
+    for (size_t i = 0; i < t->ranked_count; i++) {
+        const sp_route_entry *e = &t->ranked[i];
+        if (host_matches(e, r->host) && entry_matches(e, r)) return e;
+    }
+    return NULL;
+}
+
 const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_request *r) {
-    if (!t || !t->n) return NULL;
-    const sp_route_entry *e = r->host.n ? search(t, r->host, false, r) : NULL;
+    if (!t) return NULL;
+    const sp_route_entry *e = search_ranked(t, r);
+    if (e || !t->n) return e;
+    if (r->host.n) e = search(t, r->host, false, r);
     if (!e) e = search_wildcards(t, r);
     return e ? e : search(t, SP_STR(""), false, r);
 }

@@ -5,7 +5,8 @@
  * Precedence (Gateway API v1 HTTPRouteRule, networking.k8s.io/v1 IngressRule): the most specific
  * host name, then exact path, longest prefix, method, number of header matches, number of query
  * matches, oldest object, name, order of rules. A host whose rules do not match falls through to
- * less specific ones. */
+ * less specific ones. Ahead of all that come the rules of routes that ask for it (`rank`), in the
+ * order they are written, as other proxies' configurations mean theirs. */
 #pragma once
 #include "base/arena.h"
 #include "gateway/addr.h"
@@ -121,6 +122,7 @@ typedef struct sp_route_entry {
     sp_header *headers, *queries; /* all must be equal; header names in lower case */
     size_t header_count, query_count;
     bool last_resort;   /* an Ingress's default backend */
+    uint32_t rank;      /* not 0: asked before all without, in this order, whatever they match */
     int64_t created_ms; /* of the object; older wins */
     sp_str object;      /* "ns/name" */
     uint32_t order;     /* of the rule in its object */

@@ -222,10 +222,54 @@ static void rewrites(void **state) {
     }
 }
 
+/* Ranked rules are asked in their order, before all others, whatever they match. */
+static void ranks(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *host, *path;
+        uint32_t rank, order;
+    } rows[] = {{"plain", "example.com", "/a/b/c", 0, 0},
+                {"third", "", "/a", 2, 0},
+                {"second", "*.example.com", "/", 1, 1},
+                {"first", "*.example.com", "/x", 1, 0},
+                {"host", "example.com", "/a/b", 3, 0}};
+    static const struct {
+        const char *host, *path, *want;
+    } asks[] = {{"example.com", "/a/b/c", "third"},
+                {"w.example.com", "/a/b/c", "second"},
+                {"w.example.com", "/x", "first"},
+                {"example.com", "/b", NULL},
+                {"other.org", "/a", "third"}};
+    sp_arena *a = sp_arena_new();
+    sp_route_entry e[SP_COUNT(rows)] = {0};
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        sp_route_action *action = SP_NEW(a, sp_route_action);
+        action->owner = sp_str_z(rows[i].name);
+        e[i] = (sp_route_entry){.host = sp_str_z(rows[i].host),
+                                .path = sp_str_z(rows[i].path),
+                                .rank = rows[i].rank,
+                                .order = rows[i].order,
+                                .action = action};
+    }
+    sp_route_table *t = sp_route_table_build(a, e, SP_COUNT(e));
+    for (size_t i = 0; i < SP_COUNT(asks); i++) {
+        sp_route_request r = {.method = SP_STR("GET"),
+                              .host = sp_str_z(asks[i].host),
+                              .path = sp_str_z(asks[i].path)};
+        const sp_route_entry *found = sp_route_find(t, &r);
+        if (!asks[i].want)
+            assert_null(found);
+        else
+            assert_string_equal(found->action->owner.p, asks[i].want);
+    }
+    sp_arena_free(a);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(precedence), cmocka_unit_test(nothing_matches), cmocka_unit_test(paths),
         cmocka_unit_test(hosts),      cmocka_unit_test(weights),         cmocka_unit_test(rewrites),
+        cmocka_unit_test(ranks),
     };
     return cmocka_run_group_tests_name("gateway_route", tests, NULL, NULL);
 }
