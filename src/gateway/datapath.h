@@ -42,6 +42,7 @@ typedef struct sp_session {
     sp_list link;
     sp_worker *worker;
     sp_addr client, local;
+    const char *server_name; /* of TLS (SNI), lower case, owned; NULL = none */
     /* Ends it: politely when force is false and something is under way. */
     void (*stop)(struct sp_session *s, bool force);
 } sp_session;
@@ -123,6 +124,17 @@ static inline bool sp_sock_blocked(const sp_sock *c) {
     return c->out.n > 0;
 }
 void sp_sock_shutdown(sp_sock *c); /* FIN, once everything is out */
+/* What TLS agreed on by ALPN once its handshake is over ("h2", "http/1.1"); {0}: nothing, or plain.
+ */
+static inline sp_str sp_sock_alpn(const sp_sock *c) {
+    (void)c;
+    return (sp_str){0};
+}
+/* Bytes on it are encrypted: "https" to the other side. */
+static inline bool sp_sock_is_tls(const sp_sock *c) {
+    (void)c;
+    return false;
+}
 sp_buf sp_worker_take_buf(sp_worker *w);
 void sp_worker_give_buf(sp_worker *w, sp_buf *b);
 /* Non-blocking, no delay, keep-alive probes. */
@@ -176,6 +188,9 @@ void sp_upstream_close_idle(sp_upstream *u);
 void sp_worker_free_exchanges(sp_worker *w);
 
 /* --- listener.c --- */
+/* What a connection to it carries, by the configuration of now; server_name: of TLS, NULL = plain
+ * or none. NULL: nothing any more (the listener or the name is gone). */
+const sp_inner_spec *sp_listener_inner(const sp_listener *l, const char *server_name);
 void sp_worker_init_accept(sp_worker *w);
 void sp_worker_resume_accept(sp_worker *w);
 void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c);

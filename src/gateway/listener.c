@@ -20,6 +20,11 @@ void sp_listener_unref(sp_listener *l) {
     if (--l->refs == 0) free(l);
 }
 
+const sp_inner_spec *sp_listener_inner(const sp_listener *l, const char *server_name) {
+    (void)server_name;
+    return l->spec ? &l->spec->plain : NULL;
+}
+
 /* --- accepting --- */
 
 static bool may_accept(sp_worker *w) {

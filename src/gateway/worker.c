@@ -190,6 +190,8 @@ static void on_last_session(uv_timer_t *t) {
 void sp_session_close(sp_session *s) {
     sp_worker *w = s->worker;
     sp_list_remove(&s->link);
+    free((char *)(uintptr_t)s->server_name);
+    s->server_name = NULL;
     w->stats.open--;
     sp_poller_bury(w->poller, s);
     if (w->accept_paused && w->stats.open < w->settings.max_connections) sp_worker_resume_accept(w);
