@@ -5,6 +5,7 @@
 #include "gateway/poller.h"
 #include "gateway/worker.h"
 #include "net/http1.h"
+#include "net/tls_io.h"
 
 typedef struct sp_pool sp_pool;
 typedef struct sp_listener sp_listener;
@@ -71,6 +72,8 @@ struct sp_worker {
     sp_list sessions;
     sp_worker_stats stats;
     char *scratch;         /* 3 * SP_READ_SIZE: what was kept, then what is read */
+    char *cipher;          /* SP_READ_SIZE: what TLS reads; NULL until it does */
+    sp_buf wire;           /* what TLS writes, on its way to the socket */
     SP_VEC(sp_buf) spare;  /* empty buffers with memory */
     SP_VEC(sp_pipe) pipes; /* empty ones */
     uint64_t random;
@@ -91,20 +94,26 @@ void sp_listener_unref(sp_listener *l);
 void sp_session_open(sp_session *s, sp_worker *w, const sp_addr *client, const sp_addr *local);
 void sp_session_close(sp_session *s); /* the last thing a session does */
 
-/* --- sock.c: a socket with what waits to be written on it --- */
+/* --- sock.c: a socket with what waits to be written on it, and TLS below it where asked for.
+ * Whoever reads and writes need not know: in, out, received and sent are always plain bytes. --- */
 typedef struct sp_sock {
     sp_io io;
-    sp_buf out;       /* accepted, not yet sent; no memory while empty */
-    sp_buf in;        /* received, not yet understood; no memory while empty */
-    bool eof, failed; /* nothing more can be read: properly, or not */
-    bool broken;      /* nothing more can be written; what would be is dropped */
-    bool shut;        /* our FIN is out */
-    bool unread;      /* in has bytes nobody has looked at */
+    sp_buf out;              /* accepted, not yet sent; no memory while empty */
+    sp_buf in;               /* received, not yet understood; no memory while empty */
+    struct sp_sock_tls *tls; /* NULL = plain; tls_sock.c */
+    bool eof, failed;        /* nothing more can be read: properly, or not */
+    bool broken;             /* nothing more can be written; what would be is dropped */
+    bool shut;               /* our FIN (and close_notify) is out */
+    bool unread;             /* in has bytes nobody has looked at */
+    bool more;               /* TLS: received, not yet decrypted */
+    bool held;               /* TLS: encrypted, not yet sent */
+    bool cut;                /* TLS, with failed: a FIN without close_notify */
     uint64_t received, sent;
 } sp_sock;
 
 bool sp_sock_open(sp_worker *w, sp_sock *c, int fd, void (*on_event)(sp_io *));
-void sp_sock_take(sp_sock *c, sp_io *from, void (*on_event)(sp_io *)); /* moves what is open */
+/* Moves what is open, with all that waits in it; from is closed as far as its owner can see. */
+void sp_sock_take(sp_sock *c, sp_sock *from, void (*on_event)(sp_io *));
 void sp_sock_close(sp_worker *w, sp_sock *c, bool reset); /* reset: RST instead of FIN */
 /* Reads once into the worker's scratch. Bytes are lent until the next read of anybody; {0} when
  * there is nothing now (see eof, failed). What was kept comes first. */
@@ -113,7 +122,7 @@ sp_str sp_sock_read(sp_worker *w, sp_sock *c);
 void sp_sock_keep(sp_worker *w, sp_sock *c, sp_str rest);
 void sp_sock_unread(sp_worker *w, sp_sock *c, sp_str rest);
 static inline bool sp_sock_has_input(const sp_sock *c) {
-    return c->io.readable || c->unread;
+    return c->io.readable || c->unread || c->more;
 }
 /* Adds without sending. */
 void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes);
@@ -121,24 +130,39 @@ void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes);
 void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes);
 void sp_sock_flush(sp_worker *w, sp_sock *c);
 static inline bool sp_sock_blocked(const sp_sock *c) {
-    return c->out.n > 0;
+    return c->out.n > 0 || c->held;
 }
-void sp_sock_shutdown(sp_sock *c); /* FIN, once everything is out */
-/* What TLS agreed on by ALPN once its handshake is over ("h2", "http/1.1"); {0}: nothing, or plain.
- */
-static inline sp_str sp_sock_alpn(const sp_sock *c) {
-    (void)c;
-    return (sp_str){0};
-}
-/* Bytes on it are encrypted: "https" to the other side. */
-static inline bool sp_sock_is_tls(const sp_sock *c) {
-    (void)c;
-    return false;
-}
+/* FIN. Does nothing while the socket is blocked: to be called again then. */
+void sp_sock_shutdown(sp_worker *w, sp_sock *c);
 sp_buf sp_worker_take_buf(sp_worker *w);
 void sp_worker_give_buf(sp_worker *w, sp_buf *b);
-/* Non-blocking, no delay, keep-alive probes. */
+/* No delay; a peer that vanished is noticed. */
 void sp_sock_tune(int fd);
+/* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
+ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
+
+/* --- tls_sock.c --- */
+/* From now on the socket speaks TLS by ctx (referenced). server_name: of clients, see tls_io.h.
+ * received: what was read from the socket already. Nothing is sent yet. */
+void sp_sock_start_tls(sp_worker *w, sp_sock *c, sp_tls_ctx *ctx, bool server,
+                       const char *server_name, sp_str received);
+/* To be called on each event until it says something else than MORE. Before OK nothing may be read
+ * or written. After FAILED an alert is on its way and the socket is to be closed. */
+sp_tls_result sp_sock_handshake(sp_worker *w, sp_sock *c, sp_err *err);
+/* Bytes on it are encrypted: "https" to the other side. */
+static inline bool sp_sock_is_tls(const sp_sock *c) {
+    return c->tls != NULL;
+}
+sp_str sp_sock_alpn(const sp_sock *c); /* "h2"; empty when nothing was agreed on, or plain */
+sp_str sp_sock_sni(const sp_sock *c);  /* empty when the client named nothing, or plain */
+/* True when what has arrived on an idle connection was only of TLS itself (session tickets): the
+ * connection is as idle as it was. False: bytes or an end. */
+bool sp_sock_still_idle(sp_worker *w, sp_sock *c);
+/* What sock.c does when tls is set; the same contracts. */
+size_t sp_sock_tls_read(sp_worker *w, sp_sock *c, char *to, size_t max);
+void sp_sock_tls_write(sp_worker *w, sp_sock *c, sp_str bytes);
+void sp_sock_tls_goodbye(sp_worker *w, sp_sock *c);
+void sp_sock_tls_free(sp_worker *w, sp_sock *c);
 
 /* --- dial.c --- */
 typedef enum sp_dial_result {
@@ -154,14 +178,14 @@ typedef struct sp_dial {
     sp_pool *pool;
     sp_addr client;
     sp_upstream *upstream; /* while connecting; after OK: referenced, counted open, the caller's */
-    sp_io io;
+    sp_sock sock;          /* connected, with TLS where the pool wants it */
     sp_alarm timeout, give_up, pause;
     sp_list waiting;
     const sp_endpoint *tried[SP_MAX_TRIES];
     size_t tried_count, failed_count;
     bool active, timed_out, waited;
     void *ctx;
-    /* Exactly once unless cancelled. OK: io is connected (sp_sock_take it) and upstream yours. */
+    /* Exactly once unless cancelled. OK: sock is connected (sp_sock_take it) and upstream yours. */
     void (*done)(struct sp_dial *d, sp_dial_result r);
     /* NULL, or asked before each connect: claims a kept connection to d->upstream. true: the dial
      * ends with KEPT, upstream is yours. */

@@ -30,7 +30,7 @@ void sp_upstream_release(sp_upstream *u) {
 }
 
 static void drop_upstream(sp_dial *d) {
-    sp_io_close(&d->io);
+    sp_sock_close(d->worker, &d->sock, false);
     sp_alarm_stop(&d->timeout);
     sp_upstream_release(d->upstream);
     d->upstream = NULL;
@@ -67,7 +67,7 @@ static void on_pause_over(sp_alarm *a) {
 }
 
 static void on_event(sp_io *io) {
-    sp_dial *d = SP_CONTAINER(io, sp_dial, io);
+    sp_dial *d = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), sp_dial, sock);
     int error = 0;
     socklen_t len = sizeof error;
     if (!io->writable) return;
@@ -90,7 +90,7 @@ static bool begin_connect(sp_dial *d) {
     if (fd < 0) return false;
     sp_sock_tune(fd);
     if ((connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) ||
-        !sp_poller_add(d->worker->poller, &d->io, fd, on_event)) {
+        !sp_sock_open(d->worker, &d->sock, fd, on_event)) {
         close(fd);
         return false;
     }
@@ -150,7 +150,7 @@ void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *clien
     d->pool = pool;
     d->client = *client;
     d->upstream = NULL;
-    d->io.fd = -1;
+    d->sock = (sp_sock){.io.fd = -1};
     d->tried_count = d->failed_count = 0;
     d->timed_out = d->waited = false;
     d->active = true;

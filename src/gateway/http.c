@@ -20,7 +20,7 @@ static sp_exchange *take_exchange(sp_worker *w) {
     memset(x, 0, offsetof(sp_exchange, client_ip));
     x->head = head;
     x->request = request;
-    x->dial.io.fd = -1;
+    x->dial.sock.io.fd = -1;
     return x;
 }
 
@@ -346,7 +346,7 @@ static bool send_rest(sp_http_session *s) {
         sp_proxy_end(s, false);
         return true;
     }
-    sp_sock_shutdown(&s->client);
+    sp_sock_shutdown(s->s.worker, &s->client);
     s->state = SP_HTTP_LINGER;
     sp_alarm_start(s->s.worker->poller, &s->alarm, SP_TIMEOUT_LINGER);
     return true;

@@ -11,7 +11,7 @@ static void on_event(sp_io *io) {
     sp_backend *b = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), sp_backend, sock);
     if (b->user)
         sp_proxy_run(b->user);
-    else if (io->readable || io->hup || io->error)
+    else if ((io->readable || io->hup || io->error) && !sp_sock_still_idle(b->worker, &b->sock))
         sp_backend_close(b);
 }
 
@@ -27,7 +27,7 @@ sp_backend *sp_backend_new(sp_dial *d, sp_http_session *user) {
     b->user = user;
     sp_list_init(&b->link);
     sp_alarm_init(&b->alarm, on_aged);
-    sp_sock_take(&b->sock, &d->io, on_event);
+    sp_sock_take(&b->sock, &d->sock, on_event);
     return b;
 }
 
@@ -83,7 +83,7 @@ void sp_backend_attach(sp_backend *b, sp_http_session *user) {
 static bool may_be_kept(const sp_backend *b) {
     const sp_sock *s = &b->sock;
     return b->upstream->e.ready && !s->eof && !s->failed && !s->io.hup && !s->io.readable &&
-           !s->out.n && !s->in.n && !b->worker->stopping &&
+           !sp_sock_blocked(s) && !s->in.n && !s->more && !b->worker->stopping &&
            b->worker->settings.max_idle_per_endpoint > 0;
 }
 

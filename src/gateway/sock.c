@@ -1,6 +1,6 @@
 /* A socket with its two buffers. Memory is held only while bytes wait: buffers come from a small
  * stack of spare ones and go back as soon as they are empty, so an idle connection costs its
- * struct. */
+ * struct. Where tls is set, tls_sock.c stands between the buffers and the descriptor. */
 #include "gateway/datapath.h"
 
 #include <errno.h>
@@ -45,9 +45,12 @@ bool sp_sock_open(sp_worker *w, sp_sock *c, int fd, void (*on_event)(sp_io *)) {
     return sp_poller_add(w->poller, &c->io, fd, on_event);
 }
 
-void sp_sock_take(sp_sock *c, sp_io *from, void (*on_event)(sp_io *)) {
-    *c = (sp_sock){0};
-    sp_io_move(from, &c->io, on_event);
+void sp_sock_take(sp_sock *c, sp_sock *from, void (*on_event)(sp_io *)) {
+    *c = *from;
+    sp_io_move(&from->io, &c->io, on_event);
+    from->tls = NULL;
+    from->in = from->out = (sp_buf){0};
+    from->unread = from->more = from->held = false;
 }
 
 void sp_sock_close(sp_worker *w, sp_sock *c, bool reset) {
@@ -55,24 +58,28 @@ void sp_sock_close(sp_worker *w, sp_sock *c, bool reset) {
         struct linger now = {.l_onoff = 1};
         setsockopt(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
     }
+    if (c->tls && !reset) sp_sock_tls_goodbye(w, c);
+    sp_sock_tls_free(w, c);
     sp_io_close(&c->io);
     sp_worker_give_buf(w, &c->in);
     sp_worker_give_buf(w, &c->out);
 }
 
-static ssize_t read_some(sp_sock *c, char *to, size_t size) {
+ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size) {
     ssize_t n;
     do n = recv(c->io.fd, to, size, 0);
     while (n < 0 && errno == EINTR);
     /* A short read means the socket is empty, unless its last byte is in there. */
     if (n >= 0 && (size_t)n < size && !c->io.hup && !c->io.error) c->io.readable = false;
-    if (n > 0) c->received += (uint64_t)n;
-    if (n == 0) c->eof = true, c->io.readable = false;
-    if (n < 0) {
-        c->io.readable = false;
-        if (errno != EAGAIN) c->failed = true;
-    }
+    if (n <= 0) c->io.readable = false;
+    if (n < 0 && errno != EAGAIN) c->failed = true;
     return n;
+}
+
+static size_t read_plain(sp_sock *c, char *to, size_t size) {
+    ssize_t n = sp_sock_recv(c, to, size);
+    if (n == 0) c->eof = true;
+    return (size_t)SP_MAX(n, 0);
 }
 
 sp_str sp_sock_read(sp_worker *w, sp_sock *c) {
@@ -81,11 +88,14 @@ sp_str sp_sock_read(sp_worker *w, sp_sock *c) {
     if (kept) memcpy(w->scratch, c->in.p, kept);
     sp_worker_give_buf(w, &c->in);
     /* What nobody has looked at is enough for now: pipelined requests would pile up else. */
-    bool more = !c->unread && c->io.readable && !c->eof && !c->failed;
+    bool more = !c->unread && (c->io.readable || c->more) && !c->eof && !c->failed;
+    char *to = w->scratch + kept;
+    size_t n = 0;
     c->unread = false;
-    ssize_t n = 0;
-    if (more) n = read_some(c, w->scratch + kept, SP_READ_SIZE);
-    return (sp_str){w->scratch, kept + (size_t)SP_MAX(n, 0)};
+    if (more)
+        n = c->tls ? sp_sock_tls_read(w, c, to, SP_READ_SIZE) : read_plain(c, to, SP_READ_SIZE);
+    c->received += n;
+    return (sp_str){w->scratch, kept + n};
 }
 
 void sp_sock_keep(sp_worker *w, sp_sock *c, sp_str rest) {
@@ -105,7 +115,7 @@ void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
     sp_buf_add(&c->out, bytes);
 }
 
-void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes) {
+static void write_plain(sp_worker *w, sp_sock *c, sp_str bytes) {
     struct iovec iov[2];
     int count = 0;
     if (c->out.n) iov[count++] = (struct iovec){c->out.p, c->out.n};
@@ -137,12 +147,21 @@ void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes) {
     sp_sock_add(w, c, left);
 }
 
-void sp_sock_flush(sp_worker *w, sp_sock *c) {
-    if (c->out.n) sp_sock_write(w, c, (sp_str){0});
+void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes) {
+    if (c->tls)
+        sp_sock_tls_write(w, c, bytes);
+    else
+        write_plain(w, c, bytes);
 }
 
-void sp_sock_shutdown(sp_sock *c) {
-    if (c->shut || c->out.n || c->io.fd < 0) return;
+void sp_sock_flush(sp_worker *w, sp_sock *c) {
+    if (sp_sock_blocked(c)) sp_sock_write(w, c, (sp_str){0});
+}
+
+void sp_sock_shutdown(sp_worker *w, sp_sock *c) {
+    if (c->shut || sp_sock_blocked(c) || c->io.fd < 0) return;
+    if (c->tls) sp_sock_tls_goodbye(w, c);
+    if (sp_sock_blocked(c)) return;
     c->shut = true;
     shutdown(c->io.fd, SHUT_WR);
 }

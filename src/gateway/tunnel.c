@@ -109,13 +109,13 @@ static void fill_pipe(sp_worker *w, half *h) {
 
 static void copy_once(sp_worker *w, half *h) {
     sp_str bytes = sp_sock_read(w, h->from);
-    h->bulk = bytes.n >= SP_READ_SIZE;
+    h->bulk = bytes.n >= SP_READ_SIZE && !h->from->tls && !h->to->tls;
     if (bytes.n) sp_sock_write(w, h->to, bytes);
 }
 
-static void pass_end(half *h) {
-    h->done = true;
-    sp_sock_shutdown(h->to);
+static void pass_end(sp_worker *w, half *h) {
+    sp_sock_shutdown(w, h->to);
+    h->done = h->to->shut;
 }
 
 static bool broken(const half *h) {
@@ -129,10 +129,10 @@ static bool run_half(sp_worker *w, half *h) {
         sp_sock_flush(w, h->to);
         if (sp_sock_blocked(h->to) || h->to->broken) return true;
         if (h->from->eof && !h->from->in.n) {
-            pass_end(h);
+            pass_end(w, h);
             return true;
         }
-        if (!h->from->io.readable && !h->from->in.n) return true;
+        if (!sp_sock_has_input(h->from) && !h->from->in.n) return true;
         if (h->bulk && h->pipe.read < 0 && !take_pipe(w, &h->pipe)) h->bulk = false;
         if (h->pipe.read >= 0)
             fill_pipe(w, h);
@@ -206,7 +206,7 @@ static void on_dialed(sp_dial *d, sp_dial_result r) {
     }
     t->upstream = d->upstream;
     d->upstream = NULL;
-    sp_sock_take(&t->server, &d->io, on_server_event);
+    sp_sock_take(&t->server, &d->sock, on_server_event);
     run(t);
 }
 
@@ -242,21 +242,11 @@ void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_ad
     sp_dial_start(&t->dial, w, t->pool, client);
 }
 
-static void adopt(sp_sock *to, sp_sock *from, void (*on_event)(sp_io *)) {
-    sp_sock old = *from;
-    sp_sock_take(to, &from->io, on_event);
-    sp_io io = to->io;
-    *to = old;
-    to->io = io;
-    sp_list_init(&to->io.again);
-    from->in = from->out = (sp_buf){0};
-}
-
 void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstream *upstream,
                     const sp_addr *client_addr, const sp_addr *local) {
     tunnel *t = new_tunnel(l, client_addr, local);
-    adopt(&t->client, client, on_client_event);
-    adopt(&t->server, server, on_server_event);
+    sp_sock_take(&t->client, client, on_client_event);
+    sp_sock_take(&t->server, server, on_server_event);
     t->upstream = upstream;
     t->client.io.readable = t->server.io.readable = true;
     sp_io_again(&t->client.io); /* not from here: the caller is about to end its session */

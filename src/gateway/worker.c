@@ -175,6 +175,8 @@ static void finish_stop(sp_worker *w) {
     sp_vec_free(&w->listeners);
     sp_alarm_stop(&w->accept_pause);
     free(w->scratch);
+    free(w->cipher);
+    sp_buf_free(&w->wire);
     if (w->log.n) (void)!write(w->settings.access_log_fd, w->log.p, w->log.n);
     sp_buf_free(&w->log);
     w->poller = sp_poller_free(w->poller);

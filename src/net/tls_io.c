@@ -107,6 +107,14 @@ void sp_tls_io_feed(sp_tls_io *t, sp_str bytes) {
     t->in = bytes;
 }
 
+sp_str sp_tls_io_unread(const sp_tls_io *t) {
+    return t->in;
+}
+
+bool sp_tls_io_pending(const sp_tls_io *t) {
+    return SSL_pending(t->ssl) > 0;
+}
+
 static sp_tls_result outcome(sp_tls_io *t, int rc, const char *what, sp_err *err) {
     int e = SSL_get_error(t->ssl, rc);
     if (e == SSL_ERROR_WANT_READ) return SP_TLS_MORE;
@@ -157,6 +165,10 @@ sp_str sp_tls_io_alpn(const sp_tls_io *t) {
     unsigned n = 0;
     SSL_get0_alpn_selected(t->ssl, &p, &n);
     return (sp_str){(const char *)p, n};
+}
+
+sp_str sp_tls_io_sni(const sp_tls_io *t) {
+    return sp_str_z(SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name));
 }
 
 static sp_str entry_text(sp_arena *a, const X509_NAME_ENTRY *e) {

@@ -19,10 +19,13 @@ typedef enum sp_tls_result {
 
 /* Bytes from the wire, lent until the reads and handshakes that follow say MORE. */
 void sp_tls_io_feed(sp_tls_io *t, sp_str bytes);
+sp_str sp_tls_io_unread(const sp_tls_io *t); /* of them, what was not looked at yet */
+bool sp_tls_io_pending(const sp_tls_io *t);  /* plain bytes can be read without more of the wire */
 sp_tls_result sp_tls_io_handshake(sp_tls_io *t, sp_err *err);
 sp_tls_result sp_tls_io_read(sp_tls_io *t, char *to, size_t max, size_t *ret_n, sp_err *err);
 SP_MUST_USE bool sp_tls_io_write(sp_tls_io *t, sp_str plain, sp_err *err);
 void sp_tls_io_goodbye(sp_tls_io *t); /* close_notify */
 
 sp_str sp_tls_io_alpn(const sp_tls_io *t);             /* empty when nothing was agreed on */
+sp_str sp_tls_io_sni(const sp_tls_io *t);              /* server: the name asked for, or empty */
 const sp_tls_peer *sp_tls_io_peer(const sp_tls_io *t); /* NULL: no verified certificate */
