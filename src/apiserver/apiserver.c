@@ -30,6 +30,7 @@ static bool listen_on(sp_apiserver *s, sp_err *err) {
     sp_http_server_config c = {.host = s->config.bind,
                                .port = s->config.port,
                                .tls = s->config.tls,
+                               .goaway_chance = s->config.goaway_chance,
                                .handler = sp_apiserver_handle,
                                .ctx = s};
     return sp_http_server_start(s->loop, &c, &s->http, err);

@@ -14,10 +14,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#define MAX_GOAWAY_CHANCE 0.02
+
 typedef struct options {
     const char *data_dir, *bind, *advertise;
     sp_log_level level;
     const char *cert, *key, *client_ca, *tokens, *kubelet_cert, *kubelet_key, *kubelet_ca;
+    const char *goaway_chance;
     uint16_t port;
     bool plain;
 } options;
@@ -131,6 +134,20 @@ static void choose_advertised(role *r) {
 
 /* ---------- running ---------- */
 
+/* kube-apiserver's flag and bounds. */
+static bool read_goaway_chance(role *r, sp_err *err) {
+    const char *text = r->o.goaway_chance;
+    char *end = NULL;
+    if (!text) return true;
+    double chance = strtod(text, &end);
+    if (end == text || *end || !(chance >= 0 && chance <= MAX_GOAWAY_CHANCE))
+        return sp_fail(err, SP_INVALID,
+                       "--goaway-chance \"%s\" must be a number from 0 to 0.02, for example 0.001",
+                       text);
+    r->config.goaway_chance = chance;
+    return true;
+}
+
 static bool configure(role *r, sp_err *err) {
     if (!prepare_data_dir(r, err)) return false;
     if (r->o.tokens && !sp_file_read(r->o.tokens, 1 << 20, &r->tokens, err))
@@ -139,7 +156,7 @@ static bool configure(role *r, sp_err *err) {
     r->config.bind = r->o.bind;
     r->config.port = r->o.port;
     choose_advertised(r);
-    return load_server_tls(r, err) && load_kubelet_tls(r, err);
+    return read_goaway_chance(r, err) && load_server_tls(r, err) && load_kubelet_tls(r, err);
 }
 
 /* A connection is a descriptor; many systems give 1024 until somebody asks for more. */
@@ -194,6 +211,9 @@ static int parse_flags(options *o, int argc, char **argv) {
          "PEM key of that certificate"},
         {"kubelet-certificate-authority", 0, SP_FLAG_STR, &o->kubelet_ca, "FILE",
          "PEM CA of the agents' certificates; the client CA if not given"},
+        {"goaway-chance", 0, SP_FLAG_STR, &o->goaway_chance, "FRACTION",
+         "0 to 0.02: of this part of the HTTP/2 requests the connection is asked to go elsewhere,\n"
+         "so that clients spread over several API servers; for one server leave it at 0 (0)"},
         {"plain-http", 0, SP_FLAG_BOOL, &o->plain, NULL,
          "serve HTTP without TLS: for tests and behind a proxy of your own"},
         SP_LOG_LEVEL_FLAG(&o->level),

@@ -19,6 +19,7 @@ typedef struct sp_apiserver_config {
     const char *advertise;  /* address for the endpoints of the service kubernetes */
     sp_str tokens;          /* text of the token file */
     const char *store_path; /* NULL = memory only */
+    double goaway_chance;   /* of each HTTP/2 request; 0 = never */
     bool trust_everybody;   /* tests: requests without credentials are system:masters */
 } sp_apiserver_config;
 

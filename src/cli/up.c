@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 typedef struct up {
-    const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge;
+    const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
     sp_log_level level;
     uint16_t api_port, gateway_port, agent_port;
     bool verbose, stop_containers;
@@ -140,7 +140,8 @@ static void apiserver_args(up *u, args *a) {
                         "--tls-private-key-file", in_dir(u, "pki/apiserver.key"),
                         "--client-ca-file", in_dir(u, "pki/ca.crt"), "--kubelet-client-certificate",
                         in_dir(u, "pki/apiserver-kubelet-client.crt"), "--kubelet-client-key",
-                        in_dir(u, "pki/apiserver-kubelet-client.key")));
+                        in_dir(u, "pki/apiserver-kubelet-client.key"), "--goaway-chance",
+                        u->goaway_chance));
     if (sp_file_exists(tokens)) push_pairs(a, PAIRS("--token-auth-file", tokens));
 }
 
@@ -316,6 +317,8 @@ int sp_up_main(int argc, char **argv) {
         {"bridge", 0, SP_FLAG_STR, &u.bridge, "NAME", "network bridge of pods (sampan0)"},
         {"roles", 0, SP_FLAG_STR, &u.roles, "LIST",
          "what to run (apiserver,controllers,agent,gateway)"},
+        {"goaway-chance", 0, SP_FLAG_STR, &u.goaway_chance, "FRACTION",
+         "of the API server: 0 to 0.02 of the HTTP/2 requests ask their connection to leave (0)"},
         {"stop-containers", 0, SP_FLAG_BOOL, &u.stop_containers, NULL,
          "stop the containers too when stopping; otherwise they go on\nand are taken over by the "
          "next start"},

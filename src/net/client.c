@@ -14,6 +14,7 @@ enum {
     IDLE_KEPT = 8,
     IDLE_MS = 60000,
     MAX_REPLY = 64 << 20,
+    MAX_REFUSALS = 16,
 };
 
 struct fetch {
@@ -120,17 +121,28 @@ static bool idempotent(const char *method) {
     return false;
 }
 
-bool cli_call_again(sp_http_call *call) {
+static void queue_again(sp_http_call *call) {
     sp_http_client *client = call->client;
-    bool safe = !call->answered && (!call->sent || idempotent(call->p.method));
-    if (!safe || call->retried || call->finished || client->freed) return false;
-    call->retried = true;
     call->sent = false;
     call->conn = NULL;
     call->body_at = 0;
     sp_list_remove(&call->link);
     sp_list_append(client->waiting.next, &call->link); /* in front */
     sp_task_defer(client->turn, &client->pump);
+}
+
+bool cli_call_again(sp_http_call *call) {
+    bool safe = !call->answered && (!call->sent || idempotent(call->p.method));
+    if (!safe || call->retried || call->finished || call->client->freed) return false;
+    call->retried = true;
+    queue_again(call);
+    return true;
+}
+
+bool cli_call_refused(sp_http_call *call) {
+    if (call->answered || call->finished || call->client->freed) return false;
+    if (++call->refusals > MAX_REFUSALS) return false;
+    queue_again(call);
     return true;
 }
 

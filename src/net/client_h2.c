@@ -52,7 +52,11 @@ static void head_complete(sp_http_call *call) {
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ctx) {
     cli_conn *c = ctx;
-    if (f->hd.type == NGHTTP2_GOAWAY) c->no_more = true;
+    if (f->hd.type == NGHTTP2_GOAWAY) {
+        c->no_more = true; /* what runs goes on, what is new goes elsewhere */
+        cli_conn_idle(c);
+        if (c->closed) return 0;
+    }
     sp_http_call *call = call_of(session, f->hd.stream_id);
     if (!call) return 0;
     bool stream_frame = f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA;
@@ -77,8 +81,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
 }
 
 static void stream_failed(cli_conn *c, sp_http_call *call, uint32_t code) {
-    if (code == NGHTTP2_REFUSED_STREAM) call->sent = false;
-    if (cli_call_again(call)) return;
+    if (code == NGHTTP2_REFUSED_STREAM ? cli_call_refused(call) : cli_call_again(call)) return;
     sp_err err = {0};
     sp_fail(&err, SP_CONNECTION, "%s broke the answer off: %s", c->client->authority,
             nghttp2_http2_strerror(code));

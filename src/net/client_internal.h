@@ -58,6 +58,7 @@ struct sp_http_call {
     bool sent;                /* a byte of it may have reached the server */
     bool answered;            /* a byte of the answer is here */
     bool head_seen, complete; /* HTTP/2 */
+    unsigned refusals;
     bool paused, retried, finished;
 };
 
@@ -80,5 +81,8 @@ struct sp_http_client {
 void cli_call_end(sp_http_call *call, const sp_err *err); /* err NULL: complete */
 /* The server has not acted on it (or it may be repeated): once more on another connection. */
 bool cli_call_again(sp_http_call *call);
+/* The server says that it has not looked at it (REFUSED_STREAM, or beyond the last stream of a
+ * GOAWAY): safe for every method, as often as that happens, within reason. */
+bool cli_call_refused(sp_http_call *call);
 void cli_conn_close(cli_conn *c, const sp_err *why); /* its calls are retried or fail */
 void cli_conn_idle(cli_conn *c);                     /* a call has ended: the next may come */

@@ -35,6 +35,7 @@ typedef struct sp_http_server_config {
     size_t max_upload_bytes; /* of all bodies still arriving; 0 = 128 MiB; more is answered 503 */
     size_t max_connections;  /* 0 = 10,000; more are closed at once */
     uint32_t header_timeout_ms, idle_timeout_ms; /* 0 = 10 s, 120 s */
+    double goaway_chance; /* 0 to 1, of each HTTP/2 request: its connection is told to leave */
     sp_http_handler *handler;
     void *ctx;
 } sp_http_server_config;
@@ -42,8 +43,9 @@ typedef struct sp_http_server_config {
 SP_MUST_USE bool sp_http_server_start(uv_loop_t *loop, const sp_http_server_config *c,
                                       sp_http_server **ret, sp_err *err);
 uint16_t sp_http_server_port(const sp_http_server *s);
-/* Stops accepting, says GOAWAY / Connection: close, lets running answers end for grace_ms, then
- * closes everything and calls done (may be NULL). The server is freed after that. */
+/* Stops accepting, says GOAWAY (in two steps: server_h2.c) or Connection: close, lets running
+ * answers end for grace_ms, then closes everything and calls done (may be NULL). The server is
+ * freed after that. */
 void sp_http_server_stop(sp_http_server *s, uint32_t grace_ms, void (*done)(void *ctx), void *ctx);
 
 /* --- answering: exactly one of reply, or begin + write… + end --- */

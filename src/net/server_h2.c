@@ -4,8 +4,14 @@
  *
  * What a hostile client could grow is bounded: streams at once, the answers still held by handlers
  * (a reset does not free those: CVE-2023-44487), resets per time, fields, bodies, stalled uploads.
- */
+ *
+ * Leaving takes two steps (RFC 9113 section 6.8), because requests cross the first on the wire:
+ * STAYING → NOTICED (GOAWAY 2^31-1 and a PING) → LEAVING (the PING came back, so whatever was sent
+ * before the notice was read is here: GOAWAY with the true last stream) → closed with the last
+ * answer. So no request is ever in doubt: those up to the last stream are answered, and of those
+ * after it the client knows that nobody has looked at them. */
 #include "base/clock.h"
+#include "base/rng.h"
 #include "net/http1.h" /* its limits for heads */
 #include "net/server_internal.h"
 
@@ -21,15 +27,51 @@ enum {
     RESET_SPAN_MS = 10000,
 };
 
+typedef enum leave { STAYING, NOTICED, LEAVING } leave;
+
+static const uint8_t notice_ping[8] = "goaway!";
+
 typedef struct h2 {
     nghttp2_session *session;
     sp_list answers;
+    leave leave;
+    int32_t last;      /* when LEAVING: the last stream that is served */
     size_t incomplete; /* requests not yet dispatched */
     size_t waiting;    /* of those, complete ones (or reset meanwhile) */
     int64_t resets_since;
     int resets;
-    bool draining;
 } h2;
+
+/* --- leaving --- */
+
+static void give_notice(h2 *h) {
+    if (h->leave != STAYING) return;
+    h->leave = NOTICED;
+    nghttp2_submit_shutdown_notice(h->session);
+    nghttp2_submit_ping(h->session, 0, notice_ping);
+}
+
+static void say_last(h2 *h) {
+    if (h->leave == LEAVING) return;
+    h->leave = LEAVING;
+    h->last = nghttp2_session_get_last_proc_stream_id(h->session);
+    nghttp2_submit_goaway(h->session, 0, h->last, NGHTTP2_NO_ERROR, NULL, 0);
+}
+
+static void on_ping(h2 *h, const nghttp2_frame *f) {
+    bool answer = f->hd.flags & NGHTTP2_FLAG_ACK;
+    if (answer && h->leave == NOTICED &&
+        memcmp(f->ping.opaque_data, notice_ping, sizeof notice_ping) == 0)
+        say_last(h);
+}
+
+/* Long-lived clients stay for ever on the server they met first; a few sent away now and then
+ * spread themselves over all (kube-apiserver's --goaway-chance). */
+static void maybe_leave(srv_conn *c) {
+    double chance = c->server->config.goaway_chance;
+    h2 *h = c->state;
+    if (chance > 0 && h->leave == STAYING && sp_rng_unit() < chance) give_notice(h);
+}
 
 /* --- requests --- */
 
@@ -46,7 +88,8 @@ static int begin_headers(nghttp2_session *session, const nghttp2_frame *f, void 
     srv_conn *c = ctx;
     h2 *h = c->state;
     if (f->hd.type != NGHTTP2_HEADERS || f->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    if (c->who->refs > MAX_HELD) {
+    bool late = h->leave == LEAVING && f->hd.stream_id > h->last; /* before the GOAWAY is out */
+    if (late || c->who->refs > MAX_HELD) {
         nghttp2_submit_rst_stream(session, 0, f->hd.stream_id, NGHTTP2_REFUSED_STREAM);
         return 0;
     }
@@ -156,6 +199,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ctx)
             nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
         return 0;
     }
+    if (f->hd.type == NGHTTP2_PING) on_ping(h, f);
     if (f->hd.type != NGHTTP2_HEADERS && f->hd.type != NGHTTP2_DATA) return 0;
     sp_http_res *r = nghttp2_session_get_stream_user_data(session, f->hd.stream_id);
     if (!r || r->refused) return 0;
@@ -170,13 +214,15 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ctx)
 
 /* Requests are served once all that came with them was read: one that is reset in the same breath
  * costs nothing. */
-static void serve_waiting(h2 *h) {
+static void serve_waiting(srv_conn *c) {
+    h2 *h = c->state;
     if (!h->waiting) return;
     h->waiting = 0;
     sp_list_each(&h->answers, it) {
         sp_http_res *r = SP_CONTAINER(it, sp_http_res, link);
         if (!r->complete || r->dispatched) continue;
         h->incomplete--;
+        maybe_leave(c);
         srv_dispatch(r);
     }
 }
@@ -337,7 +383,8 @@ static void h2_close(srv_conn *c) {
 static void next_deadline(srv_conn *c) {
     const h2 *h = c->state;
     const sp_http_server_config *config = &c->server->config;
-    sp_conn_deadline(c->io, h->incomplete ? config->header_timeout_ms : config->idle_timeout_ms);
+    bool soon = h->incomplete || h->leave == NOTICED;
+    sp_conn_deadline(c->io, soon ? config->header_timeout_ms : config->idle_timeout_ms);
 }
 
 static void h2_data(srv_conn *c, char *p, size_t n) {
@@ -348,7 +395,7 @@ static void h2_data(srv_conn *c, char *p, size_t n) {
         srv_conn_finish(c);
         return;
     }
-    serve_waiting(h);
+    serve_waiting(c);
     next_deadline(c);
     sp_conn_wake(c->io);
 }
@@ -361,17 +408,12 @@ static void h2_fill(srv_conn *c) {
     }
     bool writes = nghttp2_session_want_write(h->session);
     bool over = !writes && !nghttp2_session_want_read(h->session);
-    if (over || (h->draining && sp_list_empty(&h->answers) && !writes)) srv_conn_finish(c);
-}
-
-static void goaway(h2 *h) {
-    int32_t last = nghttp2_session_get_last_proc_stream_id(h->session);
-    nghttp2_submit_goaway(h->session, 0, last, NGHTTP2_NO_ERROR, NULL, 0);
-    h->draining = true;
+    if (over || (h->leave == LEAVING && sp_list_empty(&h->answers) && !writes)) srv_conn_finish(c);
 }
 
 static void h2_drain(srv_conn *c) {
-    goaway(c->state);
+    give_notice(c->state);
+    next_deadline(c);
     sp_conn_wake(c->io);
 }
 
@@ -398,8 +440,10 @@ static void h2_timeout(srv_conn *c) {
     uint64_t sent = sp_conn_sent(c->io);
     bool moved = sent != c->sent_before;
     c->sent_before = sent;
-    if (sp_list_empty(&h->answers)) {
-        goaway(h); /* idle: leave politely */
+    if (h->leave == NOTICED) {
+        say_last(h); /* it does not answer pings */
+    } else if (sp_list_empty(&h->answers)) {
+        give_notice(h); /* idle: leave politely */
     } else if (h->incomplete) {
         give_up_stalled(h);
     } else if (!moved && waits_for_reader(c)) {

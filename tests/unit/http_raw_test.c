@@ -409,8 +409,98 @@ static void stalled_uploads_and_idle_connections_end(void **state) {
     raw *r = say_bytes(w, sp_buf_str(&b));
     UNTIL(w, r->closed);
     assert_int_equal(count_frames(r, F_RST, NULL), 1);
-    assert_int_equal(count_frames(r, F_GOAWAY, NULL), 1);
+    assert_int_equal(count_frames(r, F_GOAWAY, NULL), 2); /* notice, and the true end */
     assert_int_equal(w->requests, 0);
+    raw_free(r);
+    end(w);
+}
+
+/* The id in the last GOAWAY so far; -1: none. */
+static int64_t last_of_goaway(const raw *r) {
+    sp_str p = {0};
+    if (!count_frames(r, F_GOAWAY, &p)) return -1;
+    const unsigned char *u = (const unsigned char *)p.p;
+    return (int64_t)u[0] << 24 | u[1] << 16 | u[2] << 8 | u[3];
+}
+
+/* Answers the newest PING. */
+static void answer_ping(raw *r, sp_buf *b) {
+    sp_str opaque;
+    assert_int_equal(count_frames(r, F_PING, &opaque), 1);
+    frame(b, F_PING, 1, 0, opaque);
+}
+
+static void goaway_takes_two_steps_and_harms_nothing(void **state) {
+    (void)state;
+    setup s = plain;
+    s.goaway_chance = 1;
+    world *w = begin(s);
+    w->h2 = true;
+    sp_auto(sp_buf) b = {0};
+    preface(&b);
+    request(&b, 1, END_STREAM, "/hold");
+    raw *r = say_bytes(w, sp_buf_str(&b));
+    UNTIL(w, count_frames(r, F_GOAWAY, NULL) == 1);
+    assert_int_equal(last_of_goaway(r), INT32_MAX);
+    sp_buf_clear(&b);
+    request(&b, 3, END_STREAM, "/echo"); /* crossed the notice on the wire */
+    answer_ping(r, &b);
+    request(&b, 5, END_STREAM, "/echo"); /* sent although it had read the notice */
+    say_more(r, sp_buf_str(&b));
+    UNTIL(w, count_frames(r, F_GOAWAY, NULL) == 2);
+    assert_int_equal(last_of_goaway(r), 3);
+    assert_int_equal(w->requests, 2); /* 5 was told that nobody looked at it */
+    sp_buf_clear(&b);
+    request(&b, 7, END_STREAM, "/echo");
+    frame(&b, F_PING, 0, 0, SP_STR("12345678")); /* to know when 7 was read */
+    say_more(r, sp_buf_str(&b));
+    UNTIL(w, count_frames(r, F_PING, NULL) == 2);
+    assert_int_equal(w->requests, 2);
+    assert_false(r->closed); /* stream 1 still waits for its answer */
+    sp_http_reply(w->held, 200, NULL, 0, SP_STR("worth waiting for"));
+    UNTIL(w, r->closed);
+    assert_true(has(r, "worth waiting for"));
+    raw_free(r);
+    end(w);
+}
+
+static void a_notice_nobody_answers_ends_too(void **state) {
+    (void)state;
+    setup s = plain;
+    s.goaway_chance = 1;
+    s.header_ms = 30;
+    world *w = begin(s);
+    w->h2 = true;
+    sp_auto(sp_buf) b = {0};
+    preface(&b);
+    request(&b, 1, END_STREAM, "/late");
+    raw *r = say_bytes(w, sp_buf_str(&b));
+    UNTIL(w, r->closed);
+    assert_true(has(r, "late"));
+    assert_int_equal(count_frames(r, F_GOAWAY, NULL), 2);
+    assert_int_equal(last_of_goaway(r), 1);
+    raw_free(r);
+    end(w);
+}
+
+static void stopping_says_goaway_and_waits_for_answers(void **state) {
+    (void)state;
+    world *w = begin(plain);
+    w->h2 = true;
+    sp_auto(sp_buf) b = {0};
+    preface(&b);
+    request(&b, 1, END_STREAM, "/hold");
+    raw *r = say_bytes(w, sp_buf_str(&b));
+    UNTIL(w, w->requests == 1);
+    sp_http_server_stop(w->server, 60000, on_stopped, w);
+    UNTIL(w, count_frames(r, F_GOAWAY, NULL) == 1);
+    sp_buf_clear(&b);
+    answer_ping(r, &b);
+    say_more(r, sp_buf_str(&b));
+    UNTIL(w, count_frames(r, F_GOAWAY, NULL) == 2);
+    sp_http_reply(w->held, 200, NULL, 0, SP_STR("farewell"));
+    UNTIL(w, r->closed && w->stopped);
+    assert_true(has(r, "farewell"));
     raw_free(r);
     end(w);
 }
@@ -571,6 +661,9 @@ int main(void) {
         cmocka_unit_test(streams_at_once_are_limited),
         cmocka_unit_test(a_stream_without_window_holds_its_bytes),
         cmocka_unit_test(stalled_uploads_and_idle_connections_end),
+        cmocka_unit_test(goaway_takes_two_steps_and_harms_nothing),
+        cmocka_unit_test(a_notice_nobody_answers_ends_too),
+        cmocka_unit_test(stopping_says_goaway_and_waits_for_answers),
         cmocka_unit_test(broken_frames_end_the_connection),
         cmocka_unit_test(what_may_be_repeated_is_repeated_once),
         cmocka_unit_test(a_dead_kept_connection_is_replaced),

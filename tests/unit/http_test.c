@@ -121,6 +121,34 @@ static void restart(setup s) {
     end(w);
 }
 
+/* Every answer comes with a GOAWAY: each POST runs exactly once, and what streams goes on. */
+static void goaway_is_taken_rightly(void **state) {
+    (void)state;
+    setup s = {.tls = true, .h2 = true, .goaway_chance = 1};
+    world *w = begin(s);
+    enum { N = 200, AT_ONCE = 20 };
+    answer held, a[AT_ONCE];
+    stream(w, "/tap", 0, &held);
+    sp_http_call_pause(held.call, true);
+    UNTIL(w, w->tapped > 0);
+    for (int i = 0; i < N; i += AT_ONCE) {
+        for (int k = 0; k < AT_ONCE; k++) get(w, "/echo", "POST", "x", &a[k]);
+        for (int k = 0; k < AT_ONCE; k++) {
+            UNTIL(w, a[k].done);
+            if (a[k].err.code) print_error("%s\n", a[k].err.text);
+            assert_int_equal(a[k].status, 201);
+            forget(&a[k]);
+        }
+    }
+    assert_int_equal(w->requests, N + 1);
+    sp_http_call_pause(held.call, false);
+    UNTIL(w, held.done);
+    assert_int_equal(held.err.code, SP_OK);
+    assert_true(held.body.n == TAP_TOTAL);
+    forget(&held);
+    end(w);
+}
+
 static void graceful_stop(setup s) {
     world *w = begin(s);
     answer a;
@@ -363,6 +391,7 @@ int main(void) {
         BOTH(limits),
         BOTH(late_answers_are_harmless),
         BOTH(a_paused_reader_holds_the_writer_back),
+        cmocka_unit_test(goaway_is_taken_rightly),
         cmocka_unit_test(strangers_are_not_believed),
         cmocka_unit_test(certificates_say_what_they_are),
     };

@@ -139,6 +139,7 @@ typedef struct setup {
     bool tls, h2, client_cert;
     uint32_t header_ms, idle_ms;
     size_t max_connections, max_body, max_upload;
+    double goaway_chance;
 } setup;
 
 static inline void make_tls(world *w, const setup *s) {
@@ -182,6 +183,7 @@ static inline void start_server(world *w, const setup *s) {
                                .max_connections = s->max_connections,
                                .max_body_bytes = s->max_body,
                                .max_upload_bytes = s->max_upload,
+                               .goaway_chance = s->goaway_chance,
                                .handler = handler,
                                .ctx = w};
     w->stopped = false;
