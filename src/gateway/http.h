@@ -1,44 +1,84 @@
-/* Inside of the HTTP part of the data path: http.c (clients and their requests), http_relay.c
- * (bodies and answers), http_backend.c (upstream connections, kept between requests). */
+/* Inside of the HTTP part of the data path.
+ *
+ * An exchange is one request and its answer, whatever wire they are on: it finds the route, dials,
+ * tries again, keeps the time, counts and logs. Its two sides are tables of functions:
+ *
+ *   front   the client: an HTTP/1.1 connection with one exchange at a time (http_front1.c), or one
+ *           stream of an HTTP/2 connection
+ *   back    the endpoint: an HTTP/1.1 connection, kept between requests (http_back1.c), or one
+ *           stream of a pooled HTTP/2 connection
+ *
+ * Nothing is pushed through: sp_exchange_step asks a side for what it has (pump) only when the
+ * other one takes more (blocked), so bytes that nobody wants stay in the kernel, or in the peer's
+ * window. A side hands pieces over by sp_exchange_body… and sp_exchange_answer…; each of them may
+ * end the exchange, so a pump looks at sp_exchange_is_over between two pieces. */
 #pragma once
 #include "gateway/datapath.h"
 #include "gateway/http_head.h"
 
 typedef struct sp_exchange sp_exchange;
-typedef struct sp_http_session sp_http_session;
 
-/* A connection to an endpoint: in use by one session, or kept. */
-typedef struct sp_backend {
-    sp_sock sock;
-    sp_worker *worker;
-    sp_upstream *upstream; /* referenced; counted open only while in use */
-    sp_http_session *user; /* NULL while kept */
-    sp_list link;          /* upstream->idle while kept */
-    sp_alarm alarm;        /* while kept */
-    int64_t idle_since_ms;
-    bool reused;
-} sp_backend;
+typedef enum sp_over {
+    SP_OVER_DONE, /* the answer is complete */
+    SP_OVER_CUT,  /* it is not, and must look so */
+    SP_OVER_TAKEN /* the front's socket went to a tunnel */
+} sp_over;
 
-/* Both take upstream over (referenced and counted open) from the dial. */
-sp_backend *sp_backend_new(sp_dial *d, sp_http_session *user);
-sp_backend *sp_backend_claim(sp_worker *w, sp_upstream *u, bool idempotent); /* NULL: none kept */
-void sp_backend_attach(sp_backend *b, sp_http_session *user);
-void sp_backend_keep(sp_backend *b); /* or closes it, when it must not be used again */
-void sp_backend_close(sp_backend *b);
+typedef struct sp_front {
+    void (*wake)(sp_exchange *x); /* more can be done: call sp_exchange_step, now or soon */
+    /* Hands over what has come of the request's body. True: something moved. */
+    bool (*pump)(sp_exchange *x);
+    bool (*blocked)(sp_exchange *x); /* takes no more of the answer now */
+    bool (*gone)(sp_exchange *x);    /* nobody will read the answer */
+    /* The answer: interim heads, the head, pieces, the end with trailers ("name: value\r\n"...). */
+    void (*head)(sp_exchange *x, const sp_h1_head *h, const sp_header_edit *edit);
+    void (*data)(sp_exchange *x, sp_str piece);
+    void (*end)(sp_exchange *x, sp_str trailers);
+    void (*flush)(sp_exchange *x);
+    void (*over)(sp_exchange *x, sp_over how); /* the exchange goes: the client forgets it */
+    sp_sock *(*socket)(sp_exchange *x);        /* NULL: shared with other exchanges */
+    /* Bytes of this exchange on the wire, for the log. */
+    void (*count)(sp_exchange *x, uint64_t *ret_in, uint64_t *ret_out);
+} sp_front;
 
-/* One request and its answer. Reused from a small stack, so that an idle client connection holds
- * nothing but its session. */
+typedef struct sp_back {
+    void (*send)(sp_exchange *x); /* the request's head */
+    void (*data)(sp_exchange *x, sp_str piece);
+    void (*end)(sp_exchange *x, sp_str trailers);
+    void (*flush)(sp_exchange *x);
+    bool (*blocked)(sp_exchange *x); /* takes no more of the request now */
+    bool (*pump)(sp_exchange *x);    /* hands over what has come of the answer */
+    bool (*reused)(sp_exchange *x);  /* the connection had carried requests before */
+    void (*leave)(sp_exchange *x);   /* keeps or closes it; releases the upstream */
+} sp_back;
+
+typedef enum sp_exchange_state {
+    SP_EXCHANGE_DIAL,
+    SP_EXCHANGE_RELAY,
+    SP_EXCHANGE_OVER
+} sp_exchange_state;
+
+/* Reused from a small stack, so that an idle client connection holds nothing but its session. */
 struct sp_exchange {
     sp_buf head; /* the request's head; what follows points into it */
     sp_h1_head request;
+    sp_buf trailers; /* of the message whose end is being read */
+    const sp_front *front;
+    void *client; /* the front's */
+    const sp_back *back;
+    void *backend; /* the back's; NULL = none */
+    sp_worker *worker;
+    sp_listener *listener; /* referenced */
+    sp_exchange_state state;
+    unsigned held; /* functions on the stack that still look at it */
+    sp_addr client_addr, local;
     sp_http_hop hop;
     sp_gateway_config *config; /* referenced: hop.entry lives in it */
+    const sp_pool_spec *pool_spec;
     sp_pool *pool;
     sp_dial dial;
-    sp_backend *claimed; /* by the dial, not attached yet */
-    sp_backend *backend;
-    sp_h1_body request_body, answer_body;
-    sp_h1_scan answer_scan;
+    void *claimed; /* a backend, by the dial, not attached yet */
+    sp_alarm alarm;
     sp_http_body_as answer_as;
     sp_endpoint endpoint; /* a copy for the log */
     int64_t started_us;
@@ -46,42 +86,59 @@ struct sp_exchange {
     uint8_t attempts;
     bool idempotent, to_head, keep_client, fresh_only;
     bool body_touched; /* part of the request's body went upstream: no second attempt */
-    bool request_done, answer_begun, answer_done, keep_backend;
+    bool request_done, answer_seen, answer_begun, answer_done, keep_backend;
     char client_ip[SP_ADDR_MAX], path_scratch[4096];
 };
 
-typedef enum sp_http_state {
-    SP_HTTP_HEAD, /* between requests, or reading a head */
-    SP_HTTP_DIAL,
-    SP_HTTP_RELAY,
-    SP_HTTP_CLOSING, /* sending the rest, then FIN */
-    SP_HTTP_LINGER   /* reading until the client is done too, so that our answer survives */
-} sp_http_state;
+/* --- http_exchange.c --- */
+sp_exchange *sp_exchange_new(const sp_front *front, void *client, const sp_session *s,
+                             sp_listener *l);
+/* x->request is parsed, its slices in x->head. The exchange may be over when it returns. */
+void sp_exchange_begin(sp_exchange *x, const sp_inner_spec *inner);
+/* Whatever can be done now; true when something moved. x may be gone when it returns. */
+bool sp_exchange_step(sp_exchange *x);
+static inline bool sp_exchange_is_over(const sp_exchange *x) {
+    return x->state == SP_EXCHANGE_OVER;
+}
+/* Answers by itself, or cuts an answer that has begun. */
+void sp_exchange_fail(sp_exchange *x, int status, const char *fmt, ...) SP_PRINTF(3, 4);
+void sp_exchange_client_gone(sp_exchange *x);
+/* From the front, while it is pumped. */
+void sp_exchange_body(sp_exchange *x, sp_str piece);
+void sp_exchange_body_end(sp_exchange *x, sp_str trailers);
+/* From the back, while it is pumped. A head: interim (1xx but 101) or final; false: these bytes are
+ * not to be read on (the exchange is over or asks elsewhere). */
+bool sp_exchange_answer(sp_exchange *x, const sp_h1_head *h);
+void sp_exchange_answer_data(sp_exchange *x, sp_str piece);
+void sp_exchange_answer_end(sp_exchange *x, sp_str trailers);
+/* Both sockets went to a tunnel. */
+void sp_exchange_taken(sp_exchange *x);
+/* The answer is not HTTP. */
+void sp_exchange_bad_answer(sp_exchange *x, const char *why);
+/* No (more) answer will come: asks elsewhere where that is safe. */
+void sp_exchange_backend_lost(sp_exchange *x);
 
-struct sp_http_session {
-    sp_session s; /* first: buried by its address */
-    sp_listener *listener;
-    sp_sock client;
-    sp_alarm alarm;
-    sp_h1_scan scan;
-    sp_exchange *x; /* NULL between requests */
-    sp_http_state state;
-    bool in_head; /* the first byte of a head is here */
-    bool linger;  /* the client may still be sending */
-    bool running, dead;
-    uint64_t counted_in, counted_out; /* of the socket's bytes, in statistics and log */
-};
+/* --- http_back1.c: a connection to an endpoint, in use by one exchange, or kept --- */
+typedef struct sp_backend {
+    sp_sock sock;
+    sp_worker *worker;
+    sp_upstream *upstream; /* referenced; counted open only while in use */
+    sp_exchange *user;     /* NULL while kept */
+    sp_list link;          /* upstream->idle while kept */
+    sp_alarm alarm;        /* while kept */
+    int64_t idle_since_ms;
+    sp_h1_scan scan; /* of the answer's head */
+    sp_h1_body body;
+    bool reused;
+} sp_backend;
 
-void sp_proxy_run(sp_http_session *s);
-void sp_proxy_end(sp_http_session *s, bool reset);
-/* Answers by itself. The connection closes after it unless the request was read to its end. */
-void sp_proxy_fail(sp_http_session *s, int status, const char *fmt, ...) SP_PRINTF(3, 4);
-/* The answer is complete in the client's buffer. */
-void sp_proxy_finish(sp_http_session *s);
-void sp_proxy_connect(sp_http_session *s); /* (again) */
+/* From a dial that ended with OK, upstream included. */
+void sp_back1_open(sp_exchange *x);
+/* For use_kept: claims a connection to the dial's upstream. */
+bool sp_back1_claim(sp_exchange *x);
+/* ... and takes it, when the dial has ended with KEPT. */
+void sp_back1_attach(sp_exchange *x);
+extern const sp_back sp_back1;
 
-/* True when something moved. */
-bool sp_proxy_relay_request(sp_http_session *s);
-bool sp_proxy_relay_answer(sp_http_session *s);
-/* The backend's connection broke, for errno or 0 = it ended. */
-void sp_proxy_backend_lost(sp_http_session *s);
+/* Gathers small pieces, sends large ones; a body of tiny chunks costs no calls. */
+void sp_h1_write_piece(sp_worker *w, sp_sock *to, sp_str piece, bool chunked);

@@ -188,7 +188,8 @@ sp_http_body_as sp_http_answer_body(const sp_h1_head *answer, int client_minor) 
 }
 
 static void write_answer_framing(sp_buf *b, const sp_h1_head *h, sp_http_body_as body) {
-    bool has_length = sp_headers_get(h->headers.p, h->headers.n, "content-length").n > 0;
+    bool has_length = h->framing == SP_H1_LENGTH ||
+                      sp_headers_get(h->headers.p, h->headers.n, "content-length").n > 0;
     if (body == SP_BODY_CHUNKED)
         sp_buf_add(b, SP_STR("transfer-encoding: chunked\r\n"));
     else if (body == SP_BODY_AS_IS && has_length && h->status >= 200 && h->status != 204)
@@ -225,19 +226,6 @@ void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_header_edit *
     write_answer_framing(b, h, body);
     write_answer_connection(b, h, client_minor, keep_alive);
     sp_buf_add(b, SP_STR("\r\n"));
-}
-
-void sp_http_write_own(sp_buf *b, int status, sp_str text, sp_str location, bool keep_alive,
-                       bool to_head) {
-    sp_buf_printf(b, "HTTP/1.1 %d %s\r\nserver: sampan\r\n", status, sp_http_status_text(status));
-    if (location.n) field(b, SP_STR("location"), location);
-    if (text.n) sp_buf_add(b, SP_STR("content-type: text/plain; charset=utf-8\r\n"));
-    sp_buf_printf(b, "content-length: %zu\r\n", text.n ? text.n + 1 : 0);
-    if (!keep_alive) sp_buf_add(b, SP_STR("connection: close\r\n"));
-    sp_buf_add(b, SP_STR("\r\n"));
-    if (!text.n || to_head) return;
-    sp_buf_add(b, text);
-    sp_buf_addc(b, '\n');
 }
 
 static sp_str without_port(sp_str host) {

@@ -37,8 +37,5 @@ sp_http_body_as sp_http_answer_body(const sp_h1_head *answer, int client_minor);
 /* edit may be NULL. keep_alive: what the client is told. */
 void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_header_edit *edit,
                           sp_http_body_as body, int client_minor, bool keep_alive);
-/* A whole answer with one line of text. location may be empty. */
-void sp_http_write_own(sp_buf *b, int status, sp_str text, sp_str location, bool keep_alive,
-                       bool to_head);
 /* Where an entry with redirect_status sends the client. */
 void sp_http_redirect_location(sp_buf *b, const sp_http_hop *hop, uint16_t local_port);
