@@ -1,134 +1,215 @@
-/* See balance.h. Affinity remembers where each client went; when the table is full even after the
- * expired ones have left, further clients are spread by a hash of their address, which needs no
- * memory and still sends the same client to the same endpoint while the list stands still. */
-#include "gateway/balance.h"
+/* See balance.h. What this file decides is who is in which group and what a report means; how one
+ * is chosen inside of a group stands in balance_pick.c, the hash table in balance_table.c. */
+#include "gateway/balance_internal.h"
 
-typedef struct sticky {
-    sp_addr endpoint;
-    int64_t expires_ms;
-} sticky;
+enum { WARM_STEPS = 32, WARM_STEP_MIN_MS = 20 };
 
-typedef enum tier { TIER_READY, TIER_READY_AVOIDED, TIER_DRAINING, TIER_NONE } tier;
+/* --- groups --- */
 
-static bool was_tried(const sp_balance_query *q, const sp_endpoint *e) {
-    for (size_t i = 0; i < q->tried_count; i++)
-        if (q->tried[i] == e) return true;
-    return false;
+typedef enum group_class { CLASS_READY, CLASS_READY_BACKUP, CLASS_OUT, CLASS_DRAINING } group_class;
+
+/* Sorted by this; equal ones are one group. */
+static uint32_t rank_of(const sp_balance *b, const sp_endpoint *e, int64_t now) {
+    bool ready = e->ready || (b->panic && e->sick);
+    if (!ready) return e->draining ? CLASS_DRAINING << 16 : SP_BALANCE_NOWHERE;
+    bool out = e->avoid_until_ms > now || (e->eject_until_ms > now && !b->panic);
+    uint32_t level = e->priority + (e->backup ? 256u : 0);
+    return (uint32_t)(out ? CLASS_OUT : e->backup ? CLASS_READY_BACKUP : CLASS_READY) << 16 | level;
 }
 
-static tier tier_of(const sp_endpoint *e, const sp_balance_query *q) {
-    if (was_tried(q, e)) return TIER_NONE;
-    if (e->ready) return e->avoid_until_ms > q->now_ms ? TIER_READY_AVOIDED : TIER_READY;
-    return e->draining ? TIER_DRAINING : TIER_NONE;
+static uint32_t weight_of(const sp_endpoint *e) {
+    return SP_MIN(e->weight ? e->weight : 1u, 256u);
 }
 
-static tier best_tier(const sp_balance *b, const sp_balance_query *q, size_t *ret_count) {
-    size_t count[TIER_NONE + 1] = {0};
-    sp_vec_each(&b->list, e) count[tier_of(*e, q)]++;
-    for (tier t = TIER_READY; t < TIER_NONE; t++) {
-        if (!count[t]) continue;
-        *ret_count = count[t];
-        return t;
+/* A newcomer's share grows with its age; the next step is due when it would have grown visibly. */
+static uint32_t warmed(sp_balance *b, const sp_endpoint *e, int64_t now) {
+    uint32_t full = weight_of(e) * 256;
+    int64_t age = now - e->ready_since_ms;
+    if (!b->slow_start_ms || !e->ready_since_ms || age >= b->slow_start_ms) return full;
+    int64_t step = SP_MAX(b->slow_start_ms / WARM_STEPS, WARM_STEP_MIN_MS);
+    b->next_change_ms = SP_MIN(b->next_change_ms, now + step);
+    return SP_MAX((uint32_t)(full * (uint64_t)SP_MAX(age, 0) / b->slow_start_ms), 1u);
+}
+
+static void note_end(sp_balance *b, int64_t at, int64_t now) {
+    if (at > now) b->next_change_ms = SP_MIN(b->next_change_ms, at);
+}
+
+static bool in_panic(const sp_balance *b, int64_t now) {
+    size_t well = 0, members = 0;
+    if (!b->panic_percent) return false;
+    sp_vec_each(&b->list, it) {
+        const sp_endpoint *e = *it;
+        members += e->ready || e->sick;
+        well += e->ready && e->eject_until_ms <= now;
     }
-    return TIER_NONE;
+    return well * 100 < members * b->panic_percent;
 }
 
-/* The nth endpoint of the tier, in list order. */
-static sp_endpoint *nth(const sp_balance *b, const sp_balance_query *q, tier t, size_t n) {
-    sp_vec_each(&b->list, e) if (tier_of(*e, q) == t && n-- == 0) return *e;
-    return NULL;
+static int by_rank(const void *pa, const void *pb) {
+    const sp_endpoint *a = *(sp_endpoint *const *)pa, *b = *(sp_endpoint *const *)pb;
+    if (a->group != b->group) return a->group < b->group ? -1 : 1;
+    return a->at < b->at ? -1 : a->at > b->at;
 }
 
-static sp_endpoint *round_robin(sp_balance *b, const sp_balance_query *q, tier t) {
+static size_t gather(sp_balance *b, int64_t now) {
+    size_t n = 0;
     for (size_t i = 0; i < b->list.n; i++) {
-        size_t at = (b->next + i) % b->list.n;
-        if (tier_of(b->list.p[at], q) != t) continue;
-        b->next = at + 1;
-        return b->list.p[at];
+        sp_endpoint *e = b->list.p[i];
+        e->home = b;
+        if (!e->order) e->order = ++b->seq;
+        e->at = (uint32_t)i;
+        e->effective = warmed(b, e, now);
+        e->group = rank_of(b, e, now);
+        note_end(b, e->avoid_until_ms, now);
+        note_end(b, e->eject_until_ms, now);
+        if (e->group == SP_BALANCE_NOWHERE)
+            e->at = SP_BALANCE_NOWHERE;
+        else
+            b->order[n++] = e;
     }
-    return NULL;
+    qsort(b->order, n, sizeof *b->order, by_rank);
+    return n;
 }
 
-static sp_endpoint *two_choices(const sp_balance *b, const sp_balance_query *q, tier t,
-                                size_t count) {
-    size_t first = (size_t)((q->random & 0xffffffff) % count);
-    sp_endpoint *one = nth(b, q, t, first);
-    if (count == 1) return one;
-    size_t second = (first + 1 + (size_t)((q->random >> 32) % (count - 1))) % count;
-    sp_endpoint *other = nth(b, q, t, second);
-    return other->open < one->open ? other : one;
-}
-
-static sp_endpoint *choose(sp_balance *b, const sp_balance_query *q) {
-    size_t count = 0;
-    tier t = best_tier(b, q, &count);
-    if (t == TIER_NONE) return NULL;
-    return b->algorithm == SP_BALANCE_ROUND_ROBIN ? round_robin(b, q, t)
-                                                  : two_choices(b, q, t, count);
-}
-
-static sp_str client_key(const sp_addr *client) {
-    return (sp_str){(const char *)client->ip, sizeof client->ip};
-}
-
-static void drop_expired(sp_balance *b, int64_t now_ms) {
-    sp_str key;
-    void *value;
-    for (size_t at = 0; sp_map_next(&b->clients, &at, &key, &value);) {
-        if (((sticky *)value)->expires_ms > now_ms) continue;
-        sp_map_del(&b->clients, key);
-        free(value);
+/* From ranks to numbers of groups. */
+static void split(sp_balance *b, size_t n) {
+    uint32_t rank = 0;
+    b->groups.n = 0;
+    for (size_t i = 0; i < n; i++) {
+        sp_endpoint *e = b->order[i];
+        if (!b->groups.n || e->group != rank) {
+            sp_balance_group g = {.start = i, .even = true};
+            if (b->groups.n && rank >> 16 == CLASS_READY && e->group >> 16 == CLASS_READY)
+                b->groups.p[b->groups.n - 1].spills = true;
+            rank = e->group;
+            sp_vec_push(&b->groups, g);
+        }
+        sp_balance_group *g = &b->groups.p[b->groups.n - 1];
+        g->even &= e->effective == b->order[g->start]->effective;
+        g->weights += e->effective;
+        b->sums[i] = g->weights;
+        g->n++;
+        e->group = (uint32_t)(b->groups.n - 1);
+        e->at = (uint32_t)i;
     }
 }
 
-static void remember(sp_balance *b, const sp_balance_query *q, const sp_endpoint *e) {
-    sticky *s = sp_map_get(&b->clients, client_key(q->client));
-    if (!s) {
-        if (b->clients.n >= SP_BALANCE_MAX_CLIENTS) drop_expired(b, q->now_ms);
-        if (b->clients.n >= SP_BALANCE_MAX_CLIENTS) return;
-        s = sp_malloc(sizeof *s);
-        sp_map_put(&b->clients, client_key(q->client), s);
+void sp_balance_build(sp_balance *b, int64_t now) {
+    if (b->cap < b->list.n) {
+        b->cap = b->list.n;
+        b->order = sp_realloc(b->order, b->cap * sizeof(sp_endpoint *));
+        b->sums = sp_realloc(b->sums, b->cap * sizeof *b->sums);
     }
-    *s = (sticky){e->addr, q->now_ms + b->affinity_ms};
+    b->next_change_ms = INT64_MAX;
+    b->panic = in_panic(b, now);
+    split(b, gather(b, now));
+    sp_balance_heapify(b);
+    b->built = true;
 }
 
-static sp_endpoint *recall(const sp_balance *b, const sp_balance_query *q) {
-    const sticky *s = sp_map_get(&b->clients, client_key(q->client));
-    if (!s || s->expires_ms <= q->now_ms) return NULL;
-    sp_vec_each(&b->list, e) {
-        if (sp_addr_eq(&(*e)->addr, &s->endpoint)) return tier_of(*e, q) == TIER_READY ? *e : NULL;
-    }
-    return NULL;
+static sp_str id_key(const uint64_t *id) {
+    return (sp_str){(const char *)id, sizeof *id};
 }
 
-sp_endpoint *sp_balance_pick(sp_balance *b, const sp_balance_query *q) {
-    if (!b->affinity_ms || !q->client) return choose(b, q);
-    sp_endpoint *e = recall(b, q);
-    if (!e && b->clients.n >= SP_BALANCE_MAX_CLIENTS) {
-        sp_balance_query spread = *q;
-        spread.random = sp_str_hash(client_key(q->client));
-        e = choose(b, &spread);
+static void index_members(sp_balance *b) {
+    sp_map_free(&b->by_id);
+    sp_map_free(&b->by_sticky);
+    sp_vec_each(&b->list, it) {
+        sp_endpoint *e = *it;
+        if (!e->id) e->id = sp_balance_mix(sp_balance_addr_hash(&e->addr));
+        sp_map_put(&b->by_id, id_key(&e->id), e);
+        if (e->sticky) sp_map_put(&b->by_sticky, id_key(&e->sticky), e);
     }
-    if (!e) e = choose(b, q);
-    if (e) remember(b, q, e);
-    return e;
 }
 
-void sp_balance_connected(sp_endpoint *e) {
+void sp_balance_changed(sp_balance *b, bool members) {
+    b->built = false;
+    if (!members) return;
+    index_members(b);
+    b->table_size = 0; /* made when it is wanted */
+}
+
+sp_endpoint *sp_balance_by_id(const sp_balance *b, uint64_t id) {
+    return sp_map_get(&b->by_id, id_key(&id));
+}
+
+sp_endpoint *sp_balance_by_sticky(const sp_balance *b, uint64_t sticky) {
+    return sp_map_get(&b->by_sticky, id_key(&sticky));
+}
+
+/* --- reports --- */
+
+static bool may_eject(const sp_balance *b, int64_t now) {
+    size_t out = 1, members = 0;
+    sp_vec_each(&b->list, it) {
+        members += (*it)->ready;
+        out += (*it)->ready && (*it)->eject_until_ms > now;
+    }
+    if (members < 2) return false;
+    if (!b->outlier.max_percent) return out < members;
+    return out == 1 || out * 100 <= members * b->outlier.max_percent;
+}
+
+static bool eject(sp_balance *b, sp_endpoint *e, int64_t now) {
+    const sp_outlier_spec *o = &b->outlier;
+    int64_t base = o->eject_ms ? o->eject_ms : SP_BALANCE_EJECT_MS;
+    int64_t most = o->eject_max_ms ? o->eject_max_ms : SP_BALANCE_EJECT_MAX_MS;
+    if (e->eject_until_ms > now || !may_eject(b, now)) return false;
+    e->eject_until_ms = now + SP_MIN(base << SP_MIN(e->ejections, 16u), SP_MAX(base, most));
+    e->ejections++;
+    e->streak = 0;
+    b->built = false;
+    return true;
+}
+
+static void avoid(sp_balance *b, sp_endpoint *e, int64_t now) {
+    uint32_t doublings = SP_MIN(e->failures, 10u);
+    int64_t ms = SP_MIN((int64_t)SP_BALANCE_AVOID_MS << doublings, SP_BALANCE_AVOID_MAX_MS);
+    e->failures++;
+    e->avoid_until_ms = now + ms;
+    b->built = false;
+}
+
+static void connected(sp_balance *b, sp_endpoint *e) {
+    if (e->avoid_until_ms) b->built = false;
     e->failures = 0;
     e->avoid_until_ms = 0;
 }
 
-void sp_balance_connect_failed(sp_endpoint *e, int64_t now_ms) {
-    uint32_t doublings = SP_MIN(e->failures, 10u);
-    int64_t avoid = SP_MIN((int64_t)SP_BALANCE_AVOID_MS << doublings, SP_BALANCE_AVOID_MAX_MS);
-    e->failures++;
-    e->avoid_until_ms = now_ms + avoid;
+/* A good answer ends the row; of ejections only when it came after the last one was over. */
+static void worked(sp_endpoint *e, int64_t now) {
+    e->streak = 0;
+    if (e->eject_until_ms && e->eject_until_ms <= now) {
+        e->eject_until_ms = 0;
+        e->ejections = 0;
+    }
+}
+
+bool sp_balance_report(sp_balance *b, sp_endpoint *e, sp_outcome o, int64_t now) {
+    uint16_t limit = b->outlier.consecutive;
+    if (e->gone) return false;
+    switch (o) {
+    case SP_OUTCOME_CONNECTED: connected(b, e); return false;
+    case SP_OUTCOME_OK: worked(e, now); return false;
+    case SP_OUTCOME_CONNECT_FAILED: avoid(b, e, now); break;
+    case SP_OUTCOME_RESET: break;
+    case SP_OUTCOME_5XX:
+        if (!b->outlier.http) return false;
+        break;
+    }
+    if (!limit || ++e->streak < limit) return false;
+    return eject(b, e, now);
 }
 
 void sp_balance_free(sp_balance *b) {
-    void *value;
-    for (size_t at = 0; sp_map_next(&b->clients, &at, NULL, &value);) free(value);
-    sp_map_free(&b->clients);
+    sp_balance_forget_clients(b);
+    sp_map_free(&b->by_id);
+    sp_map_free(&b->by_sticky);
+    sp_vec_each(&b->list, e)(*e)->home = NULL;
     sp_vec_free(&b->list);
+    sp_vec_free(&b->groups);
+    free(b->order);
+    free(b->sums);
+    free(b->table);
 }

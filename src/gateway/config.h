@@ -15,6 +15,7 @@ typedef struct sp_endpoint_spec {
     sp_addr addr;
     sp_str name; /* of a pod or server: metrics, sticky cookies, commands; "" = its address */
     bool ready, draining;
+    bool sick;                /* its check failed: that alone is why it is not ready */
     bool backup;              /* only when no other one is left */
     uint8_t priority;         /* 0 first; the next only when none of the former is left */
     uint16_t weight;          /* of 256; 0 = 1. To take a server out: ready = false, draining */
@@ -62,15 +63,6 @@ typedef struct sp_check_spec {
     sp_str script;                   /* a command line for /bin/sh */
 } sp_check_spec;
 
-/* Passive: what the traffic itself tells. */
-typedef struct sp_outlier_spec {
-    uint16_t
-        consecutive; /* failures (connect, reset, 5xx where `http`) in a row; 0 = connects only */
-    bool http;
-    uint32_t eject_ms, eject_max_ms; /* doubles with each time in a row */
-    uint8_t max_percent;             /* of the pool that may be out at once */
-} sp_outlier_spec;
-
 /* Circuit breaking and queueing. */
 typedef struct sp_pool_limits {
     uint32_t max_connections; /* open to the whole pool */
@@ -102,6 +94,7 @@ typedef struct sp_pool_spec {
     int64_t affinity_ms; /* by the client's address */
     sp_sticky_spec sticky;
     uint32_t slow_start_ms;
+    uint8_t panic_percent; /* fewer than these are well: checks and ejections are ignored */
     sp_check_spec check;
     sp_outlier_spec outlier;
     sp_pool_limits limits;

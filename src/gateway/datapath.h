@@ -2,6 +2,7 @@
  * (buffers and sockets), dial.c (from a pool to a connected socket), tunnel.c (TCP), http.c and
  * http_head.c (HTTP/1.1). */
 #pragma once
+#include "gateway/affinity.h"
 #include "gateway/poller.h"
 #include "gateway/worker.h"
 #include "net/http1.h"
@@ -31,12 +32,23 @@ struct sp_pool {
     sp_str name; /* owned */
     uint32_t refs;
     sp_balance balance;
+    bool known; /* had a configuration before */
+    sp_pool_limits limits;
+    uint32_t connect_timeout_ms; /* 0 = the worker's */
     sp_list waiters; /* sp_dial.waiting: those that want an endpoint or are connecting to one */
 };
 sp_pool *sp_pool_ref(sp_pool *p);
 void sp_pool_unref(sp_worker *w, sp_pool *p);
 void sp_upstream_ref(sp_upstream *u);
 void sp_upstream_unref(sp_upstream *u);
+/* Referenced and counted open; release is the other half (also of a dial's OK). */
+void sp_upstream_take(sp_upstream *u);
+void sp_upstream_release(sp_upstream *u);
+/* What the traffic told about it. The dial reports connects by itself; whoever carries the bytes
+ * reports how it went, once per request or TCP connection. */
+void sp_upstream_report(sp_worker *w, sp_upstream *u, sp_outcome o);
+void sp_worker_apply_pools(sp_worker *w, const sp_gateway_config *c);
+void sp_worker_wake_pools(sp_worker *w); /* the pools' endpoints changed */
 
 /* Every client connection: what sp_worker_stop and the access log need to know. */
 typedef struct sp_session {
@@ -177,6 +189,7 @@ typedef struct sp_dial {
     sp_worker *worker;
     sp_pool *pool;
     sp_addr client;
+    sp_affinity affinity;  /* set before the start, by sp_affinity_of; {0} = none */
     sp_upstream *upstream; /* while connecting; after OK: referenced, counted open, the caller's */
     sp_sock sock;          /* connected, with TLS where the pool wants it */
     sp_alarm timeout, give_up, pause;
@@ -195,8 +208,6 @@ typedef struct sp_dial {
 void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *client);
 void sp_dial_retry(sp_dial *d); /* the pool's endpoints changed; not in the list just now */
 void sp_dial_cancel(sp_dial *d);
-/* The other half of OK. */
-void sp_upstream_release(sp_upstream *u);
 
 /* --- tunnel.c --- */
 void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);

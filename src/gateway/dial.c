@@ -23,12 +23,6 @@ static void finish(sp_dial *d, sp_dial_result r) {
     d->done(d, r);
 }
 
-void sp_upstream_release(sp_upstream *u) {
-    if (!u) return;
-    u->e.open--;
-    sp_upstream_unref(u);
-}
-
 static void drop_upstream(sp_dial *d) {
     sp_sock_close(d->worker, &d->sock, false);
     sp_alarm_stop(&d->timeout);
@@ -37,7 +31,7 @@ static void drop_upstream(sp_dial *d) {
 }
 
 static void on_failed(sp_dial *d, bool timed_out) {
-    sp_balance_connect_failed(&d->upstream->e, sp_poller_now_ms(d->worker->poller));
+    sp_upstream_report(d->worker, d->upstream, SP_OUTCOME_CONNECT_FAILED);
     d->worker->stats.connect_failures++;
     d->timed_out = timed_out;
     d->failed_count++;
@@ -77,7 +71,7 @@ static void on_event(sp_io *io) {
         attempt(d);
         return;
     }
-    sp_balance_connected(&d->upstream->e);
+    sp_upstream_report(d->worker, d->upstream, SP_OUTCOME_CONNECTED);
     d->worker->stats.upstream_connections++;
     finish(d, SP_DIAL_OK);
 }
@@ -102,10 +96,13 @@ static sp_upstream *pick(sp_dial *d) {
     sp_balance_query q = {.now_ms = sp_poller_now_ms(d->worker->poller),
                           .random = sp_worker_random(d->worker),
                           .client = &d->client,
+                          .hash = d->affinity.hash,
+                          .sticky = d->affinity.sticky,
                           .tried = d->tried,
                           .tried_count = d->tried_count};
+    bool full = false;
     if (d->tried_count == SP_MAX_TRIES) return NULL;
-    return (sp_upstream *)(void *)sp_balance_pick(&d->pool->balance, &q);
+    return (sp_upstream *)(void *)sp_balance_pick(&d->pool->balance, &q, &full);
 }
 
 static void wait_for_change(sp_dial *d) {
@@ -129,8 +126,7 @@ static void attempt(sp_dial *d) {
             return;
         }
         sp_list_remove(&d->waiting);
-        sp_upstream_ref(u);
-        u->e.open++;
+        sp_upstream_take(u);
         d->upstream = u;
         if (d->failed_count) d->worker->stats.retries++;
         if (d->use_kept && d->use_kept(d)) {

@@ -112,7 +112,7 @@ static void keep(sp_backend *b) {
     if (u->idle_count >= w->settings.max_idle_per_endpoint)
         close_backend(SP_CONTAINER(u->idle.next, sp_backend, link));
     b->user = NULL;
-    u->e.open--; /* the reference stays */
+    sp_balance_closed(&u->e); /* the reference stays */
     b->idle_since_ms = sp_poller_now_ms(w->poller);
     sp_list_append(&u->idle, &b->link);
     sp_alarm_start(w->poller, &b->alarm, SP_TIMEOUT_POOLED);

@@ -331,7 +331,7 @@ void sp_exchange_backend_lost(sp_exchange *x) {
     }
     if (!x->back->reused(x)) {
         sp_backend *b = x->backend;
-        sp_balance_connect_failed(&b->upstream->e, sp_poller_now_ms(x->worker->poller));
+        sp_upstream_report(x->worker, b->upstream, SP_OUTCOME_CONNECT_FAILED);
     }
     x->worker->stats.retries++;
     x->back->leave(x);

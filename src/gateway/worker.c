@@ -28,119 +28,6 @@ uint64_t sp_worker_random(sp_worker *w) { /* xorshift64* */
     return w->random * 2685821657736338717u;
 }
 
-/* --- pools --- */
-
-void sp_upstream_ref(sp_upstream *u) {
-    u->e.refs++;
-}
-
-void sp_upstream_unref(sp_upstream *u) {
-    if (--u->e.refs == 0) free(u);
-}
-
-sp_pool *sp_pool_ref(sp_pool *p) {
-    p->refs++;
-    return p;
-}
-
-static void remove_upstream(sp_pool *p, size_t i) {
-    sp_upstream *u = (sp_upstream *)(void *)p->balance.list.p[i];
-    sp_vec_remove(&p->balance.list, i);
-    u->e.gone = true;
-    u->e.ready = u->e.draining = false;
-    sp_upstream_close_idle(u);
-    sp_upstream_unref(u);
-}
-
-void sp_pool_unref(sp_worker *w, sp_pool *p) {
-    if (!p || --p->refs) return;
-    sp_map_del(&w->pools, p->name);
-    while (p->balance.list.n) remove_upstream(p, p->balance.list.n - 1);
-    sp_balance_free(&p->balance);
-    free((char *)(uintptr_t)p->name.p);
-    free(p);
-}
-
-static sp_pool *get_pool(sp_worker *w, const sp_pool_spec *spec) {
-    sp_pool *p = sp_map_get(&w->pools, spec->name);
-    if (p) return sp_pool_ref(p);
-    p = sp_zalloc(1, sizeof *p);
-    p->refs = 1;
-    sp_buf name = {0};
-    sp_buf_add(&name, spec->name);
-    p->name = sp_buf_str(&name);
-    sp_list_init(&p->waiters);
-    sp_map_put(&w->pools, p->name, p);
-    return p;
-}
-
-static const sp_endpoint_spec *find_spec(const sp_pool_spec *spec, const sp_addr *addr) {
-    for (size_t i = 0; i < spec->endpoint_count; i++)
-        if (sp_addr_eq(&spec->endpoints[i].addr, addr)) return &spec->endpoints[i];
-    return NULL;
-}
-
-static sp_upstream *find_upstream(const sp_pool *p, const sp_addr *addr) {
-    sp_vec_each(&p->balance.list, e) {
-        if (sp_addr_eq(&(*e)->addr, addr)) return (sp_upstream *)(void *)*e;
-    }
-    return NULL;
-}
-
-static void add_upstream(sp_pool *p, const sp_addr *addr) {
-    sp_upstream *u = sp_zalloc(1, sizeof *u);
-    u->e.addr = *addr;
-    u->e.refs = 1;
-    sp_list_init(&u->idle);
-    sp_vec_push(&p->balance.list, &u->e);
-}
-
-static void update_pool(sp_pool *p, const sp_pool_spec *spec) {
-    p->balance.algorithm = spec->algorithm;
-    p->balance.affinity_ms = spec->affinity_ms;
-    for (size_t i = p->balance.list.n; i-- > 0;)
-        if (!find_spec(spec, &p->balance.list.p[i]->addr)) remove_upstream(p, i);
-    for (size_t i = 0; i < spec->endpoint_count; i++) {
-        const sp_endpoint_spec *s = &spec->endpoints[i];
-        if (!find_upstream(p, &s->addr)) add_upstream(p, &s->addr);
-        sp_upstream *u = find_upstream(p, &s->addr);
-        bool came_back = s->ready && !u->e.ready;
-        u->e.ready = s->ready;
-        u->e.draining = s->draining;
-        if (came_back) sp_balance_connected(&u->e);
-        if (!s->ready) sp_upstream_close_idle(u);
-    }
-}
-
-static void wake_waiters(sp_pool *p) {
-    sp_list now;
-    sp_list_init(&now);
-    while (!sp_list_empty(&p->waiters)) {
-        sp_list *l = p->waiters.next;
-        sp_list_remove(l);
-        sp_list_append(&now, l);
-    }
-    while (!sp_list_empty(&now)) {
-        sp_dial *d = SP_CONTAINER(now.next, sp_dial, waiting);
-        sp_list_remove(&d->waiting);
-        sp_dial_retry(d);
-    }
-}
-
-static void apply_pools(sp_worker *w, const sp_gateway_config *c) {
-    size_t old_count = w->pool_at.n;
-    sp_pool **old = w->pool_at.p;
-    w->pool_at.p = NULL;
-    w->pool_at.n = w->pool_at.cap = 0;
-    for (size_t i = 0; i < c->pool_count; i++) {
-        sp_pool *p = get_pool(w, &c->pools[i]);
-        sp_vec_push(&w->pool_at, p);
-        update_pool(p, &c->pools[i]);
-    }
-    for (size_t i = 0; i < old_count; i++) sp_pool_unref(w, old[i]);
-    free(old);
-}
-
 /* --- sessions --- */
 
 void sp_session_open(sp_session *s, sp_worker *w, const sp_addr *client, const sp_addr *local) {
@@ -288,9 +175,9 @@ void sp_worker_apply(sp_worker *w, sp_gateway_config *config) {
     sp_gateway_config *old = w->config;
     if (w->stopping) return;
     w->config = sp_gateway_config_ref(config);
-    apply_pools(w, config);
+    sp_worker_apply_pools(w, config);
     sp_worker_apply_listeners(w, config);
-    sp_vec_each(&w->pool_at, p) wake_waiters(*p);
+    sp_worker_wake_pools(w);
     sp_gateway_config_unref(old);
 }
 

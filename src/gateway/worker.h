@@ -58,6 +58,7 @@ sp_listener_state sp_worker_listener(const sp_worker *w, size_t i);
     X(upstream_connections, "upstream_connections_total", "Connections made to endpoints.")        \
     X(upstream_reused, "upstream_reused_total", "Requests sent on a kept connection.")             \
     X(no_endpoint, "no_endpoint_total", "Connections or requests that found no endpoint.")         \
+    X(ejections, "outlier_ejections_total", "Endpoints put out for what the traffic told.")        \
     X(bytes_in, "bytes_in_total", "Bytes received from clients.")                                  \
     X(bytes_out, "bytes_out_total", "Bytes sent to clients.")
 

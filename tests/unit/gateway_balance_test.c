@@ -23,6 +23,7 @@ static int setup(void **state) {
         f->e[i].ready = true;
         sp_vec_push(&f->b.list, &f->e[i]);
     }
+    sp_balance_changed(&f->b, true);
     *state = f;
     return 0;
 }
@@ -40,8 +41,11 @@ static sp_balance_query query(int64_t now_ms) {
     return (sp_balance_query){.now_ms = now_ms, .random = lcg ^ (lcg >> 29)};
 }
 
+/* Tests change states behind the balance's back. */
 static size_t pick(fixture *f, const sp_balance_query *q) {
-    sp_endpoint *e = sp_balance_pick(&f->b, q);
+    bool full = false;
+    sp_balance_changed(&f->b, false);
+    sp_endpoint *e = sp_balance_pick(&f->b, q, &full);
     return e ? (size_t)(e - f->e) : N;
 }
 
@@ -69,7 +73,7 @@ static void two_choices_keep_the_load_even(void **state) {
 
 static void refused_endpoints_come_last_and_come_back(void **state) {
     fixture *f = *state;
-    sp_balance_connect_failed(&f->e[1], 1000);
+    sp_balance_report(&f->b, &f->e[1], SP_OUTCOME_CONNECT_FAILED, 1000);
     for (size_t i = 0; i < 100; i++) {
         sp_balance_query q = query(1000);
         assert_int_not_equal(pick(f, &q), 1);
@@ -78,11 +82,12 @@ static void refused_endpoints_come_last_and_come_back(void **state) {
     sp_balance_query q = query(1000);
     assert_int_equal(pick(f, &q), 1); /* nothing else is left */
     assert_int_equal(f->e[1].avoid_until_ms, 1000 + SP_BALANCE_AVOID_MS);
-    sp_balance_connect_failed(&f->e[1], 1000);
+    sp_balance_report(&f->b, &f->e[1], SP_OUTCOME_CONNECT_FAILED, 1000);
     assert_int_equal(f->e[1].avoid_until_ms, 1000 + 2 * SP_BALANCE_AVOID_MS);
-    for (size_t i = 0; i < 40; i++) sp_balance_connect_failed(&f->e[1], 1000);
+    for (size_t i = 0; i < 40; i++)
+        sp_balance_report(&f->b, &f->e[1], SP_OUTCOME_CONNECT_FAILED, 1000);
     assert_int_equal(f->e[1].avoid_until_ms, 1000 + SP_BALANCE_AVOID_MAX_MS);
-    sp_balance_connected(&f->e[1]);
+    sp_balance_report(&f->b, &f->e[1], SP_OUTCOME_CONNECTED, 1000);
     assert_int_equal(f->e[1].avoid_until_ms, 0);
 }
 
