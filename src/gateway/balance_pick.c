@@ -123,9 +123,9 @@ static sp_endpoint *from_heap(choice *c, const sp_balance_group *g) {
 
 /* --- draws --- */
 
-static sp_endpoint *draw(const sp_balance *b, const sp_balance_group *g, uint32_t random) {
-    if (g->even) return b->order[g->start + ((uint64_t)random * g->n >> 32)];
-    uint64_t x = random * g->weights >> 32; /* weights < 2^32: 65,535 endpoints of 65,536 each */
+/* The endpoint whose share of the weights holds x. */
+static sp_endpoint *at_share(const sp_balance *b, const sp_balance_group *g, uint64_t x) {
+    if (g->even) return b->order[g->start + x / b->order[g->start]->effective];
     size_t low = g->start, high = g->start + g->n - 1;
     while (low < high) {
         size_t mid = (low + high) / 2;
@@ -135,6 +135,18 @@ static sp_endpoint *draw(const sp_balance *b, const sp_balance_group *g, uint32_
             low = mid + 1;
     }
     return b->order[low];
+}
+
+/* Weights are below 2^32: 65,535 endpoints of 65,536 each. */
+static sp_endpoint *draw(const sp_balance *b, const sp_balance_group *g, uint32_t random) {
+    return at_share(b, g, random * g->weights >> 32);
+}
+
+static sp_endpoint *draw_other(const sp_balance *b, const sp_balance_group *g,
+                               const sp_endpoint *known, uint32_t random) {
+    uint64_t x = random * (g->weights - known->effective) >> 32;
+    if (x >= b->sums[known->at] - known->effective) x += known->effective;
+    return at_share(b, g, x);
 }
 
 static sp_endpoint *less_loaded(sp_endpoint *a, sp_endpoint *b) {
@@ -151,15 +163,12 @@ static sp_endpoint *look_through(choice *c, const sp_balance_group *g, size_t fr
 
 static sp_endpoint *two_choices(choice *c, const sp_balance_group *g) {
     uint64_t random = c->q->random;
-    sp_endpoint *one = NULL;
     for (int i = 0; i < DRAWS && g->n > 1; i++, random = sp_balance_mix(random)) {
-        sp_endpoint *a = draw(c->b, g, (uint32_t)random);
-        sp_endpoint *b = draw(c->b, g, (uint32_t)(random >> 32));
-        if (a == b && i + 1 < DRAWS) continue; /* two different ones if that is possible */
-        bool take_a = may_take(c, a), take_b = may_take(c, b);
-        if (take_a && take_b) return less_loaded(a, b);
-        if (!one) one = take_a ? a : take_b ? b : NULL;
-        if (one) return one;
+        sp_endpoint *one = draw(c->b, g, (uint32_t)random);
+        sp_endpoint *other = draw_other(c->b, g, one, (uint32_t)(random >> 32));
+        bool take_one = may_take(c, one), take_other = may_take(c, other);
+        if (take_one && take_other) return less_loaded(one, other);
+        if (take_one || take_other) return take_one ? one : other;
     }
     return look_through(c, g, (size_t)(random % g->n));
 }
