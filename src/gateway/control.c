@@ -16,6 +16,13 @@ enum {
     GATEWAY_CLASSES,
     GATEWAYS,
     ROUTES,
+    GRPC_ROUTES,
+    TLS_ROUTES,
+    TCP_ROUTES,
+    REFERENCE_GRANTS,
+    BACKEND_TLS_POLICIES,
+    SECRETS,
+    CONFIG_MAPS,
     KINDS
 };
 
@@ -32,6 +39,14 @@ static const struct {
     [GATEWAY_CLASSES] = {&sp_gvr_gatewayclasses, offsetof(sp_cluster_view, gateway_classes)},
     [GATEWAYS] = {&sp_gvr_gateways, offsetof(sp_cluster_view, gateways)},
     [ROUTES] = {&sp_gvr_httproutes, offsetof(sp_cluster_view, routes)},
+    [GRPC_ROUTES] = {&sp_gvr_grpcroutes, offsetof(sp_cluster_view, grpc_routes)},
+    [TLS_ROUTES] = {&sp_gvr_tlsroutes, offsetof(sp_cluster_view, tls_routes)},
+    [TCP_ROUTES] = {&sp_gvr_tcproutes, offsetof(sp_cluster_view, tcp_routes)},
+    [REFERENCE_GRANTS] = {&sp_gvr_referencegrants, offsetof(sp_cluster_view, reference_grants)},
+    [BACKEND_TLS_POLICIES] = {&sp_gvr_backendtlspolicies,
+                              offsetof(sp_cluster_view, backend_tls_policies)},
+    [SECRETS] = {&sp_gvr_secrets, offsetof(sp_cluster_view, secrets)},
+    [CONFIG_MAPS] = {&sp_gvr_configmaps, offsetof(sp_cluster_view, config_maps)},
 };
 
 struct sp_control {

@@ -5,9 +5,21 @@
 #include <stdio.h>
 
 void sp_cluster_view_free(sp_cluster_view *v) {
-    sp_obj_list *const lists[] = {&v->services,  &v->slices,          &v->namespaces,
-                                  &v->ingresses, &v->ingress_classes, &v->gateway_classes,
-                                  &v->gateways,  &v->routes};
+    sp_obj_list *const lists[] = {&v->services,
+                                  &v->slices,
+                                  &v->namespaces,
+                                  &v->ingresses,
+                                  &v->ingress_classes,
+                                  &v->gateway_classes,
+                                  &v->gateways,
+                                  &v->routes,
+                                  &v->grpc_routes,
+                                  &v->tls_routes,
+                                  &v->tcp_routes,
+                                  &v->reference_grants,
+                                  &v->backend_tls_policies,
+                                  &v->secrets,
+                                  &v->config_maps};
     for (size_t i = 0; i < SP_COUNT(lists); i++) sp_vec_free(lists[i]);
 }
 

@@ -24,6 +24,13 @@
     X(gatewayclasses, "gateway.networking.k8s.io", "v1", "gatewayclasses", "GatewayClass", true) \
     X(gateways, "gateway.networking.k8s.io", "v1", "gateways", "Gateway", false)                 \
     X(httproutes, "gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute", false)           \
+    X(grpcroutes, "gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute", false)           \
+    X(tlsroutes, "gateway.networking.k8s.io", "v1", "tlsroutes", "TLSRoute", false)              \
+    X(tcproutes, "gateway.networking.k8s.io", "v1", "tcproutes", "TCPRoute", false)              \
+    X(referencegrants, "gateway.networking.k8s.io", "v1beta1", "referencegrants",                \
+      "ReferenceGrant", false)                                                                   \
+    X(backendtlspolicies, "gateway.networking.k8s.io", "v1", "backendtlspolicies",               \
+      "BackendTLSPolicy", false)                                                                 \
     X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions",      \
       "CustomResourceDefinition", true)                                                          \
     X(applicationconfigurations, "core.oam.dev", "v1alpha2", "applicationconfigurations",        \

@@ -36,6 +36,7 @@ void sp_say_too_long(const sp_at *at, const char *key, size_t max_bytes);
 void sp_say_invalid_entry(const sp_at *at, sp_str key, const char *what);
 
 /* --- checks of single values; each returns what is wrong (static text), or NULL --- */
+const char *sp_wrong_host(sp_str s);      /* a DNS name, maybe *.name */
 const char *sp_wrong_subdomain(sp_str s); /* RFC 1123 subdomain, at most 253 */
 const char *sp_wrong_label(sp_str s);     /* RFC 1123 label, at most 63 */
 const char *sp_wrong_1035(sp_str s);      /* DNS-1035 label, at most 63 */
@@ -93,4 +94,8 @@ HOOKS(namespace);
 HOOKS(ingress);
 HOOKS(http_route);
 HOOKS(gateway);
+HOOKS(grpc_route);
+HOOKS(tls_route);
+HOOKS(tcp_route);
+HOOKS(backend_tls_policy);
 HOOKS(hpa);

@@ -1,8 +1,8 @@
-/* Ingresses, Gateways, HTTPRoutes and HorizontalPodAutoscalers. */
+/* Ingresses and HorizontalPodAutoscalers. */
 #include "apiserver/types/admit.h"
 
 /* "*.example.org" stands for one more label. */
-static const char *wrong_host(sp_str s) {
+const char *sp_wrong_host(sp_str s) {
     const char *what = sp_wrong_subdomain(sp_str_starts(s, SP_STR("*.")) ? sp_str_from(s, 2) : s);
     bool number = s.n && s.p[s.n - 1] >= '0' && s.p[s.n - 1] <= '9' && sp_str_chr(s, '.') > 0;
     for (size_t i = 0; number && i < s.n; i++) {
@@ -55,7 +55,7 @@ static void check_rule(const sp_at *at, const sp_json *rule) {
     sp_at http = sp_at_key(at, "http"), list = sp_at_key(&http, "paths");
     const sp_json *given = sp_json_get(rule, "http"), *paths = sp_json_get(given, "paths");
     size_t i = 0;
-    sp_check_text(at, rule, "host", wrong_host);
+    sp_check_text(at, rule, "host", sp_wrong_host);
     if (given && !(paths && paths->count)) sp_say_required(&http, "paths", NULL);
     sp_json_each(paths, it) {
         sp_at item = sp_at_item(&list, i++);
@@ -78,133 +78,6 @@ bool sp_validate_ingress(sp_admit *a, sp_err *err) {
     sp_json_each(rules, it) {
         sp_at item = sp_at_item(&list, i++);
         check_rule(&item, it);
-    }
-    return true;
-}
-
-/* --- HTTPRoute --- */
-
-/* A rule without matches takes everything. */
-static void match_everything(sp_arena *a, sp_json *rule) {
-    if (!sp_json_is(rule, SP_JSON_OBJECT) || sp_json_get(rule, "matches")) return;
-    sp_json *list = sp_json_set(a, rule, "matches", sp_json_array(a));
-    sp_json *match = sp_json_push(list, sp_json_object(a));
-    sp_json *path = sp_json_set(a, match, "path", sp_json_object(a));
-    sp_json_set_z(a, path, "type", "PathPrefix");
-    sp_json_set_z(a, path, "value", "/");
-}
-
-bool sp_prepare_http_route(sp_admit *a, sp_err *err) {
-    sp_json *spec = sp_member(a->obj, "spec", SP_JSON_OBJECT);
-    if (!spec || a->subresource.n) return true;
-    if (!sp_json_get(spec, "rules")) {
-        sp_json_push(sp_json_set(a->arena, spec, "rules", sp_json_array(a->arena)),
-                     sp_json_object(a->arena));
-    }
-    sp_json_each(sp_member(spec, "rules", SP_JSON_ARRAY), it) match_everything(a->arena, it);
-    return true;
-}
-
-static void check_backends(const sp_at *at, const sp_json *rule) {
-    sp_at list = sp_at_key(at, "backendRefs");
-    size_t i = 0;
-    sp_json_each(sp_json_get(rule, "backendRefs"), it) {
-        sp_at item = sp_at_item(&list, i++);
-        bool service = sp_str_eqz(sp_json_str(sp_json_get(it, "kind")), "Service");
-        if (service && !sp_json_get(it, "port")) {
-            sp_say_required(&item, "port", "must have port for Service reference");
-        }
-        sp_check_port(&item, it, "port");
-        sp_check_min(&item, it, "weight", 0);
-    }
-}
-
-static void check_matches(const sp_at *at, const sp_json *rule) {
-    sp_at list = sp_at_key(at, "matches");
-    size_t i = 0;
-    sp_json_each(sp_json_get(rule, "matches"), it) {
-        sp_at item = sp_at_item(&list, i++), path_at = sp_at_key(&item, "path");
-        const sp_json *path = sp_json_get(it, "path"), *value = sp_json_get(path, "value");
-        bool regex = sp_str_eqz(sp_json_str(sp_json_get(path, "type")), "RegularExpression");
-        if (value && !regex && !sp_str_starts(sp_json_str(value), SP_STR("/"))) {
-            sp_say_invalid(&path_at, "value", value,
-                           "value must be an absolute path and start with '/' when type one of "
-                           "['Exact', 'PathPrefix']");
-        }
-    }
-}
-
-static void check_filters(const sp_at *at, const sp_json *rule) {
-    static const struct {
-        const char *type, *member;
-    } needs[] = {{"RequestHeaderModifier", "requestHeaderModifier"},
-                 {"ResponseHeaderModifier", "responseHeaderModifier"},
-                 {"RequestMirror", "requestMirror"},
-                 {"RequestRedirect", "requestRedirect"},
-                 {"URLRewrite", "urlRewrite"},
-                 {"ExtensionRef", "extensionRef"}};
-    sp_at list = sp_at_key(at, "filters");
-    size_t i = 0;
-    sp_json_each(sp_json_get(rule, "filters"), it) {
-        sp_at item = sp_at_item(&list, i++);
-        for (size_t k = 0; k < SP_COUNT(needs); k++) {
-            bool is = sp_str_eqz(sp_json_str(sp_json_get(it, "type")), needs[k].type);
-            bool has = sp_json_get(it, needs[k].member) != NULL;
-            if (is && !has)
-                sp_say_required(&item, needs[k].member, "is what the filter's type needs");
-            if (!is && has) {
-                sp_say_forbidden(&item, needs[k].member, "must be nil if the filter.type is not %s",
-                                 needs[k].type);
-            }
-        }
-    }
-}
-
-bool sp_validate_http_route(sp_admit *a, sp_err *err) {
-    sp_at root = sp_at_root(a), at = sp_at_key(&root, "spec"), list = sp_at_key(&at, "rules");
-    sp_at hosts = sp_at_key(&at, "hostnames");
-    const sp_json *spec = sp_json_get(a->obj, "spec");
-    size_t i = 0, k = 0;
-    if (a->subresource.n) return true;
-    sp_json_each(sp_json_get(spec, "hostnames"), it) {
-        sp_at item = sp_at_item(&hosts, k++);
-        const char *what = wrong_host(sp_json_str(it));
-        if (what) sp_say_invalid(&item, NULL, it, "%s", what);
-    }
-    sp_json_each(sp_json_get(spec, "rules"), it) {
-        sp_at item = sp_at_item(&list, i++);
-        check_matches(&item, it);
-        check_filters(&item, it);
-        check_backends(&item, it);
-    }
-    return true;
-}
-
-/* --- Gateway --- */
-
-bool sp_prepare_gateway(sp_admit *a, sp_err *err) {
-    return true;
-}
-
-bool sp_validate_gateway(sp_admit *a, sp_err *err) {
-    sp_at root = sp_at_root(a), at = sp_at_key(&root, "spec"), list = sp_at_key(&at, "listeners");
-    const sp_json *listeners = sp_json_dig(a->obj, "spec", "listeners", NULL);
-    size_t i = 0;
-    if (a->subresource.n) return true;
-    if (!(listeners && listeners->count)) sp_say_required(&at, "listeners", NULL);
-    sp_json_each(listeners, it) {
-        sp_at item = sp_at_item(&list, i++);
-        const sp_json *name = sp_json_get(it, "name");
-        if (sp_check_present(&item, it, "name"))
-            sp_check_text(&item, it, "name", sp_wrong_subdomain);
-        sp_check_port(&item, it, "port");
-        sp_check_text(&item, it, "hostname", wrong_host);
-        sp_json_each(listeners, other) {
-            if (other == it) break;
-            if (name && sp_json_equal(name, sp_json_get(other, "name"))) {
-                sp_say_duplicate(&item, "name", name);
-            }
-        }
     }
     return true;
 }

@@ -140,8 +140,6 @@ extern const sp_schema sp_schema_metric_spec, sp_schema_horizontal_pod_autoscale
 extern const sp_schema sp_schema_ingress, sp_schema_ingress_class;
 /* crd.c */
 extern const sp_schema sp_schema_json_schema_props, sp_schema_custom_resource_definition;
-/* gateway.c */
-extern const sp_schema sp_schema_gateway_class, sp_schema_gateway, sp_schema_http_route;
 
 /* oam.c: what a schema cannot say about an OAM kind. */
 bool sp_validate_oam(sp_admit *a, sp_err *err);
@@ -180,6 +178,10 @@ extern const sp_resource sp_row_namespace, sp_row_config_map, sp_row_secret, sp_
     sp_row_deployment, sp_row_extensions_deployment, sp_row_replica_set, sp_row_lease,
     sp_row_horizontal_pod_autoscaler, sp_row_ingress, sp_row_ingress_class,
     sp_row_custom_resource_definition, sp_row_gateway_class, sp_row_gateway, sp_row_http_route,
+    sp_row_gateway_class_v1beta1, sp_row_gateway_v1beta1, sp_row_http_route_v1beta1,
+    sp_row_grpc_route, sp_row_tls_route, sp_row_tls_route_v1alpha3, sp_row_tls_route_v1alpha2,
+    sp_row_tcp_route, sp_row_tcp_route_v1alpha2, sp_row_reference_grant,
+    sp_row_reference_grant_v1beta1, sp_row_backend_tls_policy, sp_row_backend_tls_policy_v1alpha3,
     sp_row_oam_config, sp_row_oam_config_v1alpha1, sp_row_oam_component,
     sp_row_oam_component_v1alpha1, sp_row_oam_workload_definition,
     sp_row_oam_workload_definition_v1alpha1, sp_row_oam_trait_definition,
