@@ -35,12 +35,14 @@ const char *sp_log_level_name(sp_log_level level) {
 }
 
 static bool human(void) {
-    static int decided = -1;
-    if (decided < 0) {
+    static int decided = -1; /* whoever comes first; all decide alike */
+    int is = __atomic_load_n(&decided, __ATOMIC_RELAXED);
+    if (is < 0) {
         const char *env = getenv("SAMPAN_LOG");
-        decided = env ? strcmp(env, "human") == 0 : isatty(STDERR_FILENO);
+        is = env ? strcmp(env, "human") == 0 : isatty(STDERR_FILENO);
+        __atomic_store_n(&decided, is, __ATOMIC_RELAXED);
     }
-    return decided;
+    return is;
 }
 
 static void add_time(sp_buf *b, const char *fmt) {

@@ -115,12 +115,15 @@ static uint64_t mix(uint64_t a, uint64_t b) {
     return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
+static uint64_t seed[2];
+
+/* Before main: threads read it without asking whether it is there. */
+__attribute__((constructor)) static void make_seed(void) {
+    sp_rng_bytes(seed, sizeof seed);
+    seed[1] |= 1;
+}
+
 uint64_t sp_str_hash(sp_str s) {
-    static uint64_t seed[2];
-    if (__builtin_expect(!seed[1], 0)) {
-        sp_rng_bytes(seed, sizeof seed);
-        seed[1] |= 1;
-    }
     uint64_t h = seed[0] ^ s.n, w;
     size_t i = 0;
     for (; i + 8 <= s.n; i += 8) {

@@ -19,8 +19,8 @@ struct sp_build {
 static void gather_failures(sp_build *b) {
     b->failures.n = 0;
     sp_vec_each(&b->current->refusals, r) sp_vec_push(&b->failures, *r);
-    for (size_t i = 0; i < sp_worker_listener_count(b->config.worker); i++) {
-        sp_listener_state l = sp_worker_listener(b->config.worker, i);
+    for (size_t i = 0; i < sp_fleet_listener_count(b->config.fleet); i++) {
+        sp_listener_state l = sp_fleet_listener(b->config.fleet, i);
         if (l.bound) continue;
         sp_refusal r = {l.spec->owner, l.spec->addr.port, "PortUnavailable", sp_str_z(l.error)};
         sp_vec_push(&b->failures, r);
@@ -69,7 +69,7 @@ void sp_build_now(sp_build *b) {
     b->config.options.previous = NULL;
     sp_cluster_view_free(&view);
     if (b->overlay) b->overlay(b->overlay_ctx, b->current->config);
-    sp_worker_apply(b->config.worker, b->current->config);
+    sp_fleet_apply(b->config.fleet, b->current->config);
     gather_failures(b);
     if (!same_refusals(old, b->current)) on_listeners(b);
     sp_translation_free(old);
@@ -113,14 +113,14 @@ const sp_refusal *sp_build_failures(const sp_build *b, size_t *ret_count) {
 sp_build *sp_build_new(const sp_build_config *c) {
     sp_build *b = sp_zalloc(1, sizeof *b);
     b->config = *c;
-    sp_worker_on_listeners(c->worker, on_listeners, b);
+    sp_fleet_on_listeners(c->fleet, on_listeners, b);
     return b;
 }
 
 sp_build *sp_build_free(sp_build *b) {
     if (!b) return NULL;
     sp_timer_stop(b->settle);
-    sp_worker_on_listeners(b->config.worker, NULL, NULL);
+    sp_fleet_on_listeners(b->config.fleet, NULL, NULL);
     sp_vec_free(&b->failures);
     sp_buf_free(&b->logged);
     sp_translation_free(b->current);

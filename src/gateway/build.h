@@ -4,14 +4,14 @@
  * bookkeeping of changes that could go wrong: the whole is made anew, and the data path finds out
  * by itself what is different. Loop thread only. */
 #pragma once
+#include "gateway/fleet.h"
 #include "gateway/translate.h"
-#include "gateway/worker.h"
 
 typedef struct sp_build sp_build;
 
 typedef struct sp_build_config {
     uv_loop_t *loop;
-    sp_worker *worker;
+    sp_fleet *fleet;
     sp_translate_options options; /* previous is set by the build itself */
     /* The documents of now, borrowed until the next return to the loop; the lists are freed by the
      * build. */
@@ -22,7 +22,7 @@ typedef struct sp_build_config {
 } sp_build_config;
 
 sp_build *sp_build_new(const sp_build_config *c);
-/* Before the worker; takes NULL, returns NULL. */
+/* Before the fleet; takes NULL, returns NULL. */
 sp_build *sp_build_free(sp_build *b);
 
 /* A burst of calls is one pass, some milliseconds later. */

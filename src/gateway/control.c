@@ -209,14 +209,14 @@ static void start_controllers(sp_control *c) {
 
 /* --- life --- */
 
-sp_control *sp_control_new(sp_manager *m, sp_worker *w, const sp_translate_options *o,
+sp_control *sp_control_new(sp_manager *m, sp_fleet *f, const sp_translate_options *o,
                            void (*ready)(void *ctx), void *ctx) {
     sp_control *c = sp_zalloc(1, sizeof *c);
     c->manager = m;
     c->ready = ready;
     c->ready_ctx = ctx;
     const sp_build_config b = {.loop = sp_kube_loop(sp_manager_kube(m)),
-                               .worker = w,
+                               .fleet = f,
                                .options = *o,
                                .view = view,
                                .ready = on_ready,

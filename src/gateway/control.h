@@ -1,4 +1,4 @@
-/* Watches the cluster and keeps one worker doing what it says; writes back what came of it. Loop
+/* Watches the cluster and keeps the fleet doing what it says; writes back what came of it. Loop
  * thread only. */
 #pragma once
 #include "gateway/build.h"
@@ -7,9 +7,9 @@
 typedef struct sp_control sp_control;
 
 /* Borrows all of it. ready is called once, when the first configuration is carried out. */
-sp_control *sp_control_new(sp_manager *m, sp_worker *w, const sp_translate_options *o,
+sp_control *sp_control_new(sp_manager *m, sp_fleet *f, const sp_translate_options *o,
                            void (*ready)(void *ctx), void *ctx);
-/* Before the manager and the worker; takes NULL, returns NULL. */
+/* Before the manager and the fleet; takes NULL, returns NULL. */
 sp_control *sp_control_free(sp_control *c);
 bool sp_control_is_ready(const sp_control *c);
 /* Lent: to hook in (sp_build_overlay) and to ask for another pass. */

@@ -4,6 +4,7 @@
 #pragma once
 #include "gateway/affinity.h"
 #include "gateway/poller.h"
+#include "gateway/sockets.h"
 #include "gateway/worker.h"
 #include "net/http1.h"
 #include "net/tls_io.h"
@@ -26,7 +27,14 @@ typedef struct sp_upstream {
     sp_endpoint e; /* first */
     sp_list idle;  /* kept connections, most recently used last */
     size_t idle_count;
+    sp_str name; /* owned */
+    sp_endpoint_counts counts;
 } sp_upstream;
+/* --- tally.c --- */
+void sp_upstream_name(sp_upstream *u, sp_str name);
+/* The head of an answer came so long after the request; status 0: it never came. */
+void sp_upstream_answered(sp_upstream *u, int status, int64_t took_ms);
+void sp_upstream_failed(sp_upstream *u, const char *why);
 
 struct sp_pool {
     sp_str name; /* owned */
@@ -60,16 +68,25 @@ typedef struct sp_session {
     void (*stop)(struct sp_session *s, bool force);
 } sp_session;
 
-struct sp_listener {
+/* One listening socket. */
+typedef struct sp_door {
     sp_io io;
+    struct sp_listener *listener;
+} sp_door;
+
+struct sp_listener {
+    sp_door *doors; /* this loop's share of the port's sockets; usually one */
+    size_t door_count;
+    sp_port *port;                /* NULL while it is not bound */
     const sp_listener_spec *spec; /* of the current configuration; NULL when it is gone */
     sp_addr asked, addr;          /* differ where port 0 was asked for */
     bool bound, seen;
-    uint32_t refs;
-    uint64_t inode;
+    uint32_t refs; /* one for the configuration, one for each connection */
+    uint64_t connections;
+    uint32_t which; /* of those that asked for the same address */
     uint32_t failures;
     int64_t retry_at_ms;
-    char error[200];
+    char error[SP_SOCKETS_ERROR];
     sp_worker *worker;
 };
 
@@ -78,6 +95,8 @@ struct sp_worker {
     sp_worker_settings settings;
     sp_poller *poller;
     sp_gateway_config *config;
+    sp_sockets *sockets;
+    bool own_sockets;
     sp_map pools;              /* name → sp_pool */
     SP_VEC(sp_pool *) pool_at; /* as config->pools */
     SP_VEC(sp_listener *) listeners;

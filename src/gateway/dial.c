@@ -30,7 +30,9 @@ static void drop_upstream(sp_dial *d) {
     d->upstream = NULL;
 }
 
-static void on_failed(sp_dial *d, bool timed_out) {
+static void on_failed(sp_dial *d, bool timed_out, const char *why) {
+    d->upstream->counts.connect_failures++;
+    sp_upstream_failed(d->upstream, why);
     sp_upstream_report(d->worker, d->upstream, SP_OUTCOME_CONNECT_FAILED);
     d->worker->stats.connect_failures++;
     d->timed_out = timed_out;
@@ -41,7 +43,7 @@ static void on_failed(sp_dial *d, bool timed_out) {
 
 static void on_timeout(sp_alarm *a) {
     sp_dial *d = SP_CONTAINER(a, sp_dial, timeout);
-    on_failed(d, true);
+    on_failed(d, true, "no answer to the connect in time");
     attempt(d);
 }
 
@@ -67,12 +69,13 @@ static void on_event(sp_io *io) {
     if (!io->writable) return;
     getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (error) {
-        on_failed(d, error == ETIMEDOUT);
+        on_failed(d, error == ETIMEDOUT, strerror(error));
         attempt(d);
         return;
     }
     sp_upstream_report(d->worker, d->upstream, SP_OUTCOME_CONNECTED);
     d->worker->stats.upstream_connections++;
+    d->upstream->counts.connections++;
     finish(d, SP_DIAL_OK);
 }
 
@@ -85,7 +88,9 @@ static bool begin_connect(sp_dial *d) {
     sp_sock_tune(fd);
     if ((connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) ||
         !sp_sock_open(d->worker, &d->sock, fd, on_event)) {
+        int error = errno;
         close(fd);
+        errno = error;
         return false;
     }
     sp_alarm_start(d->worker->poller, &d->timeout, SP_TIMEOUT_CONNECT);
@@ -137,7 +142,7 @@ static void attempt(sp_dial *d) {
             sp_list_append(&d->pool->waiters, &d->waiting);
             return;
         }
-        on_failed(d, false);
+        on_failed(d, false, strerror(errno));
     }
 }
 

@@ -1,6 +1,7 @@
 /* The endpoint's side over HTTP/1.1: one exchange at a time on a connection that is kept between
  * requests. The most recently used one is taken first, so that the surplus of a busy minute ages
  * out; whatever arrives on a kept connection (mostly the server's FIN) closes it. */
+#include "base/clock.h"
 #include "gateway/http.h"
 
 #include <sys/socket.h>
@@ -29,8 +30,15 @@ static void leave_idle(sp_backend *b) {
     b->worker->stats.idle_upstreams--;
 }
 
+static void count_bytes(sp_backend *b) {
+    b->upstream->counts.bytes_in += b->sock.sent;
+    b->upstream->counts.bytes_out += b->sock.received;
+    b->sock.sent = b->sock.received = 0;
+}
+
 static void close_backend(sp_backend *b) {
     sp_worker *w = b->worker;
+    count_bytes(b);
     leave_idle(b);
     sp_sock_close(w, &b->sock, false);
     if (b->user)
@@ -111,6 +119,7 @@ static void keep(sp_backend *b) {
     }
     if (u->idle_count >= w->settings.max_idle_per_endpoint)
         close_backend(SP_CONTAINER(u->idle.next, sp_backend, link));
+    count_bytes(b);
     b->user = NULL;
     sp_balance_closed(&u->e); /* the reference stays */
     b->idle_since_ms = sp_poller_now_ms(w->poller);
@@ -219,6 +228,8 @@ static bool take_head(sp_exchange *x, sp_str *bytes) {
         return false;
     }
     b->scan = (sp_h1_scan){0};
+    if (h->status >= 200)
+        sp_upstream_answered(b->upstream, h->status, (sp_clock_mono_us() - x->started_us) / 1000);
     if (!sp_exchange_answer(x, h)) return false;
     if (h->status < 200) {
         sp_sock_unread(x->worker, &b->sock, *bytes);

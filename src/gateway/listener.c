@@ -1,20 +1,15 @@
-/* Listening sockets: bound when the configuration names them, closed when it does not, tried again
- * with backoff while somebody else has the port.
- *
- * They carry SO_REUSEPORT, because a service's virtual address and "any address" may share a port
- * (Linux prefers the more specific one). The option would also let a second gateway of the same
- * user share our ports in silence, so /proc is asked first who listens there (ports.c). */
+/* Listeners: opened when the configuration names them, closed when it does not, tried again with
+ * backoff while somebody else has the port. Which sockets belong to a port is decided in sockets.c,
+ * for all loops together; a listener has its loop's share of them, its doors. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/datapath.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096, ACCEPTS_PER_EVENT = 64, RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000 };
+enum { ACCEPTS_PER_EVENT = 64, RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000 };
 
 void sp_listener_unref(sp_listener *l) {
     if (--l->refs == 0) free(l);
@@ -60,6 +55,7 @@ static void take(sp_listener *l, int fd, const struct sockaddr_storage *from) {
     if (getsockname(fd, (struct sockaddr *)&to, &len) == 0) local = sp_addr_from_sock(&to);
     sp_sock_tune(fd);
     l->worker->stats.connections++;
+    l->connections++;
     if (l->spec->plain.http)
         sp_proxy_accept(l, fd, &client, &local);
     else
@@ -68,7 +64,7 @@ static void take(sp_listener *l, int fd, const struct sockaddr_storage *from) {
 
 /* Nothing that an accept starts can drop the listener: configurations come between turns. */
 static void on_listener_event(sp_io *io) {
-    sp_listener *l = SP_CONTAINER(io, sp_listener, io);
+    sp_listener *l = SP_CONTAINER(io, sp_door, io)->listener;
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
@@ -87,9 +83,13 @@ static void on_listener_event(sp_io *io) {
     sp_io_again(io);
 }
 
+static void wake_doors(const sp_listener *l) {
+    for (size_t i = 0; i < l->door_count; i++) sp_io_again(&l->doors[i].io);
+}
+
 void sp_worker_resume_accept(sp_worker *w) {
     w->accept_paused = false;
-    sp_vec_each(&w->listeners, l) if ((*l)->bound) sp_io_again(&(*l)->io);
+    sp_vec_each(&w->listeners, l) wake_doors(*l);
 }
 
 static void on_accept_pause_over(sp_alarm *a) {
@@ -102,62 +102,41 @@ void sp_worker_init_accept(sp_worker *w) {
 
 /* --- binding --- */
 
-static size_t own_inodes(const sp_worker *w, uint64_t **ret) {
-    size_t n = 0;
-    uint64_t *list = sp_zalloc(w->listeners.n + 1, sizeof *list);
-    sp_vec_each(&w->listeners, l) if ((*l)->bound) list[n++] = (*l)->inode;
-    *ret = list;
-    return n;
+/* The share of loop i of n: sockets i, i + n, … */
+static bool open_doors(sp_listener *l) {
+    const sp_worker *w = l->worker;
+    size_t loops = SP_MAX(w->settings.loops, 1u), n = l->port->fds.n;
+    l->doors = sp_zalloc(n / loops + 1, sizeof *l->doors);
+    for (size_t i = w->settings.loop; i < n; i += loops) {
+        sp_door *d = &l->doors[l->door_count];
+        if (!sp_poller_add(w->poller, &d->io, l->port->fds.p[i], on_listener_event)) return false;
+        d->listener = l;
+        l->door_count++;
+    }
+    return true;
 }
 
-static bool taken_by_other(sp_listener *l) {
-    char owner[128];
-    uint64_t *own = NULL;
-    size_t n = own_inodes(l->worker, &own);
-    bool taken = l->addr.port && sp_port_owner(&l->addr, own, n, owner, sizeof owner);
-    free(own);
-    if (taken)
-        snprintf(l->error, sizeof l->error, "port %u is already used by %s", l->addr.port, owner);
-    return taken;
-}
-
-static bool explain_bind(sp_listener *l, int error) {
-    char at[SP_ADDR_MAX];
-    sp_addr_format(&l->addr, at);
-    if (error == EADDRNOTAVAIL)
-        snprintf(l->error, sizeof l->error, "%s is not an address of this machine", at);
-    else if (error == EACCES)
-        snprintf(l->error, sizeof l->error,
-                 "port %u needs root or CAP_NET_BIND_SERVICE; choose one above 1023", l->addr.port);
-    else
-        snprintf(l->error, sizeof l->error, "cannot listen on %s: %s", at, strerror(error));
-    return false;
-}
-
-static bool listen_on(sp_listener *l, int fd) {
-    int one = 1;
-    struct sockaddr_storage ss;
-    socklen_t len = sp_addr_to_sock(&l->addr, &ss);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-    if (l->addr.family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind(fd, (struct sockaddr *)&ss, len) < 0 || listen(fd, BACKLOG) < 0) return false;
-    len = sizeof ss;
-    struct stat st;
-    if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0) l->addr = sp_addr_from_sock(&ss);
-    if (fstat(fd, &st) == 0) l->inode = st.st_ino;
-    return sp_poller_add(l->worker->poller, &l->io, fd, on_listener_event);
+/* The sockets stay open: they are the port's, and perhaps another process's too by now. */
+static void close_doors(sp_listener *l) {
+    for (size_t i = 0; i < l->door_count; i++) sp_io_leave(&l->doors[i].io);
+    sp_poller_bury(l->worker->poller, l->doors);
+    l->doors = NULL;
+    l->door_count = 0;
+    sp_sockets_drop(l->worker->sockets, l->port);
+    l->port = NULL;
+    l->bound = false;
 }
 
 static bool bind_listener(sp_listener *l) {
-    if (taken_by_other(l)) return false;
-    int fd = socket(l->addr.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) return explain_bind(l, errno);
-    if (!listen_on(l, fd)) {
-        int error = errno;
-        close(fd);
-        return explain_bind(l, error);
+    l->port = sp_sockets_hold(l->worker->sockets, &l->asked, l->which, l->error);
+    if (!l->port) return false;
+    if (!open_doors(l)) {
+        snprintf(l->error, sizeof l->error, "cannot watch port %u: %s", l->asked.port,
+                 strerror(errno));
+        close_doors(l);
+        return false;
     }
+    l->addr = l->port->addr;
     l->error[0] = 0;
     return true;
 }
@@ -206,8 +185,7 @@ static void on_retry(uv_timer_t *t) {
 }
 
 static void close_listener(sp_listener *l) {
-    sp_io_close(&l->io);
-    l->bound = false;
+    if (l->bound) close_doors(l);
     l->spec = NULL;
 }
 
@@ -219,12 +197,22 @@ static sp_listener *find_listener(sp_worker *w, const sp_listener_spec *spec) {
     return NULL;
 }
 
+/* Several may ask for "any free port". Every loop sees the same configurations in the same order,
+ * so all count alike. */
+static uint32_t next_of_same(const sp_worker *w, const sp_addr *asked) {
+    uint32_t next = 0;
+    sp_vec_each(&w->listeners, l) {
+        if (sp_addr_eq(&(*l)->asked, asked)) next = SP_MAX(next, (*l)->which + 1);
+    }
+    return next;
+}
+
 static sp_listener *add_listener(sp_worker *w, const sp_listener_spec *spec) {
     sp_listener *l = sp_zalloc(1, sizeof *l);
     l->refs = 1;
     l->worker = w;
     l->addr = l->asked = spec->addr;
-    l->io.fd = -1;
+    l->which = next_of_same(w, &l->asked);
     sp_vec_push(&w->listeners, l);
     return l;
 }
@@ -266,5 +254,5 @@ size_t sp_worker_listener_count(const sp_worker *w) {
 
 sp_listener_state sp_worker_listener(const sp_worker *w, size_t i) {
     const sp_listener *l = w->listeners.p[i];
-    return (sp_listener_state){l->spec, l->addr, l->bound, l->error};
+    return (sp_listener_state){l->spec, l->addr, l->bound, l->refs - 1, l->connections, l->error};
 }

@@ -23,7 +23,7 @@ typedef struct gateway {
     const char *grace;
     sp_log_level level;
     uint16_t http_port, metrics_port;
-    int64_t max_connections;
+    int64_t max_connections, loops;
     bool verbose;
     /* from them */
     sp_translate_options options;
@@ -34,7 +34,8 @@ typedef struct gateway {
     uv_loop_t loop;
     sp_kube *kube;
     sp_manager *manager;
-    sp_worker *worker;
+    sp_sockets *sockets;
+    sp_fleet *fleet;
     sp_control *control;
     sp_http_server *server;
     sp_gateway_metrics metrics;
@@ -101,6 +102,14 @@ static bool open_access_log(gateway *g, sp_err *err) {
     return true;
 }
 
+static bool choose_loops(gateway *g, size_t *ret, sp_err *err) {
+    if (g->loops < 0 || g->loops > 256)
+        return sp_fail(err, SP_BAD_REQUEST, "--loops %lld: 1 to 256, or 0 for one per CPU",
+                       (long long)g->loops);
+    *ret = g->loops ? (size_t)g->loops : sp_fleet_default_loops();
+    return true;
+}
+
 /* Two descriptors per connection, and as many as the system lets us have. */
 static void raise_limits(gateway *g) {
     struct rlimit l;
@@ -151,12 +160,14 @@ static void drop_cluster_route(const gateway *g) {
 static void on_ready(void *ctx) {
     gateway *g = ctx;
     sp_info("gateway is ready", SP_KV("http_port", g->http_port), SP_KV("address", g->node_address),
-            SP_KV("cluster_ips", g->options.cluster_ips));
+            SP_KV("loops", sp_fleet_loops(g->fleet)), SP_KV("cluster_ips", g->options.cluster_ips));
     sp_role_ready();
 }
 
-static void on_worker_stopped(void *ctx) {
-    uv_stop(&((gateway *)ctx)->loop);
+static void on_fleet_stopped(void *ctx) {
+    gateway *g = ctx;
+    g->fleet = NULL;
+    uv_stop(&g->loop);
 }
 
 static void on_signal(void *ctx, int signum) {
@@ -171,11 +182,11 @@ static void on_signal(void *ctx, int signum) {
     g->manager = sp_manager_free(g->manager);
     g->kube = sp_kube_free(g->kube);
     if (g->server) sp_http_server_stop(g->server, 0, NULL, NULL);
-    sp_worker_stop(g->worker, g->grace_ms, on_worker_stopped, g);
+    sp_fleet_stop(g->fleet, g->grace_ms, on_fleet_stopped, g);
 }
 
 static bool start_metrics(gateway *g, sp_err *err) {
-    g->metrics = (sp_gateway_metrics){g->worker, g->manager, g->control};
+    g->metrics = (sp_gateway_metrics){g->fleet, g->manager, g->control};
     if (!g->metrics_port) return true;
     sp_http_server_config c = {.host = g->metrics_bind,
                                .port = g->metrics_port,
@@ -187,14 +198,17 @@ static bool start_metrics(gateway *g, sp_err *err) {
 
 static bool start(gateway *g, sp_err *err) {
     sp_kube_config k = {.kubeconfig = g->kubeconfig, .user_agent = "sampan-gateway"};
+    size_t loops;
     uv_loop_init(&g->loop);
-    if (!read_durations(g, err) || !read_addresses(g, err) || !open_access_log(g, err) ||
-        !add_cluster_route(g, err) || !sp_kube_open(&g->loop, &k, &g->kube, err))
+    if (!choose_loops(g, &loops, err) || !read_durations(g, err) || !read_addresses(g, err) ||
+        !open_access_log(g, err) || !add_cluster_route(g, err) ||
+        !sp_kube_open(&g->loop, &k, &g->kube, err))
         return false;
     raise_limits(g);
     g->manager = sp_manager_new(g->kube, "sampan-gateway");
-    g->worker = sp_worker_new(&g->loop, &g->settings);
-    g->control = sp_control_new(g->manager, g->worker, &g->options, on_ready, g);
+    g->sockets = sp_sockets_new(loops);
+    g->fleet = sp_fleet_new(&g->loop, &g->settings, g->sockets, loops);
+    g->control = sp_control_new(g->manager, g->fleet, &g->options, on_ready, g);
     g->term = sp_signal_watch(&g->loop, SIGTERM, on_signal, g);
     g->interrupt = sp_signal_watch(&g->loop, SIGINT, on_signal, g);
     return start_metrics(g, err);
@@ -208,6 +222,7 @@ static int run(gateway *g) {
     }
     uv_run(&g->loop, UV_RUN_DEFAULT);
     drop_cluster_route(g);
+    if (!g->fleet) g->sockets = sp_sockets_free(g->sockets);
     sp_signal_stop(g->term);
     sp_signal_stop(g->interrupt);
     for (int i = 0; i < CLOSING_TURNS; i++) uv_run(&g->loop, UV_RUN_NOWAIT);
@@ -273,6 +288,8 @@ int sp_gateway_main(int argc, char **argv) {
          "a client's connection between requests (75s)"},
         {"grace", 0, SP_FLAG_STR, &g.grace, "TIME",
          "after SIGTERM, for connections to end by themselves (10s)"},
+        {"loops", 0, SP_FLAG_INT, &g.loops, "N",
+         "threads that carry traffic (as many as CPUs may be used)"},
         {"max-connections", 0, SP_FLAG_INT, &g.max_connections, "N",
          "of clients; more wait in the kernel's queue (100000, less if descriptors are short)"},
         SP_LOG_LEVEL_FLAG(&g.level),

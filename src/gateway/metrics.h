@@ -4,7 +4,7 @@
 #include "net/server.h"
 
 typedef struct sp_gateway_metrics {
-    sp_worker *worker;
+    sp_fleet *fleet;
     sp_manager *manager;
     sp_control *control;
 } sp_gateway_metrics;

@@ -107,6 +107,14 @@ void sp_io_close(sp_io *io) {
     io->fd = -1;
 }
 
+/* Closing would not do: the socket may have been handed to another process. */
+void sp_io_leave(sp_io *io) {
+    if (!io->poller || io->fd < 0) return;
+    forget(io, NULL);
+    (void)epoll_ctl(io->poller->epfd, EPOLL_CTL_DEL, io->fd, NULL);
+    io->fd = -1;
+}
+
 void sp_io_again(sp_io *io) {
     sp_list_remove(&io->again);
     sp_list_append(&io->poller->again, &io->again);

@@ -29,6 +29,7 @@ sp_poller *sp_poller_free(sp_poller *p);
 int64_t sp_poller_now_ms(const sp_poller *p); /* monotonic, of the batch */
 bool sp_poller_add(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)); /* errno */
 void sp_io_close(sp_io *io); /* harmless when closed; fd is closed too */
+void sp_io_leave(sp_io *io); /* the same, but the descriptor stays open: it is somebody else's */
 /* Hands the open descriptor and its flags over; from is closed as far as its owner can see. */
 void sp_io_move(sp_io *from, sp_io *to, void (*on_event)(sp_io *));
 /* Calls on_event again in the next turn: it stopped only to let others run. */

@@ -11,6 +11,7 @@ void sp_upstream_ref(sp_upstream *u) {
 void sp_upstream_unref(sp_upstream *u) {
     if (--u->e.refs) return;
     sp_counts_put(u->e.shared);
+    free((char *)(uintptr_t)u->name.p);
     free(u);
 }
 
@@ -108,6 +109,7 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
                             const sp_endpoint_spec *s, int64_t now) {
     sp_endpoint *e = &u->e, old = *e;
     bool came_back = s->ready && !e->ready;
+    sp_upstream_name(u, s->name);
     e->id = sp_affinity_id(s->name, &s->addr);
     e->sticky = pool->sticky.cookie.n ? sp_affinity_sticky(pool->name, s->name, &s->addr) : 0;
     e->ready = s->ready;

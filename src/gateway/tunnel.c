@@ -31,6 +31,7 @@ typedef struct tunnel {
     sp_dial dial;
     sp_pool *pool;
     sp_upstream *upstream;
+    uint64_t counted_in, counted_out; /* of the client's bytes, in the statistics already */
     int64_t started_ms;
 } tunnel;
 
@@ -157,14 +158,25 @@ static void log_tunnel(tunnel *t) {
     sp_worker_log(t->s.worker, (sp_str){line, SP_MIN((size_t)n, sizeof line - 1)});
 }
 
+static void count(tunnel *t) {
+    sp_worker_stats *stats = &t->s.worker->stats;
+    uint64_t in = t->client.received - t->counted_in, out = t->client.sent - t->counted_out;
+    t->counted_in += in;
+    t->counted_out += out;
+    stats->bytes_in += in;
+    stats->bytes_out += out;
+    if (!t->upstream) return;
+    t->upstream->counts.bytes_in += in;
+    t->upstream->counts.bytes_out += out;
+}
+
 static void end(tunnel *t, bool reset) {
     sp_worker *w = t->s.worker;
+    count(t);
     log_tunnel(t);
     sp_dial_cancel(&t->dial);
     give_pipe(w, &t->up);
     give_pipe(w, &t->down);
-    w->stats.bytes_in += t->client.received;
-    w->stats.bytes_out += t->client.sent;
     sp_sock_close(w, &t->client, reset);
     sp_sock_close(w, &t->server, reset);
     sp_upstream_release(t->upstream);
@@ -177,6 +189,7 @@ static void run(tunnel *t) {
     sp_worker *w = t->s.worker;
     bool idle = run_half(w, &t->up);
     idle &= run_half(w, &t->down);
+    count(t);
     if (broken(&t->up) || broken(&t->down))
         end(t, true);
     else if (t->up.done && t->down.done)

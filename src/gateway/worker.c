@@ -4,6 +4,8 @@
 #include "base/rng.h"
 #include "gateway/datapath.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <unistd.h>
 
 enum { LOG_FLUSH_BYTES = 64 * 1024 };
@@ -26,6 +28,35 @@ uint64_t sp_worker_random(sp_worker *w) { /* xorshift64* */
     w->random ^= w->random << 25;
     w->random ^= w->random >> 27;
     return w->random * 2685821657736338717u;
+}
+
+/* --- the access log: lines gather during a turn and go out with one write --- */
+
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* A pipe takes less than all at once, and lines of several loops must not mix: one at a time. */
+static void flush_log(sp_worker *w) {
+    if (!w->log.n) return;
+    pthread_mutex_lock(&log_lock);
+    for (size_t at = 0; at < w->log.n;) {
+        ssize_t n = write(w->settings.access_log_fd, w->log.p + at, w->log.n - at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) break; /* nowhere left to complain */
+        at += (size_t)n;
+    }
+    pthread_mutex_unlock(&log_lock);
+    sp_buf_clear(&w->log);
+}
+
+void sp_worker_log(sp_worker *w, sp_str line) {
+    if (w->settings.access_log_fd < 0) return;
+    sp_buf_add(&w->log, line);
+    sp_buf_addc(&w->log, '\n');
+    if (w->log.n > LOG_FLUSH_BYTES) flush_log(w);
+}
+
+static void on_turn_end(void *ctx) {
+    flush_log(ctx);
 }
 
 /* --- sessions --- */
@@ -64,8 +95,9 @@ static void finish_stop(sp_worker *w) {
     free(w->scratch);
     free(w->cipher);
     sp_buf_free(&w->wire);
-    if (w->log.n) (void)!write(w->settings.access_log_fd, w->log.p, w->log.n);
+    flush_log(w);
     sp_buf_free(&w->log);
+    if (w->own_sockets) sp_sockets_free(w->sockets);
     w->poller = sp_poller_free(w->poller);
     uv_close((uv_handle_t *)&w->retry_timer, on_handle_closed);
     uv_close((uv_handle_t *)&w->grace_timer, on_handle_closed);
@@ -111,24 +143,6 @@ void sp_worker_stop(sp_worker *w, uint32_t grace_ms, void (*done)(void *ctx), vo
     if (sp_list_empty(&w->sessions)) uv_timer_start(&w->grace_timer, on_last_session, 0, 0);
 }
 
-/* --- the access log: lines gather during a turn and go out with one write --- */
-
-static void flush_log(sp_worker *w) {
-    if (w->log.n) (void)!write(w->settings.access_log_fd, w->log.p, w->log.n);
-    sp_buf_clear(&w->log);
-}
-
-void sp_worker_log(sp_worker *w, sp_str line) {
-    if (w->settings.access_log_fd < 0) return;
-    sp_buf_add(&w->log, line);
-    sp_buf_addc(&w->log, '\n');
-    if (w->log.n > LOG_FLUSH_BYTES) flush_log(w);
-}
-
-static void on_turn_end(void *ctx) {
-    flush_log(ctx);
-}
-
 /* --- life --- */
 
 static void set_timeouts(sp_worker *w) {
@@ -160,6 +174,8 @@ sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s) {
     w->random = sp_rng_u64() | 1;
     w->scratch = sp_malloc(3 * SP_READ_SIZE);
     w->config = sp_gateway_config_new();
+    w->own_sockets = !s->sockets;
+    w->sockets = s->sockets ? s->sockets : sp_sockets_new(1);
     sp_list_init(&w->sessions);
     sp_worker_init_accept(w);
     set_timeouts(w);

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 typedef struct sp_worker sp_worker;
+struct sp_sockets;
 
 typedef struct sp_worker_settings {
     uint32_t connect_timeout_ms;  /* one attempt */
@@ -20,6 +21,9 @@ typedef struct sp_worker_settings {
     size_t max_connections;       /* of clients; more wait in the kernel's queue */
     size_t max_idle_per_endpoint; /* pooled upstream connections */
     int access_log_fd;            /* -1 = none; borrowed */
+    /* Of a fleet (fleet.h): limits of a whole pool are to be shared out over so many loops. */
+    uint32_t loop, loops;       /* which of how many */
+    struct sp_sockets *sockets; /* borrowed; NULL: its own */
 } sp_worker_settings;
 
 sp_worker_settings sp_worker_defaults(void);
@@ -35,13 +39,30 @@ typedef struct sp_listener_state {
     const sp_listener_spec *spec;
     sp_addr addr; /* with the real port where 0 was asked for */
     bool bound;
-    const char *error; /* while it is not: "port 80 is used by nginx (pid 12)" */
+    uint64_t open, connections; /* now, so far */
+    const char *error;          /* while it is not: "port 80 is used by nginx (pid 12)" */
 } sp_listener_state;
 
 /* Called, from the loop, whenever a listener came to be bound or failed. */
 void sp_worker_on_listeners(sp_worker *w, void (*fn)(void *ctx), void *ctx);
 size_t sp_worker_listener_count(const sp_worker *w);
 sp_listener_state sp_worker_listener(const sp_worker *w, size_t i);
+
+/* --- what an endpoint did, of one worker --- */
+/* Requests by the time to the answer's first byte: bucket i counts those of at most
+ * sp_latency_bounds_ms[i], the last one all others. */
+enum { SP_LATENCY_BUCKETS = 12 };
+extern const uint32_t sp_latency_bounds_ms[SP_LATENCY_BUCKETS - 1];
+
+typedef struct sp_endpoint_counts {
+    uint64_t open; /* connections or requests now */
+    uint64_t connections, connect_failures;
+    uint64_t requests, status[6]; /* status[4]: answers 400 to 499; [0]: cut before the head */
+    uint64_t bytes_in, bytes_out; /* to the endpoint, from it */
+    uint64_t latency[SP_LATENCY_BUCKETS], latency_sum_ms;
+    int64_t last_failure_ms; /* wall clock; 0 = never */
+    char last_failure[64];   /* "connection refused" */
+} sp_endpoint_counts;
 
 /* One row is one counter in /metrics: X(field, name, help) */
 #define SP_WORKER_COUNTERS(X)                                                                      \
@@ -70,6 +91,16 @@ typedef struct sp_worker_stats {
     uint64_t idle_upstreams;
 } sp_worker_stats;
 const sp_worker_stats *sp_worker_get_stats(const sp_worker *w);
+
+/* Everything it knows about its endpoints: fn is called for each pool, and for each endpoint of it.
+ * Worker's thread. */
+typedef struct sp_worker_visitor {
+    void (*pool)(void *ctx, sp_str name, uint64_t waiting);
+    void (*endpoint)(void *ctx, sp_str name, const sp_endpoint *e, uint64_t idle,
+                     const sp_endpoint_counts *counts);
+    void *ctx;
+} sp_worker_visitor;
+void sp_worker_visit(const sp_worker *w, const sp_worker_visitor *v);
 
 /* Which process listens on this port already (from /proc; ours named in own_inodes do not count):
  * "nginx (pid 12)", or "another process"; false if nobody does. */
