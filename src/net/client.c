@@ -132,7 +132,8 @@ static void queue_again(sp_http_call *call) {
 }
 
 bool cli_call_again(sp_http_call *call) {
-    bool safe = !call->answered && (!call->sent || idempotent(call->p.method));
+    bool repeatable = idempotent(call->p.method) && !call->p.once;
+    bool safe = !call->answered && (!call->sent || repeatable);
     if (!safe || call->retried || call->finished || call->client->freed) return false;
     call->retried = true;
     queue_again(call);
@@ -166,13 +167,22 @@ void cli_conn_close(cli_conn *c, const sp_err *why) {
     sp_list_remove(&c->link);
     client->n_conns--;
     if (!c->proto) client->connecting--;
-    sp_conn_free(c->io);
+    if (c->io) sp_conn_free(c->io);
     sp_task_defer(client->turn, &c->release);
     while (!sp_list_empty(&c->calls)) {
         sp_http_call *call = SP_CONTAINER(c->calls.next, sp_http_call, link);
         if (!cli_call_again(call)) cli_call_end(call, why);
     }
     if (!client->freed) sp_task_defer(client->turn, &client->pump);
+}
+
+void cli_conn_leave(cli_conn *c, sp_http_call *call) {
+    finish(call);
+    c->closed = c->no_more = true;
+    sp_list_remove(&c->link);
+    c->client->n_conns--;
+    sp_task_defer(c->client->turn, &c->release);
+    if (!c->client->freed) sp_task_defer(c->client->turn, &c->client->pump);
 }
 
 static size_t count_idle(const sp_http_client *client) {
@@ -256,6 +266,29 @@ static void on_timeout(void *ctx) {
 
 static const sp_conn_events events = {on_ready, on_data, on_fill, on_timeout, on_closed};
 
+static void dialled(sp_task *task) {
+    cli_conn *c = SP_CONTAINER(task, cli_conn, release);
+    sp_err err = {0};
+    sp_task_init(&c->release, conn_free);
+    if (c->closed) {
+        conn_free(&c->release);
+    } else if (c->io) {
+        on_ready(c);
+    } else {
+        sp_fail(&err, SP_CONNECTION, "there is no way there just now");
+        connect_failed(c, &err);
+    }
+}
+
+/* A way that somebody else has made; like any connection it is ready later, not at once. */
+static void open_dialled(cli_conn *c) {
+    sp_http_client *client = c->client;
+    int fd = client->dial(client->dial_ctx);
+    c->io = fd < 0 ? NULL : sp_conn_open(client->loop, fd, &events, c);
+    sp_task_init(&c->release, dialled);
+    sp_task_defer(client->turn, &c->release);
+}
+
 static void open_conn(sp_http_client *client) {
     cli_conn *c = sp_zalloc(1, sizeof *c);
     c->client = client;
@@ -266,6 +299,10 @@ static void open_conn(sp_http_client *client) {
     sp_list_init(&c->link);
     sp_task_init(&c->release, conn_free);
     sp_list_append(&client->conns, &c->link);
+    if (client->dial) {
+        open_dialled(c);
+        return;
+    }
     c->io = sp_conn_connect(client->loop, client->host, client->port, client->tls,
                             client->server_name, &events, c);
     sp_conn_deadline(c->io, client->connect_timeout_ms);
@@ -317,6 +354,8 @@ sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config 
     c->port = config->port;
     c->tls = sp_tls_ctx_ref(config->tls);
     c->connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : CONNECT_MS;
+    c->dial = config->dial;
+    c->dial_ctx = config->dial_ctx;
     c->holds = 1;
     sp_list_init(&c->waiting);
     sp_list_init(&c->conns);

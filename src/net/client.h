@@ -10,6 +10,7 @@
 
 typedef struct sp_http_client sp_http_client;
 typedef struct sp_http_call sp_http_call;
+struct sp_conn;
 
 typedef struct sp_http_client_config {
     const char *host; /* name or address; copied */
@@ -17,6 +18,10 @@ typedef struct sp_http_client_config {
     sp_tls_ctx *tls;             /* referenced; NULL = plain */
     const char *server_name;     /* for SNI and verification; NULL = host */
     uint32_t connect_timeout_ms; /* 0 = 5 s */
+    /* In place of connecting: a socket that leads there, -1 when there is none just now. tls and
+     * server_name are not used, host and port only in messages. */
+    int (*dial)(void *ctx);
+    void *dial_ctx;
 } sp_http_client_config;
 
 sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config *c);
@@ -31,6 +36,10 @@ typedef struct sp_http_call_params {
     size_t header_count;
     sp_str body;         /* copied */
     uint32_t timeout_ms; /* for the whole call; 0 = none (watches, logs) */
+    bool once;           /* never tried a second time, whatever the method: it has effects */
+    /* HTTP/1.1, with Connection: Upgrade among the headers: a 101 ends the call with this in place
+     * of `done`. Call sp_conn_adopt there and own io. early: what came behind it, lent. */
+    void (*upgraded)(void *ctx, const sp_header *h, size_t n, struct sp_conn *io, sp_str early);
     /* All optional but done. Headers and bytes are lent for the call. */
     void (*head)(void *ctx, int status, const sp_header *h, size_t n);
     void (*data)(void *ctx, sp_str bytes);

@@ -94,6 +94,16 @@ static void complete(cli_conn *c) {
     cli_conn_idle(c);
 }
 
+static void hand_over(cli_conn *c, sp_str *in) {
+    h1 *h = c->state;
+    sp_http_call *call = h->call;
+    sp_str early = *in;
+    h->call = NULL;
+    *in = (sp_str){0};
+    cli_conn_leave(c, call);
+    call->p.upgraded(call->p.ctx, h->head.headers.p, h->head.headers.n, c->io, early);
+}
+
 /* Each takes bytes off *in and returns true while there is something more to do. */
 static bool take_head(cli_conn *c, char *p, sp_str *in) {
     h1 *h = c->state;
@@ -109,6 +119,10 @@ static bool take_head(cli_conn *c, char *p, sp_str *in) {
     }
     *in = sp_str_from(*in, n);
     h->scan = (sp_h1_scan){0};
+    if (h->head.status == 101 && h->call->p.upgraded) {
+        hand_over(c, in);
+        return false;
+    }
     if (h->head.status == 101) {
         broken(c, "it switches protocols unasked");
         return false;

@@ -69,6 +69,8 @@ struct sp_http_client {
     uint16_t port;
     sp_tls_ctx *tls;
     uint32_t connect_timeout_ms;
+    int (*dial)(void *ctx);
+    void *dial_ctx;
     sp_list waiting, conns;
     size_t n_conns, connecting;
     sp_task pump;
@@ -85,4 +87,6 @@ bool cli_call_again(sp_http_call *call);
  * GOAWAY): safe for every method, as often as that happens, within reason. */
 bool cli_call_refused(sp_http_call *call);
 void cli_conn_close(cli_conn *c, const sp_err *why); /* its calls are retried or fail */
-void cli_conn_idle(cli_conn *c);                     /* a call has ended: the next may come */
+/* After a 101: io belongs to the caller, the call ends without `done`, c is gone as if closed. */
+void cli_conn_leave(cli_conn *c, sp_http_call *call);
+void cli_conn_idle(cli_conn *c); /* a call has ended: the next may come */

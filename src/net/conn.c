@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 enum {
     READ_SIZE = 64 * 1024,
@@ -461,6 +462,24 @@ sp_conn *sp_conn_accept(uv_stream_t *listener, sp_tls_ctx *tls, const sp_conn_ev
     if (tls) c->tls = sp_tls_io_new(tls, true, NULL, &c->wire);
     established(c);
     return c;
+}
+
+sp_conn *sp_conn_open(uv_loop_t *loop, int fd, const sp_conn_events *ev, void *ctx) {
+    sp_conn *c = conn_new(loop, ev, ctx);
+    if (uv_tcp_open(&c->tcp, fd) != 0) {
+        close(fd);
+        sp_conn_free(c);
+        return NULL;
+    }
+    established(c);
+    return c;
+}
+
+void sp_conn_adopt(sp_conn *c, const sp_conn_events *ev, void *ctx) {
+    c->ev = *ev;
+    c->ctx = ctx;
+    sp_conn_deadline(c, 0);
+    sp_conn_pause(c, false);
 }
 
 static void dial_next(sp_conn *c);

@@ -35,6 +35,13 @@ sp_conn *sp_conn_accept(uv_stream_t *listener, sp_tls_ctx *tls, const sp_conn_ev
 sp_conn *sp_conn_connect(uv_loop_t *loop, const char *host, uint16_t port, sp_tls_ctx *tls,
                          const char *server_name, const sp_conn_events *ev, void *ctx);
 
+/* An open socket of any family (one end of a socketpair, say), taken; plain. NULL when the loop
+ * refuses it; then it is closed. */
+sp_conn *sp_conn_open(uv_loop_t *loop, int fd, const sp_conn_events *ev, void *ctx);
+/* The connection changes hands, as after an upgrade: from now on events go to the new owner. The
+ * deadline is gone, and reading goes on. */
+void sp_conn_adopt(sp_conn *c, const sp_conn_events *ev, void *ctx);
+
 sp_outq *sp_conn_out(sp_conn *c); /* to put bytes in; then sp_conn_wake (not needed in fill) */
 void sp_conn_wake(sp_conn *c);
 size_t sp_conn_pending(const sp_conn *c);       /* queued and on the way to the kernel */

@@ -41,6 +41,12 @@ void srv_conn_finish(srv_conn *c) {
     conn_release(c);
 }
 
+sp_conn *srv_conn_leave(srv_conn *c) {
+    sp_conn *io = c->io;
+    conn_release(c);
+    return io;
+}
+
 static void copy_peer(srv_who *w, const sp_tls_peer *p) {
     if (!p) return;
     w->arena = sp_arena_new();

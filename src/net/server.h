@@ -11,6 +11,7 @@
 
 typedef struct sp_http_server sp_http_server;
 typedef struct sp_http_res sp_http_res; /* the place for one answer */
+struct sp_conn;
 
 typedef struct sp_http_req {
     sp_arena *arena; /* lives until the answer is finished or the client is gone */
@@ -56,6 +57,16 @@ void sp_http_begin(sp_http_res *r, int status, const sp_header *h, size_t n);
 void sp_http_write(sp_http_res *r, sp_str bytes);    /* copied; flushed at the end of the turn */
 void sp_http_write_blob(sp_http_res *r, sp_blob *b); /* referenced */
 void sp_http_end(sp_http_res *r);
+/* --- or the connection itself (RFC 9110 section 7.8) --- */
+/* The protocols the client offers ("websocket"), empty when it offers none; an offer on HTTP/2 is
+ * none. */
+sp_str sp_http_upgrade_offer(const sp_http_req *q);
+/* 101 with these fields (Upgrade among them; Connection is added). When that is on the connection,
+ * `taken` gets it: call sp_conn_adopt there and own it. early: bytes that came behind the request,
+ * lent. From then on r is gone and the server knows nothing of the connection, also when it stops.
+ * If the client leaves before, on_close tells as ever and `taken` is not called. */
+typedef void sp_http_taken(void *ctx, struct sp_conn *io, sp_str early);
+void sp_http_switch(sp_http_res *r, const sp_header *h, size_t n, sp_http_taken *taken, void *ctx);
 size_t sp_http_pending(const sp_http_res *r); /* bytes accepted but not yet sent */
 /* For long answers: fn is called, at the end of a turn, when less than SP_HTTP_LOW bytes are
  * pending and something was sent since (and once soon after this call); write more then, or do

@@ -235,6 +235,20 @@ static void answered(srv_conn *c) {
     next_deadline(c);
 }
 
+/* The 101 is on the connection: it belongs to the handler from here on. */
+static void hand_over(srv_conn *c) {
+    h1 *h = c->state;
+    sp_http_res *r = h->res;
+    sp_http_taken *taken = r->taken;
+    void *ctx = r->taken_ctx;
+    sp_buf early = h->in;
+    h->in = (sp_buf){0};
+    r->phase = RES_ENDED;
+    r->on_close = NULL;
+    taken(ctx, srv_conn_leave(c), sp_buf_str(&early));
+    sp_buf_free(&early);
+}
+
 static void h1_fill(srv_conn *c) {
     h1 *h = c->state;
     sp_outq *out = sp_conn_out(c->io);
@@ -243,6 +257,10 @@ static void h1_fill(srv_conn *c) {
         if (r->out.bytes) sp_outq_move(out, &r->out, SP_MIN(r->out.bytes, (size_t)SP_CONN_WINDOW));
         srv_res_moved(r);
         if (r->out.bytes) continue;
+        if (r->taken) {
+            hand_over(c);
+            return;
+        }
         if (r->phase != RES_ENDED) break;
         bool keep = h->keep_alive && !h->draining;
         if (keep) answered(c);

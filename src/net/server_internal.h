@@ -80,6 +80,8 @@ struct sp_http_res {
     bool chunked; /* HTTP/1.1 */
     void (*on_close)(void *ctx);
     void *close_ctx;
+    sp_http_taken *taken; /* an upgrade is under way */
+    void *taken_ctx;
     void (*on_drain)(void *ctx);
     void *drain_ctx;
     sp_task release, drained;
@@ -92,8 +94,9 @@ struct sp_http_res {
 };
 
 /* server.c */
-void srv_conn_drop(srv_conn *c);   /* at once; c is gone */
-void srv_conn_finish(srv_conn *c); /* after what is queued; c is gone */
+void srv_conn_drop(srv_conn *c);      /* at once; c is gone */
+void srv_conn_finish(srv_conn *c);    /* after what is queued; c is gone */
+sp_conn *srv_conn_leave(srv_conn *c); /* without its socket; c is gone */
 const char *srv_date(sp_http_server *s);
 /* One more piece of the request's body; false when it, or all that arrive, would be too large. */
 SP_MUST_USE bool srv_body_add(sp_http_res *r, sp_str bytes, sp_h1_error *err);

@@ -1,5 +1,6 @@
 /* The answering half of server.h: states, and bytes into the answer's own queue. The protocols
  * take them out when the connection has room. */
+#include "net/http1.h"
 #include "net/server_internal.h"
 
 void srv_who_unref(srv_who *w) {
@@ -118,6 +119,31 @@ void sp_http_end(sp_http_res *r) {
         r->conn->proto->more(r);
     else
         sp_task_defer(r->turn, &r->release);
+}
+
+sp_str sp_http_upgrade_offer(const sp_http_req *q) {
+    sp_str part, rest = sp_headers_get(q->headers, q->header_count, "connection");
+    while (!q->http2 && sp_str_cut(&rest, ',', &part))
+        if (sp_str_ieq(sp_str_trim(part), SP_STR("upgrade")))
+            return sp_headers_get(q->headers, q->header_count, "upgrade");
+    return (sp_str){0};
+}
+
+void sp_http_switch(sp_http_res *r, const sp_header *h, size_t n, sp_http_taken *taken,
+                     void *ctx) {
+    sp_assert(r->phase == RES_FRESH && !r->req.http2);
+    r->phase = RES_BEGUN;
+    r->taken = taken;
+    r->taken_ctx = ctx;
+    if (!r->conn) return;
+    sp_auto(sp_buf) b = {0};
+    sp_buf_addz(&b, "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\n");
+    for (size_t i = 0; i < n; i++)
+        if (!sp_str_ieq(h[i].name, SP_STR("connection")))
+            sp_h1_add_field(&b, h[i].name, h[i].value);
+    sp_buf_addz(&b, "\r\n");
+    sp_outq_add(&r->out, sp_buf_str(&b));
+    r->conn->proto->more(r);
 }
 
 void sp_http_reply(sp_http_res *r, int status, const sp_header *h, size_t n, sp_str body) {

@@ -140,6 +140,7 @@ typedef struct setup {
     uint32_t header_ms, idle_ms;
     size_t max_connections, max_body, max_upload;
     double goaway_chance;
+    sp_http_handler *handler; /* NULL: the one above */
 } setup;
 
 static inline void make_tls(world *w, const setup *s) {
@@ -184,7 +185,7 @@ static inline void start_server(world *w, const setup *s) {
                                .max_body_bytes = s->max_body,
                                .max_upload_bytes = s->max_upload,
                                .goaway_chance = s->goaway_chance,
-                               .handler = handler,
+                               .handler = s->handler ? s->handler : handler,
                                .ctx = w};
     w->stopped = false;
     assert_true(sp_http_server_start(&w->loop, &c, &w->server, &err));
