@@ -88,6 +88,8 @@ struct sp_listener {
     int64_t retry_at_ms;
     char error[SP_SOCKETS_ERROR];
     sp_worker *worker;
+    struct sp_tls_server **tls; /* as spec->sni; NULL where the entry ends no TLS, or cannot */
+    size_t tls_count;
 };
 
 struct sp_worker {
@@ -185,6 +187,7 @@ static inline bool sp_sock_is_tls(const sp_sock *c) {
     return c->tls != NULL;
 }
 sp_str sp_sock_alpn(const sp_sock *c); /* "h2"; empty when nothing was agreed on, or plain */
+bool sp_sock_tls_resumed(const sp_sock *c);
 sp_str sp_sock_sni(const sp_sock *c);  /* empty when the client named nothing, or plain */
 /* True when what has arrived on an idle connection was only of TLS itself (session tickets): the
  * connection is as idle as it was. False: bytes or an end. */
@@ -230,6 +233,9 @@ void sp_dial_cancel(sp_dial *d);
 
 /* --- tunnel.c --- */
 void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
+/* The same with a socket from an arrival; server_name: taken, may be NULL. */
+void sp_tunnel_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
+                    char *server_name, const sp_targets *targets);
 /* Joins two connections; both are taken over with what they have received and not yet sent, and so
  * is upstream (referenced and counted open). */
 void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstream *upstream,
@@ -238,10 +244,21 @@ void sp_worker_close_pipes(sp_worker *w);
 
 /* --- http.c --- */
 void sp_proxy_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
+/* The socket comes from an arrival (accept.c), perhaps with TLS on it (sp_sock_alpn says which
+ * HTTP). server_name: taken, may be NULL. */
+void sp_proxy_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
+                   char *server_name);
+#define SP_HTTP_ALPN "http/1.1" /* what HTTP clients are offered, best first */
 void sp_upstream_close_idle(sp_upstream *u);
 void sp_worker_free_exchanges(sp_worker *w);
 
 /* --- listener.c --- */
+/* --- accept.c --- */
+/* A connection that was just accepted; client is its peer. */
+void sp_listener_take(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
+bool sp_listener_admits(const sp_listener_spec *spec, const sp_addr *client);
+/* After each change of l->spec. */
+void sp_listener_follow_tls(sp_listener *l);
 /* What a connection to it carries, by the configuration of now; server_name: of TLS, NULL = plain
  * or none. NULL: nothing any more (the listener or the name is gone). */
 const sp_inner_spec *sp_listener_inner(const sp_listener *l, const char *server_name);

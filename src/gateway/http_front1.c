@@ -300,15 +300,28 @@ static void stop(sp_session *base, bool force) {
         end(s, false);
 }
 
-void sp_proxy_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
-    sp_worker *w = l->worker;
+static session *new_session(sp_listener *l, const sp_addr *client, const sp_addr *local) {
     session *s = sp_zalloc(1, sizeof *s);
-    sp_session_open(&s->s, w, client, local);
+    sp_session_open(&s->s, l->worker, client, local);
     s->s.stop = stop;
     s->listener = l;
     l->refs++;
     sp_alarm_init(&s->alarm, on_alarm);
-    if (!sp_sock_open(w, &s->client, fd, on_event)) {
+    return s;
+}
+
+void sp_proxy_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
+                   char *server_name) {
+    session *s = new_session(l, client, local);
+    s->s.server_name = server_name;
+    sp_sock_take(&s->client, sock, on_event);
+    await_head(s);
+    sp_io_again(&s->client.io); /* the first request may be here */
+}
+
+void sp_proxy_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
+    session *s = new_session(l, client, local);
+    if (!sp_sock_open(l->worker, &s->client, fd, on_event)) {
         close(fd);
         end(s, true);
         return;

@@ -15,11 +15,6 @@ void sp_listener_unref(sp_listener *l) {
     if (--l->refs == 0) free(l);
 }
 
-const sp_inner_spec *sp_listener_inner(const sp_listener *l, const char *server_name) {
-    (void)server_name;
-    return l->spec ? &l->spec->plain : NULL;
-}
-
 /* --- accepting --- */
 
 static bool may_accept(sp_worker *w) {
@@ -37,29 +32,12 @@ static void on_accept_error(sp_listener *l) {
     sp_alarm_start(w->poller, &w->accept_pause, SP_TIMEOUT_ACCEPT);
 }
 
-static bool may_come(const sp_listener_spec *spec, const sp_addr *client) {
-    for (size_t i = 0; i < spec->source_count; i++)
-        if (sp_cidr_has(&spec->sources[i], client)) return true;
-    return spec->source_count == 0;
-}
-
 static void take(sp_listener *l, int fd, const struct sockaddr_storage *from) {
     struct sockaddr_storage to;
     socklen_t len = sizeof to;
     sp_addr client = sp_addr_from_sock(from), local = l->addr;
-    if (!may_come(l->spec, &client)) {
-        l->worker->stats.turned_away++;
-        close(fd);
-        return;
-    }
     if (getsockname(fd, (struct sockaddr *)&to, &len) == 0) local = sp_addr_from_sock(&to);
-    sp_sock_tune(fd);
-    l->worker->stats.connections++;
-    l->connections++;
-    if (l->spec->plain.http)
-        sp_proxy_accept(l, fd, &client, &local);
-    else
-        sp_tunnel_accept(l, fd, &client, &local);
+    sp_listener_take(l, fd, &client, &local);
 }
 
 /* Nothing that an accept starts can drop the listener: configurations come between turns. */
@@ -187,6 +165,7 @@ static void on_retry(uv_timer_t *t) {
 static void close_listener(sp_listener *l) {
     if (l->bound) close_doors(l);
     l->spec = NULL;
+    sp_listener_follow_tls(l);
 }
 
 static sp_listener *find_listener(sp_worker *w, const sp_listener_spec *spec) {
@@ -235,6 +214,7 @@ void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c) {
         if (!l) l = add_listener(w, &c->listeners[i]);
         l->seen = true;
         l->spec = &c->listeners[i];
+        sp_listener_follow_tls(l);
     }
     drop_unseen(w); /* first, so that a port may change hands */
     sp_vec_each(&w->listeners, l) {

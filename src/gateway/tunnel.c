@@ -241,18 +241,30 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
     return t;
 }
 
-void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
-    sp_worker *w = l->worker;
-    tunnel *t = new_tunnel(l, client, local);
-    uint32_t pool = sp_route_draw(&l->spec->plain.targets, sp_worker_random(w));
-    if (!sp_sock_open(w, &t->client, fd, on_client_event)) close(fd);
+static void begin(tunnel *t, const sp_targets *targets) {
+    sp_worker *w = t->s.worker;
+    uint32_t pool = sp_route_draw(targets, sp_worker_random(w));
     if (t->client.io.fd < 0 || pool == SP_NO_POOL) {
         end(t, true);
         return;
     }
     t->pool = sp_pool_ref(w->pool_at.p[pool]);
     t->dial.done = on_dialed;
-    sp_dial_start(&t->dial, w, t->pool, client);
+    sp_dial_start(&t->dial, w, t->pool, &t->s.client);
+}
+
+void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
+    tunnel *t = new_tunnel(l, client, local);
+    if (!sp_sock_open(l->worker, &t->client, fd, on_client_event)) close(fd);
+    begin(t, &l->spec->plain.targets);
+}
+
+void sp_tunnel_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
+                    char *server_name, const sp_targets *targets) {
+    tunnel *t = new_tunnel(l, client, local);
+    t->s.server_name = server_name;
+    sp_sock_take(&t->client, sock, on_client_event);
+    begin(t, targets);
 }
 
 void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstream *upstream,

@@ -80,6 +80,10 @@ typedef struct sp_endpoint_counts {
     X(upstream_reused, "upstream_reused_total", "Requests sent on a kept connection.")             \
     X(no_endpoint, "no_endpoint_total", "Connections or requests that found no endpoint.")         \
     X(ejections, "outlier_ejections_total", "Endpoints put out for what the traffic told.")        \
+    X(tls_handshakes, "tls_handshakes_total", "TLS handshakes of clients that were completed.")    \
+    X(tls_resumed, "tls_resumed_total", "Of them, those that resumed a session.")                  \
+    X(tls_refused, "tls_refused_total", "TLS clients refused, failed or too slow.")                \
+    X(proxy_refused, "proxy_refused_total", "Peers without the PROXY header they must send.")      \
     X(bytes_in, "bytes_in_total", "Bytes received from clients.")                                  \
     X(bytes_out, "bytes_out_total", "Bytes sent to clients.")
 

@@ -155,6 +155,52 @@ bool sp_cert_issue(sp_str ca_cert_pem, sp_str ca_key_pem, const sp_cert_request 
     return ok;
 }
 
+static void add_name(sp_arena *a, sp_strs *to, const ASN1_STRING *s) {
+    int n = ASN1_STRING_length(s);
+    char *copy = n > 0
+                     ? sp_arena_strz(a, (sp_str){(const char *)ASN1_STRING_get0_data(s), (size_t)n})
+                     : NULL;
+    if (!copy || strlen(copy) != (size_t)n) return; /* a NUL in a name is a trick */
+    for (char *c = copy; *c; c++)
+        if (*c >= 'A' && *c <= 'Z') *c = (char)(*c | 0x20);
+    ((sp_str *)(uintptr_t)to->p)[to->n++] = (sp_str){copy, (size_t)n};
+}
+
+static void common_names(X509 *x, sp_arena *a, sp_strs *to) {
+    X509_NAME *name = X509_get_subject_name(x);
+    int i = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
+    to->p = SP_NEW(a, sp_str);
+    if (i >= 0) add_name(a, to, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, i)));
+}
+
+bool sp_cert_names(sp_str cert_pem, sp_arena *a, sp_strs *ret, sp_err *err) {
+    X509 *x = sp_tls_read_cert(cert_pem);
+    sp_strs names = {0};
+    if (!x) return sp_tls_fail(err, SP_BAD_REQUEST, "cannot read the certificate");
+    GENERAL_NAMES *all = X509_get_ext_d2i(x, NID_subject_alt_name, NULL, NULL);
+    int count = sk_GENERAL_NAME_num(all);
+    names.p = sp_arena_alloc(a, (size_t)SP_MAX(count, 1) * sizeof *names.p);
+    for (int i = 0; i < count; i++) {
+        const GENERAL_NAME *g = sk_GENERAL_NAME_value(all, i);
+        if (g->type == GEN_DNS) add_name(a, &names, g->d.dNSName);
+    }
+    if (count <= 0) common_names(x, a, &names);
+    GENERAL_NAMES_free(all);
+    X509_free(x);
+    ERR_clear_error();
+    *ret = names;
+    return true;
+}
+
+int sp_cert_key_kind(sp_str cert_pem) {
+    X509 *x = sp_tls_read_cert(cert_pem);
+    EVP_PKEY *k = x ? X509_get0_pubkey(x) : NULL;
+    int kind = k ? SP_MAX(EVP_PKEY_get_base_id(k), 0) : 0;
+    X509_free(x);
+    ERR_clear_error();
+    return kind;
+}
+
 bool sp_cert_days_left(sp_str cert_pem, int *ret, sp_err *err) {
     X509 *x = sp_tls_read_cert(cert_pem);
     if (!x) return sp_tls_fail(err, SP_BAD_REQUEST, "cannot read the certificate");

@@ -10,4 +10,11 @@
 bool sp_tls_fail(sp_err *err, sp_code code, const char *what);
 BIO *sp_tls_bio(sp_str pem); /* reads from borrowed bytes */
 X509 *sp_tls_read_cert(sp_str pem);
+void sp_tls_describe_cert(X509 *x, sp_buf *ret); /* tls_peer.c */
+struct ssl_st;
+struct ssl_session_st;
+/* Makes a server's context give and take tickets by the keys of this process (tls_ticket.c). */
+void sp_tls_use_tickets(struct ssl_ctx_st *ssl);
+/* A client's context calls it for each session it may resume later (tls_io.c). */
+int sp_tls_io_on_session(struct ssl_st *ssl, struct ssl_session_st *s);
 EVP_PKEY *sp_tls_read_key(sp_str pem);

@@ -10,13 +10,17 @@
 #include <openssl/x509v3.h>
 #include <pthread.h>
 
+enum { CHATTER_MAX = 32 };
+
 struct sp_tls_io {
     sp_tls_ctx *ctx;
     SSL *ssl;
     sp_str in; /* not yet read by OpenSSL */
     sp_buf *wire;
     bool server, looked;
-    sp_arena *arena; /* of the peer; NULL without a certificate */
+    unsigned chatter;      /* handshake messages that came beside the data */
+    sp_tls_session **slot; /* clients; of the owner */
+    sp_arena *arena;       /* of the peer; NULL without a certificate */
     sp_tls_peer *peer;
 };
 
@@ -63,6 +67,34 @@ static BIO *new_bio(sp_tls_io *t) {
     return b;
 }
 
+/* After the handshake TLS allows few messages of its own (session tickets, KeyUpdate; a
+ * renegotiation is refused). Each costs us work and the other side nothing, so they must not come
+ * for nothing. */
+static void on_message(int write_p, int version, int type, const void *buf, size_t n, SSL *ssl,
+                       void *arg) {
+    (void)version, (void)buf, (void)n;
+    sp_tls_io *t = arg;
+    if (!write_p && type == SSL3_RT_HANDSHAKE && SSL_is_init_finished(ssl)) t->chatter++;
+}
+
+int sp_tls_io_on_session(SSL *ssl, SSL_SESSION *s) {
+    sp_tls_io *t = BIO_get_data(SSL_get_rbio(ssl));
+    if (!t->slot) return 0;
+    SSL_SESSION_free(*t->slot);
+    *t->slot = s;
+    return 1;
+}
+
+void sp_tls_io_remember(sp_tls_io *t, sp_tls_session **slot) {
+    t->slot = slot;
+    if (*slot && SSL_SESSION_is_resumable(*slot)) SSL_set_session(t->ssl, *slot);
+}
+
+sp_tls_session *sp_tls_session_free(sp_tls_session *s) {
+    SSL_SESSION_free(s);
+    return NULL;
+}
+
 static bool is_address(const char *s) {
     unsigned char bytes[16];
     return inet_pton(AF_INET, s, bytes) == 1 || inet_pton(AF_INET6, s, bytes) == 1;
@@ -91,6 +123,8 @@ sp_tls_io *sp_tls_io_new(sp_tls_ctx *c, bool server, const char *server_name, sp
     else
         SSL_set_connect_state(t->ssl);
     if (!server && server_name) expect_name(t->ssl, server_name);
+    SSL_set_msg_callback(t->ssl, on_message);
+    SSL_set_msg_callback_arg(t->ssl, t);
     return t;
 }
 
@@ -139,6 +173,11 @@ sp_tls_result sp_tls_io_handshake(sp_tls_io *t, sp_err *err) {
 sp_tls_result sp_tls_io_read(sp_tls_io *t, char *to, size_t max, size_t *ret_n, sp_err *err) {
     ERR_clear_error();
     int rc = SSL_read_ex(t->ssl, to, max, ret_n);
+    if (t->chatter > CHATTER_MAX) {
+        sp_fail(err, SP_CONNECTION, "TLS: too many KeyUpdate or other messages without data");
+        return SP_TLS_FAILED;
+    }
+    if (rc == 1 && t->chatter) t->chatter--;
     return rc == 1 ? SP_TLS_OK : outcome(t, rc, "TLS", err);
 }
 
@@ -171,6 +210,14 @@ sp_str sp_tls_io_sni(const sp_tls_io *t) {
     return sp_str_z(SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name));
 }
 
+const char *sp_tls_io_version(const sp_tls_io *t) {
+    return SSL_get_version(t->ssl);
+}
+
+bool sp_tls_io_resumed(const sp_tls_io *t) {
+    return SSL_session_reused(t->ssl) == 1;
+}
+
 static sp_str entry_text(sp_arena *a, const X509_NAME_ENTRY *e) {
     unsigned char *utf8 = NULL;
     int n = ASN1_STRING_to_UTF8(&utf8, X509_NAME_ENTRY_get_data(e));
@@ -198,13 +245,27 @@ static void read_peer(sp_tls_io *t, X509 *x) {
     t->peer->organizations.n = t->peer->organizations.cap = n;
 }
 
+static bool verified(const sp_tls_io *t) {
+    return (SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) && !SSL_get_app_data(t->ssl) &&
+           SSL_get_verify_result(t->ssl) == X509_V_OK;
+}
+
+bool sp_tls_io_client_cert(const sp_tls_io *t, sp_buf *ret, const char **ret_why) {
+    X509 *x = t->server ? SSL_get0_peer_certificate(t->ssl) : NULL;
+    bool ok = x && verified(t);
+    if (ret_why) *ret_why = NULL;
+    if (x && !ok && ret_why)
+        *ret_why = X509_verify_cert_error_string(SSL_get_verify_result(t->ssl));
+    if (ok) sp_tls_describe_cert(x, ret);
+    ERR_clear_error();
+    return ok;
+}
+
 const sp_tls_peer *sp_tls_io_peer(const sp_tls_io *t) {
     sp_tls_io *m = (sp_tls_io *)t; /* looked up once */
     if (m->looked) return m->peer;
     m->looked = true;
-    bool verified = (SSL_get_verify_mode(t->ssl) & SSL_VERIFY_PEER) && !SSL_get_app_data(t->ssl) &&
-                    SSL_get_verify_result(t->ssl) == X509_V_OK;
-    X509 *x = verified ? SSL_get0_peer_certificate(t->ssl) : NULL;
+    X509 *x = verified(t) ? SSL_get0_peer_certificate(t->ssl) : NULL;
     if (x) read_peer(m, x);
     return m->peer;
 }

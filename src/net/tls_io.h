@@ -26,6 +26,17 @@ sp_tls_result sp_tls_io_read(sp_tls_io *t, char *to, size_t max, size_t *ret_n, 
 SP_MUST_USE bool sp_tls_io_write(sp_tls_io *t, sp_str plain, sp_err *err);
 void sp_tls_io_goodbye(sp_tls_io *t); /* close_notify */
 
-sp_str sp_tls_io_alpn(const sp_tls_io *t);             /* empty when nothing was agreed on */
-sp_str sp_tls_io_sni(const sp_tls_io *t);              /* server: the name asked for, or empty */
+sp_str sp_tls_io_alpn(const sp_tls_io *t);         /* empty when nothing was agreed on */
+sp_str sp_tls_io_sni(const sp_tls_io *t);          /* server: the name asked for, or empty */
+const char *sp_tls_io_version(const sp_tls_io *t); /* "TLSv1.3" */
+bool sp_tls_io_resumed(const sp_tls_io *t);
+/* Clients: where sessions are kept that may be resumed with the same server (the newest; the slot's
+ * owner frees it). Before the handshake; outlives the sp_tls_io. */
+typedef struct ssl_session_st sp_tls_session;
+void sp_tls_io_remember(sp_tls_io *t, sp_tls_session **slot);
+sp_tls_session *sp_tls_session_free(sp_tls_session *s); /* takes NULL, returns NULL */
+/* Servers: what the client's certificate says, for those behind: Hash=…;Subject="…";URI=…;DNS=…
+ * (the form of X-Forwarded-Client-Cert). False: it has shown none, or one that was not accepted;
+ * then ret_why (static, may be NULL) is what is wrong with it, NULL = there is none. */
+bool sp_tls_io_client_cert(const sp_tls_io *t, sp_buf *ret, const char **ret_why);
 const sp_tls_peer *sp_tls_io_peer(const sp_tls_io *t); /* NULL: no verified certificate */
