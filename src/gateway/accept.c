@@ -162,8 +162,8 @@ static bool read_proxy_header(arrival *a) {
 }
 
 static bool looks_like_http(sp_str bytes) {
-    static const char *const methods[] = {"GET ", "POST ", "HEAD ", "PUT ", "OPTIONS ",
-                                          "DELETE ", "PATCH ", "PRI * HTTP/2"};
+    static const char *const methods[] = {"GET ",     "POST ",   "HEAD ",  "PUT ",
+                                          "OPTIONS ", "DELETE ", "PATCH ", "PRI * HTTP/2"};
     for (size_t i = 0; i < SP_COUNT(methods); i++)
         if (sp_str_starts(bytes, sp_str_z(methods[i]))) return true;
     return false;
@@ -180,7 +180,7 @@ static void refuse_plain(arrival *a, sp_str bytes) {
         end(a, true);
         return;
     }
-    sp_sock_write(a->s.worker, &a->client, SP_STR(text));
+    sp_sock_write(a->s.worker, &a->client, (sp_str){text, sizeof text - 1});
     leave(a);
 }
 
@@ -251,11 +251,10 @@ static void shake_hands(arrival *a) {
 
 static void read_rest(arrival *a) {
     while (a->client.io.readable) {
-        if (sp_sock_recv(&a->client, a->s.worker->scratch, SP_READ_SIZE) > 0) continue;
-        if (a->client.io.hup || a->client.io.error || a->client.failed) {
-            end(a, false);
-            return;
-        }
+        ssize_t n = sp_sock_recv(&a->client, a->s.worker->scratch, SP_READ_SIZE);
+        if (n > 0) continue;
+        if (n == 0 || a->client.failed) end(a, false);
+        return;
     }
 }
 

@@ -188,7 +188,7 @@ static inline bool sp_sock_is_tls(const sp_sock *c) {
 }
 sp_str sp_sock_alpn(const sp_sock *c); /* "h2"; empty when nothing was agreed on, or plain */
 bool sp_sock_tls_resumed(const sp_sock *c);
-sp_str sp_sock_sni(const sp_sock *c);  /* empty when the client named nothing, or plain */
+sp_str sp_sock_sni(const sp_sock *c); /* empty when the client named nothing, or plain */
 /* True when what has arrived on an idle connection was only of TLS itself (session tickets): the
  * connection is as idle as it was. False: bytes or an end. */
 bool sp_sock_still_idle(sp_worker *w, sp_sock *c);
