@@ -273,7 +273,7 @@ static void find_route(sp_exchange *x, const sp_inner_spec *inner) {
         not_found(x, r.host, r.path);
         return;
     }
-    if (x->hop.entry->action->path_edit == SP_PATH_REPLACE_PREFIX) x->hop.target.path = r.path;
+    if (x->hop.entry->action->path_edit >= SP_PATH_REPLACE_PREFIX) x->hop.target.path = r.path;
     forward(x);
 }
 

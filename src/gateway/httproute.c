@@ -158,6 +158,14 @@ static sp_header *copy_headers(sp_arena *a, const sp_json *list, bool lower_name
     return to;
 }
 
+static sp_route_match *copy_matches(sp_arena *a, const sp_json *list, bool lower_names,
+                                    size_t *ret_n) {
+    sp_header *from = copy_headers(a, list, lower_names, ret_n);
+    sp_route_match *to = sp_arena_alloc(a, (*ret_n + 1) * sizeof *to);
+    for (size_t i = 0; i < *ret_n; i++) to[i] = (sp_route_match){from[i].name, from[i].value, NULL};
+    return to;
+}
+
 static void add_edit(sp_arena *a, sp_header_edit *e, const sp_json *f) {
     const sp_json *remove = sp_json_get(f, "remove");
     e->set = copy_headers(a, sp_json_get(f, "set"), true, &e->set_count);
@@ -207,8 +215,8 @@ static void add_match(sp_translator *t, uint32_t table, const sp_json *m, sp_rou
     e.path_kind = exact ? SP_PATH_EXACT : SP_PATH_PREFIX;
     e.path = value.n ? sp_arena_str(t->arena, value) : SP_STR("/");
     e.method = sp_arena_str(t->arena, sp_json_str(sp_json_get(m, "method")));
-    e.headers = copy_headers(t->arena, sp_json_get(m, "headers"), true, &e.header_count);
-    e.queries = copy_headers(t->arena, sp_json_get(m, "queryParams"), false, &e.query_count);
+    e.headers = copy_matches(t->arena, sp_json_get(m, "headers"), true, &e.header_count);
+    e.queries = copy_matches(t->arena, sp_json_get(m, "queryParams"), false, &e.query_count);
     sp_vec_each(hosts, h) {
         e.host = lower(t->arena, *h);
         sp_translate_entry(t, table, &e);

@@ -2,6 +2,7 @@
  * looks up the host, then its wildcards from the longest to the shortest, then the entries without
  * a host, and takes the first entry that matches. */
 #include "gateway/route.h"
+#include "data/regex.h"
 
 typedef struct group {
     const sp_route_entry *first;
@@ -105,8 +106,19 @@ static bool prefix_matches(sp_str path, sp_str prefix) {
     return sp_str_starts(path, prefix) && (path.n == prefix.n || path.p[prefix.n] == '/');
 }
 
+/* A pattern whose limits were reached does not match: better no route than a stuck loop. */
+static bool value_matches(const sp_route_match *m, sp_str value) {
+    if (m->regex) return sp_regex_match(m->regex, value, NULL, 0) == SP_REGEX_YES;
+    return sp_str_eq(value, m->value);
+}
+
 static bool path_matches(const sp_route_entry *e, sp_str path) {
-    return e->path_kind == SP_PATH_EXACT ? sp_str_eq(path, e->path) : prefix_matches(path, e->path);
+    switch (e->path_kind) {
+    case SP_PATH_EXACT: return sp_str_eq(path, e->path);
+    case SP_PATH_REGEX: return sp_regex_match(e->regex, path, NULL, 0) == SP_REGEX_YES;
+    case SP_PATH_PREFIX: break;
+    }
+    return prefix_matches(path, e->path);
 }
 
 static bool headers_match(const sp_route_entry *e, const sp_route_request *r) {
@@ -114,20 +126,32 @@ static bool headers_match(const sp_route_entry *e, const sp_route_request *r) {
         bool found = false;
         for (size_t k = 0; k < r->header_count && !found; k++)
             found = sp_str_eq(r->headers[k].name, e->headers[i].name) &&
-                    sp_str_eq(r->headers[k].value, e->headers[i].value);
+                    value_matches(&e->headers[i], r->headers[k].value);
         if (!found) return false;
     }
     return true;
 }
 
 /* The first parameter of that name counts; compared as sent. */
-static bool query_matches(sp_str query, const sp_header *want) {
+static bool query_matches(sp_str query, const sp_route_match *want) {
     for (sp_str part, rest = query; sp_str_cut(&rest, '&', &part);) {
         ptrdiff_t eq = sp_str_chr(part, '=');
         sp_str name = eq < 0 ? part : sp_str_sub(part, 0, (size_t)eq);
         if (!sp_str_eq(name, want->name)) continue;
-        return sp_str_eq(eq < 0 ? SP_STR("") : sp_str_from(part, (size_t)eq + 1), want->value);
+        return value_matches(want, eq < 0 ? SP_STR("") : sp_str_from(part, (size_t)eq + 1));
     }
+    return false;
+}
+
+bool sp_route_host_within(sp_str host, sp_str wildcard) {
+    if (!wildcard.n) return true;
+    return wildcard.n > 1 && wildcard.p[0] == '*' && host.n >= wildcard.n &&
+           sp_str_ends(host, sp_str_from(wildcard, 1));
+}
+
+static bool is_excepted(const sp_route_entry *e, sp_str host) {
+    for (size_t i = 0; i < e->except_count; i++)
+        if (sp_str_eq(host, e->except[i]) || sp_route_host_within(host, e->except[i])) return true;
     return false;
 }
 
@@ -136,7 +160,7 @@ static bool entry_matches(const sp_route_entry *e, const sp_route_request *r) {
     if (!path_matches(e, r->path) || !headers_match(e, r)) return false;
     for (size_t i = 0; i < e->query_count; i++)
         if (!query_matches(r->query, &e->queries[i])) return false;
-    return true;
+    return !e->except_count || !is_excepted(e, r->host);
 }
 
 static const sp_route_entry *search(const sp_route_table *t, sp_str host, bool many_labels,
@@ -338,11 +362,28 @@ static void replace_prefix(const sp_route_entry *e, sp_str path, sp_buf *ret) {
     if (!with.n && !rest.n) sp_buf_addc(ret, '/');
 }
 
+/* "/$2" with the groups that the entry's pattern finds in the path. */
+static void replace_groups(const sp_route_entry *e, sp_str path, sp_buf *ret) {
+    sp_str groups[SP_REGEX_GROUPS] = {{0}}, with = e->action->path;
+    if (e->regex) (void)sp_regex_match(e->regex, path, groups, SP_REGEX_GROUPS);
+    size_t start = ret->n;
+    for (size_t i = 0; i < with.n; i++) {
+        bool is_group =
+            with.p[i] == '$' && i + 1 < with.n && with.p[i + 1] >= '0' && with.p[i + 1] <= '9';
+        if (is_group)
+            sp_buf_add(ret, groups[with.p[++i] - '0']);
+        else
+            sp_buf_addc(ret, with.p[i]);
+    }
+    if (ret->n == start) sp_buf_addc(ret, '/');
+}
+
 void sp_route_rewrite(const sp_route_entry *e, sp_str path, sp_str query, sp_buf *ret) {
     switch (e->action->path_edit) {
     case SP_PATH_KEEP: sp_buf_add(ret, path); break;
     case SP_PATH_REPLACE_ALL: sp_buf_add(ret, e->action->path); break;
     case SP_PATH_REPLACE_PREFIX: replace_prefix(e, path, ret); break;
+    case SP_PATH_REPLACE_GROUPS: replace_groups(e, path, ret); break;
     }
     if (!query.n) return;
     sp_buf_addc(ret, '?');

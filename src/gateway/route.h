@@ -41,7 +41,8 @@ typedef struct sp_header_edit {
 typedef enum sp_path_edit {
     SP_PATH_KEEP,
     SP_PATH_REPLACE_ALL,
-    SP_PATH_REPLACE_PREFIX
+    SP_PATH_REPLACE_PREFIX,
+    SP_PATH_REPLACE_GROUPS /* all of it; $1 to $9 are groups of the entry's regex */
 } sp_path_edit;
 
 /* A copy of some requests goes there; its answer is thrown away. */
@@ -107,20 +108,24 @@ typedef struct sp_route_action {
     sp_header_edit request, response;
 } sp_route_action;
 
-/* One condition on a header or query parameter; regex NULL: equal to value. */
+/* One condition on a header or query parameter. */
 typedef struct sp_route_match {
-    sp_str name, value; /* header names in lower case */
-    struct sp_regex *regex;
+    sp_str name, value;           /* header names in lower case */
+    const struct sp_regex *regex; /* the whole value must match; NULL: equal to value */
 } sp_route_match;
 
 typedef struct sp_route_entry {
     sp_str host;       /* lower case; "" = any; "*.example.com" */
     bool single_label; /* Ingress: the star stands for exactly one label */
     sp_path_kind path_kind;
-    sp_str path;                  /* starts with '/' */
-    sp_str method;                /* "" = any */
-    sp_header *headers, *queries; /* all must be equal; header names in lower case */
+    sp_str path;                       /* starts with '/'; of a REGEX: the pattern */
+    const struct sp_regex *regex;      /* SP_PATH_REGEX */
+    sp_str method;                     /* "" = any */
+    sp_route_match *headers, *queries; /* all must hold */
     size_t header_count, query_count;
+    /* Hosts, also wildcards, that are kept for others (listener isolation): never matched here. */
+    sp_str *except;
+    size_t except_count;
     bool last_resort;   /* an Ingress's default backend */
     uint32_t rank;      /* not 0: asked before all without, in this order, whatever they match */
     int64_t created_ms; /* of the object; older wins */
@@ -142,6 +147,9 @@ typedef struct sp_route_request {
     const sp_header *headers; /* names in lower case */
     size_t header_count;
 } sp_route_request;
+
+/* "*.example.com" holds "a.example.com" and "*.b.example.com"; "" holds all. Lower case. */
+bool sp_route_host_within(sp_str host, sp_str wildcard);
 
 /* NULL: nothing matches. */
 const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_request *r);

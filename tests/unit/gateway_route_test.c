@@ -1,3 +1,4 @@
+#include "data/regex.h"
 #include "gateway/route.h"
 
 #include <setjmp.h>
@@ -8,15 +9,16 @@
 
 #define S(z) SP_STR_INIT(z)
 
-static sp_header canary[] = {{S("x-canary"), S("yes")}};
-static sp_header canary_blue[] = {{S("x-canary"), S("yes")}, {S("x-color"), S("blue")}};
-static sp_header beta[] = {{S("beta"), S("1")}};
+static sp_route_match canary[] = {{S("x-canary"), S("yes"), NULL}};
+static sp_route_match canary_blue[] = {{S("x-canary"), S("yes"), NULL},
+                                       {S("x-color"), S("blue"), NULL}};
+static sp_route_match beta[] = {{S("beta"), S("1"), NULL}};
 
 /* The owner's text is the entry's name here. Given in an order that must not matter. */
 static const struct {
     const char *name, *host, *path, *method, *object;
     sp_path_kind kind;
-    sp_header *headers, *queries;
+    sp_route_match *headers, *queries;
     size_t headers_n, queries_n;
     int64_t created;
     uint32_t order;
@@ -222,6 +224,118 @@ static void rewrites(void **state) {
     }
 }
 
+static const sp_regex *pattern(sp_arena *a, const char *text) {
+    const sp_regex *re = NULL;
+    sp_err err = {0};
+    if (!sp_regex_compile(a, sp_str_z(text), &re, &err)) fail_msg("%s", err.text);
+    return re;
+}
+
+/* The whole path and the whole value must match; a pattern stands between exact and prefix. */
+static void patterns(void **state) {
+    (void)state;
+    sp_arena *a = sp_arena_new();
+    sp_route_action actions[3] = {
+        {.owner = S("exact")}, {.owner = S("regex")}, {.owner = S("prefix")}};
+    sp_route_match version = {S("x-version"), {0}, pattern(a, "v[0-9]+")};
+    sp_route_match lang = {S("lang"), {0}, pattern(a, "en|de")};
+    sp_route_entry e[] = {{.path = S("/"), .action = &actions[2]},
+                          {.path = S("/v[0-9]+/x"),
+                           .path_kind = SP_PATH_REGEX,
+                           .regex = pattern(a, "/v[0-9]+/x"),
+                           .action = &actions[1]},
+                          {.path = S("/v2/x"), .path_kind = SP_PATH_EXACT, .action = &actions[0]},
+                          {.host = S("h"),
+                           .path = S("/"),
+                           .headers = &version,
+                           .header_count = 1,
+                           .queries = &lang,
+                           .query_count = 1,
+                           .action = &actions[1]}};
+    sp_route_table *t = sp_route_table_build(a, e, SP_COUNT(e));
+    static const struct {
+        const char *host, *path, *query, *version, *want;
+    } asks[] = {{"a", "/v2/x", "", "", "exact"},         {"a", "/v33/x", "", "", "regex"},
+                {"a", "/v33/xy", "", "", "prefix"},      {"a", "/q/v33/x", "", "", "prefix"},
+                {"h", "/", "lang=de", "v12", "regex"},   {"h", "/", "lang=fr", "v12", "prefix"},
+                {"h", "/", "lang=de", "xv12", "prefix"}, {"h", "/", "", "", "prefix"}};
+    for (size_t i = 0; i < SP_COUNT(asks); i++) {
+        sp_header h = {S("x-version"), sp_str_z(asks[i].version)};
+        sp_route_request r = {
+            S("GET"), sp_str_z(asks[i].host), sp_str_z(asks[i].path), sp_str_z(asks[i].query), &h,
+            1};
+        sp_str got = sp_route_find(t, &r)->action->owner;
+        if (!sp_str_eqz(got, asks[i].want)) fail_msg("%zu: %.*s", i, SP_ARG(got));
+    }
+    sp_arena_free(a);
+}
+
+/* A pattern that would take for ever gives up; nothing hangs, nothing matches. */
+static void a_pattern_that_explodes(void **state) {
+    (void)state;
+    sp_arena *a = sp_arena_new();
+    sp_route_action action = {.owner = S("bad")};
+    sp_route_entry e = {.path = S("(a+)+$"),
+                        .path_kind = SP_PATH_REGEX,
+                        .regex = pattern(a, "/(a|aa)+"),
+                        .action = &action};
+    sp_route_table *t = sp_route_table_build(a, &e, 1);
+    sp_auto(sp_buf) path = {0};
+    sp_buf_addc(&path, '/');
+    for (int i = 0; i < 5000; i++) sp_buf_addc(&path, 'a');
+    sp_buf_addc(&path, 'b');
+    sp_route_request r = {.method = S("GET"), .path = sp_buf_str(&path)};
+    assert_null(sp_route_find(t, &r));
+    sp_arena_free(a);
+}
+
+static void groups_of_a_pattern(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern, *with, *path, *query, *want;
+    } cases[] = {{"(?i)(?:/api(/|$)(.*)).*", "/$2", "/api/users/7", "a=1", "/users/7?a=1"},
+                 {"(?i)(?:/api(/|$)(.*)).*", "/$2", "/API", "", "/"},
+                 {"/(x)?(.*)", "$1$9/$2", "/yz", "", "/yz"},
+                 {"/(.*)", "$1", "/", "", "/"},
+                 {"/(.*)", "/v1/$1$", "/q", "", "/v1/q$"}};
+    for (size_t i = 0; i < SP_COUNT(cases); i++) {
+        sp_arena *a = sp_arena_new();
+        sp_auto(sp_buf) b = {0};
+        sp_route_action act = {.path_edit = SP_PATH_REPLACE_GROUPS,
+                               .path = sp_str_z(cases[i].with)};
+        sp_route_entry e = {
+            .path_kind = SP_PATH_REGEX, .regex = pattern(a, cases[i].pattern), .action = &act};
+        sp_route_rewrite(&e, sp_str_z(cases[i].path), sp_str_z(cases[i].query), &b);
+        assert_string_equal(sp_buf_z(&b), cases[i].want);
+        sp_arena_free(a);
+    }
+}
+
+/* What a more specific listener of the same Gateway keeps for itself is not served here. */
+static void exceptions(void **state) {
+    (void)state;
+    sp_arena *a = sp_arena_new();
+    sp_str kept[] = {S("foo.example.com"), S("*.bar.example.com")};
+    sp_route_action action = {.owner = S("wild")};
+    sp_route_entry e = {.host = S("*.example.com"),
+                        .path = S("/"),
+                        .except = kept,
+                        .except_count = 2,
+                        .action = &action};
+    sp_route_table *t = sp_route_table_build(a, &e, 1);
+    static const struct {
+        const char *host;
+        bool found;
+    } asks[] = {{"a.example.com", true},      {"foo.example.com", false},
+                {"x.bar.example.com", false}, {"x.y.bar.example.com", false},
+                {"bar.example.com", true},    {"x.foo.example.com", true}};
+    for (size_t i = 0; i < SP_COUNT(asks); i++) {
+        sp_route_request r = {.method = S("GET"), .host = sp_str_z(asks[i].host), .path = S("/")};
+        assert_int_equal(sp_route_find(t, &r) != NULL, asks[i].found);
+    }
+    sp_arena_free(a);
+}
+
 /* Ranked rules are asked in their order, before all others, whatever they match. */
 static void ranks(void **state) {
     (void)state;
@@ -267,9 +381,17 @@ static void ranks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(precedence), cmocka_unit_test(nothing_matches), cmocka_unit_test(paths),
-        cmocka_unit_test(hosts),      cmocka_unit_test(weights),         cmocka_unit_test(rewrites),
+        cmocka_unit_test(precedence),
+        cmocka_unit_test(nothing_matches),
+        cmocka_unit_test(paths),
+        cmocka_unit_test(hosts),
+        cmocka_unit_test(weights),
+        cmocka_unit_test(rewrites),
         cmocka_unit_test(ranks),
+        cmocka_unit_test(patterns),
+        cmocka_unit_test(a_pattern_that_explodes),
+        cmocka_unit_test(groups_of_a_pattern),
+        cmocka_unit_test(exceptions),
     };
     return cmocka_run_group_tests_name("gateway_route", tests, NULL, NULL);
 }
