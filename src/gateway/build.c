@@ -11,6 +11,7 @@ struct sp_build {
     SP_VEC(sp_refusal) failures; /* texts live in the current configuration */
     sp_buf logged;               /* the failures of last time, a line each */
     sp_timer *settle;
+    sp_health *health;
     sp_build_overlay_fn *overlay;
     void *overlay_ctx;
     bool ready;
@@ -68,6 +69,8 @@ void sp_build_now(sp_build *b) {
     b->current = sp_translate(&view, &b->config.options);
     b->config.options.previous = NULL;
     sp_cluster_view_free(&view);
+    sp_health_follow(b->health, b->current->config);
+    sp_health_overlay(b->health, b->current->config);
     if (b->overlay) b->overlay(b->overlay_ctx, b->current->config);
     sp_fleet_apply(b->config.fleet, b->current->config);
     gather_failures(b);
@@ -110,15 +113,25 @@ const sp_refusal *sp_build_failures(const sp_build *b, size_t *ret_count) {
     return b->failures.p;
 }
 
+static void on_health(void *ctx) {
+    sp_build_soon(ctx);
+}
+
+const sp_health *sp_build_health(const sp_build *b) {
+    return b->health;
+}
+
 sp_build *sp_build_new(const sp_build_config *c) {
     sp_build *b = sp_zalloc(1, sizeof *b);
     b->config = *c;
+    b->health = sp_health_new(c->loop, on_health, b);
     sp_fleet_on_listeners(c->fleet, on_listeners, b);
     return b;
 }
 
 sp_build *sp_build_free(sp_build *b) {
     if (!b) return NULL;
+    sp_health_free(b->health);
     sp_timer_stop(b->settle);
     sp_fleet_on_listeners(b->config.fleet, NULL, NULL);
     sp_vec_free(&b->failures);

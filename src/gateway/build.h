@@ -5,6 +5,7 @@
  * by itself what is different. Loop thread only. */
 #pragma once
 #include "gateway/fleet.h"
+#include "gateway/health.h"
 #include "gateway/translate.h"
 
 typedef struct sp_build sp_build;
@@ -34,6 +35,7 @@ void sp_build_now(sp_build *b);
 typedef void sp_build_overlay_fn(void *ctx, sp_gateway_config *config);
 void sp_build_overlay(sp_build *b, sp_build_overlay_fn *fn, void *ctx);
 
+const sp_health *sp_build_health(const sp_build *b); /* the checks of all pools */
 bool sp_build_is_ready(const sp_build *b);
 const sp_translate_options *sp_build_options(const sp_build *b);
 /* NULL before the first pass; lent until the next one. */

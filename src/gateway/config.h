@@ -21,6 +21,7 @@ typedef struct sp_endpoint_spec {
     uint16_t weight;          /* of 256; 0 = 1. To take a server out: ready = false, draining */
     uint32_t max_connections; /* more wait in the pool's queue */
     uint16_t check_port;      /* where it is not the port of the traffic */
+    bool unchecked;           /* the pool's checks leave it out */
 } sp_endpoint_spec;
 
 typedef enum sp_hash_by {
@@ -94,8 +95,8 @@ typedef struct sp_pool_spec {
     int64_t affinity_ms; /* by the client's address */
     sp_sticky_spec sticky;
     uint32_t slow_start_ms;
-    uint8_t panic_percent; /* fewer than these are well: checks and ejections are ignored */
-    sp_check_spec check;
+    uint8_t panic_percent;      /* fewer than these are well: checks and ejections are ignored */
+    sp_check_spec check, agent; /* agent: SP_CHECK_AGENT beside another kind, or none */
     sp_outlier_spec outlier;
     sp_pool_limits limits;
     sp_backend_protocol protocol;

@@ -29,7 +29,7 @@ typedef struct sp_health_state {
     uint64_t passed, failed, transitions;
     const char *reason; /* of the last result: "connection refused", "status 503" */
     int64_t last_ms;    /* how long the last one took */
-    sp_str pool;        /* one of those that ask for it */
+    sp_str pool, name;  /* one of those that ask for it; its server */
 } sp_health_state;
 size_t sp_health_count(const sp_health *h);
 sp_health_state sp_health_at(const sp_health *h, size_t i); /* lent until the loop goes on */

@@ -208,7 +208,7 @@ void cli_conn_idle(cli_conn *c) {
 
 static void on_ready(void *ctx) {
     cli_conn *c = ctx;
-    bool h2 = sp_str_eqz(sp_conn_alpn(c->io), "h2");
+    bool h2 = c->client->prior_knowledge || sp_str_eqz(sp_conn_alpn(c->io), "h2");
     c->client->connecting--;
     c->client->knows_h1 = !h2;
     c->proto = h2 ? &cli_h2 : &cli_h1;
@@ -353,6 +353,7 @@ sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config 
     c->server_name = sp_strdup(config->server_name ? config->server_name : config->host);
     c->port = config->port;
     c->tls = sp_tls_ctx_ref(config->tls);
+    c->prior_knowledge = config->prior_knowledge;
     c->connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : CONNECT_MS;
     c->dial = config->dial;
     c->dial_ctx = config->dial_ctx;

@@ -22,6 +22,7 @@ typedef struct sp_http_client_config {
      * server_name are not used, host and port only in messages. */
     int (*dial)(void *ctx);
     void *dial_ctx;
+    bool prior_knowledge; /* HTTP/2 also without TLS (RFC 9113 3.3) */
 } sp_http_client_config;
 
 sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config *c);

@@ -75,6 +75,7 @@ struct sp_http_client {
     size_t n_conns, connecting;
     sp_task pump;
     bool knows_h1; /* the last connection spoke HTTP/1.1 */
+    bool prior_knowledge;
     bool freed;
     unsigned holds; /* connections and calls not yet freed, and the client's owner */
 };
