@@ -18,6 +18,8 @@ void sp_add_garbage(sp_manager *m);
 void sp_add_node(sp_manager *m);
 void sp_add_podgc(sp_manager *m);
 void sp_add_hpa(sp_manager *m);
+void sp_add_certificates(sp_manager *m);
+void sp_add_certificate_shim(sp_manager *m);
 
 /* --- decisions (the lists hold borrowed documents) --- */
 

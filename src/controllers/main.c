@@ -31,6 +31,9 @@ static const row rows[] = {
     {"podgc", sp_add_podgc, "deletes pods of nodes that no longer exist"},
     {"hpa", sp_add_hpa, "keeps replicas within an autoscaler's minimum and maximum"},
     {"serviceaccount", sp_add_serviceaccount, "the default ServiceAccount of each namespace"},
+    {"certificate", sp_add_certificates, "Certificates of cert-manager.io: ACME, own CAs"},
+    {"certificate-shim", sp_add_certificate_shim,
+     "Certificates that Ingresses and Gateways ask for"},
 };
 
 typedef struct options {

@@ -167,13 +167,20 @@ typedef struct sp_listener_spec {
     sp_str owner; /* "Service default/web": whose it is, in messages, logs and metrics */
 } sp_listener_spec;
 
+/* What a client that speaks acme-tls/1 and asks for this name is shown, on every TLS port. */
+typedef struct sp_acme_answer {
+    sp_str name;
+    sp_tls_cert cert;
+} sp_acme_answer;
+
 typedef struct sp_gateway_config {
     uint32_t refs;   /* atomic */
     sp_arena *arena; /* holds all of it */
     sp_pool_spec *pools;
     sp_listener_spec *listeners;
     sp_route_table **tables;
-    size_t pool_count, listener_count, table_count;
+    sp_acme_answer *acme_answers;
+    size_t pool_count, listener_count, table_count, acme_answer_count;
 } sp_gateway_config;
 
 sp_gateway_config *sp_gateway_config_new(void);                   /* empty, one reference */

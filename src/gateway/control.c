@@ -23,6 +23,7 @@ enum {
     BACKEND_TLS_POLICIES,
     SECRETS,
     CONFIG_MAPS,
+    CHALLENGES,
     KINDS
 };
 
@@ -47,6 +48,7 @@ static const struct {
                               offsetof(sp_cluster_view, backend_tls_policies)},
     [SECRETS] = {&sp_gvr_secrets, offsetof(sp_cluster_view, secrets)},
     [CONFIG_MAPS] = {&sp_gvr_configmaps, offsetof(sp_cluster_view, config_maps)},
+    [CHALLENGES] = {&sp_gvr_challenges, offsetof(sp_cluster_view, challenges)},
 };
 
 struct sp_control {
@@ -153,6 +155,16 @@ static bool ingress_class_status(void *ctx, sp_reconcile *r, sp_err *err) {
     return true;
 }
 
+static bool challenge_status(void *ctx, sp_reconcile *r, sp_err *err) {
+    (void)err;
+    sp_control *c = ctx;
+    const sp_json *obj = sp_informer_get(c->informers[CHALLENGES], r->ns, r->name);
+    const sp_translation *t = sp_build_current(c->build);
+    r->component = "sampan-gateway";
+    if (obj && t && !sp_obj_deleting(obj)) sp_status_challenge(r, t->config, obj);
+    return true;
+}
+
 /* --- who looks again when something else changes --- */
 
 static void each_in_namespace(sp_control *c, int kind, sp_controller *to, const sp_json *obj) {
@@ -203,6 +215,7 @@ static void start_controllers(sp_control *c) {
     sp_controller_watch(c->routes, kinds[SERVICES].gvr, map_service_to_routes, c);
     sp_controller *k = new_status(c, "gateway-gatewayclass", GATEWAY_CLASSES, gateway_class_status);
     sp_controller_enqueue(k, SP_STR("sampan")); /* made when it is missing */
+    new_status(c, "gateway-challenge", CHALLENGES, challenge_status);
     k = new_status(c, "gateway-ingressclass", INGRESS_CLASSES, ingress_class_status);
     sp_controller_enqueue(k, SP_STR("sampan"));
 }

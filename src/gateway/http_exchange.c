@@ -234,6 +234,10 @@ static void forward(sp_exchange *x) {
         answer_redirect(x);
         return;
     }
+    if (a->answer_status) {
+        answer_own(x, a->answer_status, a->answer_body, (sp_str){0});
+        return;
+    }
     uint32_t pool = sp_route_draw(&a->targets, sp_worker_random(x->worker));
     if (pool == SP_NO_POOL) {
         sp_exchange_fail(x, 500, "%.*s names a backend that does not exist", SP_ARG(a->owner));

@@ -21,6 +21,9 @@ void sp_status_gateway_class(sp_reconcile *r, const sp_json *class);
 void sp_status_ingress_class(sp_reconcile *r, const sp_json *class);
 void sp_status_gateway(sp_reconcile *r, const sp_status_view *v, const sp_json *gateway);
 void sp_status_route(sp_reconcile *r, const sp_status_view *v, const sp_json *route);
+/* Says that a challenge is answered once this configuration does. */
+void sp_status_challenge(sp_reconcile *r, const sp_gateway_config *config,
+                         const sp_json *challenge);
 
 /* --- for status.c and status_gwapi.c --- */
 /* Patches status with the members of `wanted` that differ from the object's. */

@@ -19,7 +19,8 @@ void sp_cluster_view_free(sp_cluster_view *v) {
                                   &v->reference_grants,
                                   &v->backend_tls_policies,
                                   &v->secrets,
-                                  &v->config_maps};
+                                  &v->config_maps,
+                                  &v->challenges};
     for (size_t i = 0; i < SP_COUNT(lists); i++) sp_vec_free(lists[i]);
 }
 
@@ -170,6 +171,7 @@ sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_opt
     sp_translate_services(&t);
     if (options->http_port) sp_translate_ingresses(&t);
     sp_translate_gateways(&t);
+    sp_translate_challenges(&t);
     finish(&t);
     return out;
 }

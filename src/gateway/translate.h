@@ -4,6 +4,7 @@
  * services.c    Services and EndpointSlices → listeners and pools
  * ingress.c     Ingresses → routing entries
  * gwapi.c       Gateways and HTTPRoutes → listeners and routing entries
+ * challenge.c   ACME challenges → routing entries and certificates
  * translate.c   the whole, and who gets a port that two ask for */
 #pragma once
 #include "gateway/config.h"
@@ -15,7 +16,7 @@
 typedef struct sp_cluster_view {
     sp_obj_list services, slices, namespaces, ingresses, ingress_classes, gateway_classes, gateways,
         routes, grpc_routes, tls_routes, tcp_routes, reference_grants, backend_tls_policies,
-        secrets, config_maps;
+        secrets, config_maps, challenges;
 } sp_cluster_view;
 void sp_cluster_view_free(sp_cluster_view *v);
 const sp_json *sp_view_find(const sp_obj_list *list, sp_str ns, sp_str name);
@@ -112,5 +113,6 @@ void sp_targets_add(sp_arena *a, sp_targets *t, uint32_t pool, uint32_t weight);
 int64_t sp_translate_created_ms(const sp_json *o);
 
 void sp_translate_services(sp_translator *t);
+void sp_translate_challenges(sp_translator *t); /* last: on every table there is */
 void sp_translate_ingresses(sp_translator *t);
 void sp_translate_gateways(sp_translator *t); /* only_held: listeners, no entries */

@@ -31,6 +31,10 @@
       "ReferenceGrant", false)                                                                   \
     X(backendtlspolicies, "gateway.networking.k8s.io", "v1", "backendtlspolicies",               \
       "BackendTLSPolicy", false)                                                                 \
+    X(clusterissuers, "cert-manager.io", "v1", "clusterissuers", "ClusterIssuer", true)          \
+    X(issuers, "cert-manager.io", "v1", "issuers", "Issuer", false)                              \
+    X(certificates, "cert-manager.io", "v1", "certificates", "Certificate", false)               \
+    X(challenges, "acme.cert-manager.io", "v1", "challenges", "Challenge", false)                \
     X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions",      \
       "CustomResourceDefinition", true)                                                          \
     X(applicationconfigurations, "core.oam.dev", "v1alpha2", "applicationconfigurations",        \

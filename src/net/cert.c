@@ -12,19 +12,19 @@
 
 enum { BACKDATE_S = 3600 };
 
-static void put_pem(BIO *b, sp_buf *to) {
+void sp_tls_put_bio(BIO *b, sp_buf *to) {
     char *p = NULL;
     long n = BIO_get_mem_data(b, &p);
     if (n > 0) sp_buf_add(to, (sp_str){p, (size_t)n});
 }
 
-static bool write_pems(X509 *x, EVP_PKEY *k, sp_buf *cert_pem, sp_buf *key_pem, sp_err *err) {
+bool sp_tls_write_pems(X509 *x, EVP_PKEY *k, sp_buf *cert_pem, sp_buf *key_pem, sp_err *err) {
     BIO *bx = BIO_new(BIO_s_mem()), *bk = BIO_new(BIO_s_mem());
     bool ok = PEM_write_bio_X509(bx, x) == 1 &&
               PEM_write_bio_PKCS8PrivateKey(bk, k, NULL, NULL, 0, NULL, NULL) == 1;
     if (ok) {
-        put_pem(bx, cert_pem);
-        put_pem(bk, key_pem);
+        sp_tls_put_bio(bx, cert_pem);
+        sp_tls_put_bio(bk, key_pem);
     }
     BIO_free(bx);
     BIO_free(bk);
@@ -55,7 +55,7 @@ static bool add_ext(X509 *x, X509 *issuer, int nid, const char *value) {
 }
 
 /* Names go in as they are, never through OpenSSL's configuration language. */
-static bool add_alt_name(GENERAL_NAMES *names, int type, const char *text) {
+bool sp_tls_add_alt_name(GENERAL_NAMES *names, int type, const char *text) {
     ASN1_STRING *value = NULL;
     if (type == GEN_IPADD) {
         value = a2i_IPADDRESS(text);
@@ -73,9 +73,9 @@ static bool add_alt_names(X509 *x, const sp_cert_request *r, sp_err *err) {
     GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
     bool ok = true;
     for (const char *const *d = r->dns_names; ok && d && *d; d++)
-        ok = add_alt_name(names, GEN_DNS, *d);
+        ok = sp_tls_add_alt_name(names, GEN_DNS, *d);
     for (const char *const *ip = r->ips; ok && ip && *ip; ip++) {
-        ok = add_alt_name(names, GEN_IPADD, *ip);
+        ok = sp_tls_add_alt_name(names, GEN_IPADD, *ip);
         if (!ok) sp_fail(err, SP_BAD_REQUEST, "certificate: \"%s\" is not an IP address", *ip);
     }
     if (ok && sk_GENERAL_NAME_num(names) > 0)
@@ -108,7 +108,7 @@ bool sp_cert_make_ca(const char *common_name, int days, sp_buf *cert_pem, sp_buf
     X509 *x = key ? blank(key, common_name, NULL, days) : NULL;
     bool ok = x && self_sign(x, key);
     if (ok)
-        ok = write_pems(x, key, cert_pem, key_pem, err);
+        ok = sp_tls_write_pems(x, key, cert_pem, key_pem, err);
     else
         sp_tls_fail(err, SP_INTERNAL, "cannot make a CA");
     X509_free(x);
@@ -143,7 +143,8 @@ bool sp_cert_issue(sp_str ca_cert_pem, sp_str ca_key_pem, const sp_cert_request 
     } else {
         key = EVP_EC_gen("P-256");
         x = key ? blank(key, r->common_name, r->organization, r->days) : NULL;
-        ok = x && sign_leaf(x, ca, ca_key, r, &why) && write_pems(x, key, cert_pem, key_pem, &why);
+        ok = x && sign_leaf(x, ca, ca_key, r, &why) &&
+             sp_tls_write_pems(x, key, cert_pem, key_pem, &why);
         if (!ok && why.code == SP_OK) sp_tls_fail(&why, SP_INTERNAL, "cannot issue a certificate");
     }
     X509_free(x);

@@ -4,7 +4,7 @@
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
-#include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 /* "what: reason of OpenSSL"; empties OpenSSL's queue. */
 bool sp_tls_fail(sp_err *err, sp_code code, const char *what);
@@ -18,3 +18,7 @@ void sp_tls_use_tickets(struct ssl_ctx_st *ssl);
 /* A client's context calls it for each session it may resume later (tls_io.c). */
 int sp_tls_io_on_session(struct ssl_st *ssl, struct ssl_session_st *s);
 EVP_PKEY *sp_tls_read_key(sp_str pem);
+void sp_tls_put_bio(BIO *b, sp_buf *to); /* what a memory BIO holds */
+bool sp_tls_write_pems(X509 *x, EVP_PKEY *k, sp_buf *cert_pem, sp_buf *key_pem, sp_err *err);
+/* type: GEN_DNS or GEN_IPADD. False when the text is not one. */
+bool sp_tls_add_alt_name(GENERAL_NAMES *names, int type, const char *text);

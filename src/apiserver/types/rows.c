@@ -59,7 +59,11 @@ static const sp_resource *const rows[] = {&sp_row_namespace,
                                           &sp_row_security_policy_aliaba,
                                           &sp_row_cron_hpa,
                                           &sp_row_cron_hpa_alibaba,
-                                          &sp_row_cron_hpa_aliaba};
+                                          &sp_row_cron_hpa_aliaba,
+                                          &sp_row_cluster_issuer,
+                                          &sp_row_issuer,
+                                          &sp_row_certificate,
+                                          &sp_row_challenge};
 
 const sp_resource *const *sp_builtin_resources(size_t *ret_count) {
     *ret_count = SP_COUNT(rows);
