@@ -63,7 +63,15 @@ FIELDS(issuer) = {
     {"spec", 0, T(issuer_spec), "Who signs.", REQUIRED},
     {"status", 0, T(issuer_status), "What was last observed."},
 };
-SHARED_TYPE(issuer, "Issuer", "Who signs certificates.");
+SHARED_TYPE(issuer, "Issuer", "Who signs certificates in its namespace.");
+
+FIELDS(cluster_issuer) = {
+    TYPE_META,
+    {"metadata", 0, T(object_meta), "Name, labels and other standard data."},
+    {"spec", 0, T(issuer_spec), "Who signs.", REQUIRED},
+    {"status", 0, T(issuer_status), "What was last observed."},
+};
+TYPE(cluster_issuer, "ClusterIssuer", "Who signs certificates in every namespace.");
 
 /* --- certificates --- */
 
@@ -179,7 +187,7 @@ static bool validate_certificate(sp_admit *a, sp_err *err) {
     WIDE_PATH("Status", "In words.", ".status.conditions[?(@.type==\"Ready\")].message")
 
 ROW(cluster_issuer, CERTIFICATES_ROW, .validate = validate_issuer, .plural = "clusterissuers",
-    .singular = "clusterissuer", .kind = "ClusterIssuer", .schema = T(issuer),
+    .singular = "clusterissuer", .kind = "ClusterIssuer", .schema = T(cluster_issuer),
     COLUMNS(SP_COLUMN_NAME, READY_COLUMN, READY_TEXT, SP_COLUMN_AGE));
 
 ROW(issuer, CERTIFICATES_ROW, .validate = validate_issuer, .plural = "issuers",
