@@ -68,7 +68,7 @@ static size_t gather(sp_balance *b, int64_t now) {
         else
             b->order[n++] = e;
     }
-    qsort(b->order, n, sizeof *b->order, by_rank);
+    if (n) qsort(b->order, n, sizeof *b->order, by_rank);
     return n;
 }
 

@@ -124,6 +124,7 @@ sp_endpoint *sp_balance_pick(sp_balance *b, const sp_balance_query *q, bool *ret
 /* One connection or request more, or less, on e. */
 void sp_balance_opened(sp_endpoint *e);
 void sp_balance_closed(sp_endpoint *e);
+bool sp_balance_try_open(sp_endpoint *e); /* false: another loop took the last place */
 bool sp_balance_is_full(const sp_endpoint *e);
 
 typedef enum sp_outcome {

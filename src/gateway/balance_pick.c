@@ -13,7 +13,7 @@ static const uint64_t key_scale = (uint64_t)1 << 32;
 
 bool sp_balance_is_full(const sp_endpoint *e) {
     if (!e->max_connections) return false;
-    uint32_t open = e->shared ? sp_shared_open(e->shared) : e->open;
+    uint32_t open = e->shared ? sp_count_now(&e->shared->open) : e->open;
     return open >= e->max_connections;
 }
 
@@ -300,13 +300,21 @@ static void load_changed(sp_endpoint *e, bool more) {
 
 void sp_balance_opened(sp_endpoint *e) {
     e->open++;
-    if (e->shared) sp_shared_add(e->shared, 1);
+    if (e->shared) sp_count_add(&e->shared->open, 1);
     load_changed(e, true);
+}
+
+bool sp_balance_try_open(sp_endpoint *e) {
+    if (e->shared ? !sp_count_try(&e->shared->open, e->max_connections) : sp_balance_is_full(e))
+        return false;
+    e->open++;
+    load_changed(e, true);
+    return true;
 }
 
 void sp_balance_closed(sp_endpoint *e) {
     sp_assert(e->open > 0);
     e->open--;
-    if (e->shared) sp_shared_add(e->shared, -1);
+    if (e->shared) sp_count_add(&e->shared->open, -1);
     load_changed(e, false);
 }

@@ -46,7 +46,7 @@ static claimant *claimants(const sp_balance *b, size_t n, uint32_t slots) {
                              .weight = e->weight ? SP_MIN(e->weight, 256u) : 1,
                              .index = (uint16_t)i};
     }
-    qsort(list, n, sizeof *list, by_id);
+    if (n) qsort(list, n, sizeof *list, by_id);
     return list;
 }
 

@@ -7,8 +7,7 @@
 #include <stdatomic.h>
 
 typedef struct sp_shared_count {
-    _Atomic uint32_t open;    /* connections */
-    _Atomic uint32_t active;  /* requests */
+    _Atomic uint32_t open;    /* connections and requests under way */
     _Atomic uint32_t pending; /* in queues */
     _Atomic uint32_t retries; /* under way */
     /* counts.c's own */
@@ -20,9 +19,18 @@ typedef struct sp_shared_count {
 sp_shared_count *sp_counts_get(sp_str name);
 sp_shared_count *sp_counts_put(sp_shared_count *c); /* takes NULL, returns NULL */
 
-static inline uint32_t sp_shared_open(const sp_shared_count *c) {
-    return atomic_load_explicit(&c->open, memory_order_relaxed);
+static inline uint32_t sp_count_now(const _Atomic uint32_t *n) {
+    return atomic_load_explicit(n, memory_order_relaxed);
 }
-static inline void sp_shared_add(sp_shared_count *c, int32_t by) {
-    atomic_fetch_add_explicit(&c->open, (uint32_t)by, memory_order_relaxed);
+static inline void sp_count_add(_Atomic uint32_t *n, int32_t by) {
+    atomic_fetch_add_explicit(n, (uint32_t)by, memory_order_relaxed);
+}
+/* One more unless that would be more than limit (0 = no limit). */
+static inline bool sp_count_try(_Atomic uint32_t *n, uint32_t limit) {
+    uint32_t have = sp_count_now(n);
+    do {
+        if (limit && have >= limit) return false;
+    } while (!atomic_compare_exchange_weak_explicit(n, &have, have + 1, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return true;
 }

@@ -3,6 +3,7 @@
  * http_head.c (HTTP/1.1). */
 #pragma once
 #include "gateway/affinity.h"
+#include "gateway/counts.h"
 #include "gateway/poller.h"
 #include "gateway/sockets.h"
 #include "gateway/worker.h"
@@ -29,6 +30,7 @@ typedef struct sp_upstream {
     size_t idle_count;
     sp_str name; /* owned */
     sp_endpoint_counts counts;
+    sp_shared_count *pool_count; /* referenced while the pool has a limit; NULL else */
 } sp_upstream;
 /* --- tally.c --- */
 void sp_upstream_name(sp_upstream *u, sp_str name);
@@ -40,9 +42,15 @@ struct sp_pool {
     sp_str name; /* owned */
     uint32_t refs;
     sp_balance balance;
+    sp_worker *worker;
     bool known; /* had a configuration before */
     sp_pool_limits limits;
     uint32_t connect_timeout_ms; /* 0 = the worker's */
+    sp_shared_count *shared;     /* of all loops; referenced */
+    sp_list queue;               /* sp_dial.waiting: those that want a place, first come first */
+    uint32_t queued;
+    sp_list may_have_place; /* in sp_worker.queues, until the end of the turn */
+    sp_alarm look_again;    /* places that other loops gave up tell nobody */
     sp_list waiters; /* sp_dial.waiting: those that want an endpoint or are connecting to one */
 };
 sp_pool *sp_pool_ref(sp_pool *p);
@@ -52,6 +60,8 @@ void sp_upstream_unref(sp_upstream *u);
 /* Referenced and counted open; release is the other half (also of a dial's OK). */
 void sp_upstream_take(sp_upstream *u);
 void sp_upstream_release(sp_upstream *u);
+bool sp_upstream_try(sp_upstream *u);  /* take, unless a limit is reached */
+void sp_upstream_rest(sp_upstream *u); /* no longer open, still referenced */
 /* What the traffic told about it. The dial reports connects by itself; whoever carries the bytes
  * reports how it went, once per request or TCP connection. */
 void sp_upstream_report(sp_worker *w, sp_upstream *u, sp_outcome o);
@@ -103,6 +113,7 @@ struct sp_worker {
     SP_VEC(sp_pool *) pool_at; /* as config->pools */
     SP_VEC(sp_listener *) listeners;
     sp_list sessions;
+    sp_list queues; /* sp_pool.may_have_place */
     sp_worker_stats stats;
     char *scratch;         /* 3 * SP_READ_SIZE: what was kept, then what is read */
     char *cipher;          /* SP_READ_SIZE: what TLS reads; NULL until it does */
@@ -201,10 +212,12 @@ void sp_sock_tls_free(sp_worker *w, sp_sock *c);
 /* --- dial.c --- */
 typedef enum sp_dial_result {
     SP_DIAL_OK,
-    SP_DIAL_KEPT,        /* use_kept found a connection */
-    SP_DIAL_NO_ENDPOINT, /* none appeared in time */
-    SP_DIAL_REFUSED,     /* all that were tried refused */
-    SP_DIAL_TIMEOUT      /* the last one tried did not answer */
+    SP_DIAL_KEPT,         /* use_kept found a connection */
+    SP_DIAL_NO_ENDPOINT,  /* none appeared in time */
+    SP_DIAL_REFUSED,      /* all that were tried refused */
+    SP_DIAL_TIMEOUT,      /* the last one tried did not answer */
+    SP_DIAL_OVERLOADED,   /* the queue is full: turned away at once */
+    SP_DIAL_QUEUE_TIMEOUT /* no place became free in time */
 } sp_dial_result;
 
 typedef struct sp_dial {
@@ -219,6 +232,9 @@ typedef struct sp_dial {
     const sp_endpoint *tried[SP_MAX_TRIES];
     size_t tried_count, failed_count;
     bool active, timed_out, waited;
+    bool queued;        /* in the pool's queue */
+    bool came_by_queue; /* give_up is the queue's */
+    bool retrying;      /* counted in the pool's retries */
     void *ctx;
     /* Exactly once unless cancelled. OK: sock is connected (sp_sock_take it) and upstream yours. */
     void (*done)(struct sp_dial *d, sp_dial_result r);
@@ -230,6 +246,16 @@ typedef struct sp_dial {
 void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *client);
 void sp_dial_retry(sp_dial *d); /* the pool's endpoints changed; not in the list just now */
 void sp_dial_cancel(sp_dial *d);
+bool sp_dial_from_queue(sp_dial *d); /* its turn; false when there is still no place for it */
+
+/* --- queue.c: dials that wait for a place --- */
+uint32_t sp_pool_limit(const sp_pool *p); /* of what is under way in the whole pool; 0 = none */
+void sp_queue_init(sp_pool *p);
+void sp_queue_end(sp_pool *p);
+bool sp_queue_enter(sp_dial *d, bool in_front); /* false: max_pending wait already */
+void sp_queue_leave(sp_dial *d);
+void sp_queue_place_free(sp_pool *p);
+void sp_worker_run_queues(sp_worker *w); /* at the end of a turn */
 
 /* --- tunnel.c --- */
 void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);

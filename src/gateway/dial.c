@@ -1,5 +1,6 @@
 /* From a pool to a connected socket: picks an endpoint, connects, goes on to the next one when that
- * fails or the endpoint leaves meanwhile. With no endpoint to try it waits for one to appear; when
+ * fails or the endpoint leaves meanwhile. Where limits leave no place it waits in the pool's queue
+ * (queue.c). With no endpoint to try it waits for one to appear; when
  * all have refused it pauses a moment and asks them again; both end together after
  * SP_TIMEOUT_ENDPOINT. */
 #include "gateway/datapath.h"
@@ -13,7 +14,10 @@ static void stop_waiting(sp_dial *d) {
     sp_alarm_stop(&d->timeout);
     sp_alarm_stop(&d->pause);
     sp_alarm_stop(&d->give_up);
+    sp_queue_leave(d);
     sp_list_remove(&d->waiting);
+    if (d->retrying) sp_count_add(&d->pool->shared->retries, -1);
+    d->retrying = false;
 }
 
 static void finish(sp_dial *d, sp_dial_result r) {
@@ -49,6 +53,11 @@ static void on_timeout(sp_alarm *a) {
 
 static void on_give_up(sp_alarm *a) {
     sp_dial *d = SP_CONTAINER(a, sp_dial, give_up);
+    if (d->queued) {
+        d->worker->stats.queue_timeouts++;
+        finish(d, SP_DIAL_QUEUE_TIMEOUT);
+        return;
+    }
     d->waited = true;
     if (d->upstream) return; /* an attempt is under way: its end decides */
     finish(d, !d->failed_count ? SP_DIAL_NO_ENDPOINT
@@ -93,11 +102,13 @@ static bool begin_connect(sp_dial *d) {
         errno = error;
         return false;
     }
-    sp_alarm_start(d->worker->poller, &d->timeout, SP_TIMEOUT_CONNECT);
+    sp_alarm_start_or(d->worker->poller, &d->timeout, d->pool->connect_timeout_ms,
+                      SP_TIMEOUT_CONNECT);
     return true;
 }
 
-static sp_upstream *pick(sp_dial *d) {
+/* Taken, or NULL. *ret_full: there are some, but all places are taken. */
+static sp_upstream *pick(sp_dial *d, bool *ret_full) {
     sp_balance_query q = {.now_ms = sp_poller_now_ms(d->worker->poller),
                           .random = sp_worker_random(d->worker),
                           .client = &d->client,
@@ -105,9 +116,15 @@ static sp_upstream *pick(sp_dial *d) {
                           .sticky = d->affinity.sticky,
                           .tried = d->tried,
                           .tried_count = d->tried_count};
-    bool full = false;
-    if (d->tried_count == SP_MAX_TRIES) return NULL;
-    return (sp_upstream *)(void *)sp_balance_pick(&d->pool->balance, &q, &full);
+    uint32_t limit = sp_pool_limit(d->pool);
+    *ret_full = limit && sp_count_now(&d->pool->shared->open) >= limit;
+    if (*ret_full || d->tried_count == SP_MAX_TRIES) return NULL;
+    sp_endpoint *e = sp_balance_pick(&d->pool->balance, &q, ret_full);
+    if (!e) return NULL;
+    sp_upstream *u = (sp_upstream *)(void *)e;
+    if (sp_upstream_try(u)) return u;
+    *ret_full = true; /* another loop was faster */
+    return NULL;
 }
 
 static void wait_for_change(sp_dial *d) {
@@ -122,28 +139,75 @@ static void wait_for_change(sp_dial *d) {
     if (d->tried_count) sp_alarm_start(d->worker->poller, &d->pause, SP_TIMEOUT_RETRY);
 }
 
-static void attempt(sp_dial *d) {
+/* False when the pool's budget for second attempts is used up. */
+static bool may_retry(sp_dial *d) {
+    if (!d->failed_count || d->retrying || !d->pool->limits.max_retries) return true;
+    d->retrying = sp_count_try(&d->pool->shared->retries, d->pool->limits.max_retries);
+    if (!d->retrying) d->worker->stats.retries_refused++;
+    return d->retrying;
+}
+
+static void wait_for_place(sp_dial *d, bool in_front) {
+    if (!sp_queue_enter(d, in_front)) {
+        d->worker->stats.queue_refused++;
+        finish(d, SP_DIAL_OVERLOADED);
+        return;
+    }
+    if (!sp_alarm_running(&d->give_up))
+        sp_alarm_start_or(d->worker->poller, &d->give_up, d->pool->limits.queue_timeout_ms,
+                          SP_TIMEOUT_CONNECT);
+    d->came_by_queue = true;
+}
+
+/* With an endpoint that is taken: true when the dial is over or waits for the connect. */
+static bool go_to(sp_dial *d, sp_upstream *u) {
+    sp_list_remove(&d->waiting);
+    if (d->came_by_queue) sp_alarm_stop(&d->give_up);
+    d->came_by_queue = false;
+    d->upstream = u;
+    if (d->failed_count) d->worker->stats.retries++;
+    if (d->use_kept && d->use_kept(d)) {
+        finish(d, SP_DIAL_KEPT);
+        return true;
+    }
+    if (begin_connect(d)) {
+        sp_list_append(&d->pool->waiters, &d->waiting);
+        return true;
+    }
+    on_failed(d, false, strerror(errno));
+    return false;
+}
+
+/* in_front: it stood first in the queue and goes back there when there is still no place. */
+static void attempt_from(sp_dial *d, bool in_front) {
+    bool full = false;
     sp_alarm_stop(&d->pause);
     for (;;) {
-        sp_upstream *u = pick(d);
-        if (!u) {
+        if (!may_retry(d)) {
+            finish(d, d->timed_out ? SP_DIAL_TIMEOUT : SP_DIAL_REFUSED);
+            return;
+        }
+        sp_upstream *u = pick(d, &full);
+        if (u && go_to(d, u)) return;
+        if (u) continue;
+        if (full)
+            wait_for_place(d, in_front);
+        else
             wait_for_change(d);
-            return;
-        }
-        sp_list_remove(&d->waiting);
-        sp_upstream_take(u);
-        d->upstream = u;
-        if (d->failed_count) d->worker->stats.retries++;
-        if (d->use_kept && d->use_kept(d)) {
-            finish(d, SP_DIAL_KEPT);
-            return;
-        }
-        if (begin_connect(d)) {
-            sp_list_append(&d->pool->waiters, &d->waiting);
-            return;
-        }
-        on_failed(d, false, strerror(errno));
+        return;
     }
+}
+
+static void attempt(sp_dial *d) {
+    attempt_from(d, false);
+}
+
+bool sp_dial_from_queue(sp_dial *d) {
+    sp_pool *p = d->pool;
+    uint32_t before = p->queued;
+    sp_queue_leave(d);
+    attempt_from(d, true);
+    return p->queued < before;
 }
 
 void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *client) {
@@ -153,13 +217,16 @@ void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *clien
     d->upstream = NULL;
     d->sock = (sp_sock){.io.fd = -1};
     d->tried_count = d->failed_count = 0;
-    d->timed_out = d->waited = false;
+    d->timed_out = d->waited = d->queued = d->came_by_queue = d->retrying = false;
     d->active = true;
     sp_alarm_init(&d->timeout, on_timeout);
     sp_alarm_init(&d->give_up, on_give_up);
     sp_alarm_init(&d->pause, on_pause_over);
     sp_list_init(&d->waiting);
-    attempt(d);
+    if (pool->queued) /* nobody overtakes */
+        wait_for_place(d, false);
+    else
+        attempt(d);
 }
 
 /* Nobody answers any more where an endpoint was, not even with a reset: a connect that is under way

@@ -121,7 +121,7 @@ static void keep(sp_backend *b) {
         close_backend(SP_CONTAINER(u->idle.next, sp_backend, link));
     count_bytes(b);
     b->user = NULL;
-    sp_balance_closed(&u->e); /* the reference stays */
+    sp_upstream_rest(u); /* the reference stays */
     b->idle_since_ms = sp_poller_now_ms(w->poller);
     sp_list_append(&u->idle, &b->link);
     sp_alarm_start(w->poller, &b->alarm, SP_TIMEOUT_POOLED);

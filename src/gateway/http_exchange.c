@@ -184,6 +184,10 @@ static void fail_dial(sp_exchange *x, sp_dial_result r) {
     if (r == SP_DIAL_NO_ENDPOINT)
         sp_exchange_fail(x, 503, "no endpoint of the service %.*s is ready (asked for by %.*s)",
                          SP_ARG(pool), SP_ARG(owner));
+    else if (r == SP_DIAL_OVERLOADED)
+        sp_exchange_fail(x, 503, "the service %.*s is busy and its queue is full", SP_ARG(pool));
+    else if (r == SP_DIAL_QUEUE_TIMEOUT)
+        sp_exchange_fail(x, 503, "the service %.*s was busy for too long", SP_ARG(pool));
     else if (r == SP_DIAL_TIMEOUT)
         sp_exchange_fail(x, 504, "no endpoint of the service %.*s accepted a connection in time",
                          SP_ARG(pool));

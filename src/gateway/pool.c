@@ -11,18 +11,42 @@ void sp_upstream_ref(sp_upstream *u) {
 void sp_upstream_unref(sp_upstream *u) {
     if (--u->e.refs) return;
     sp_counts_put(u->e.shared);
+    sp_counts_put(u->pool_count);
     free((char *)(uintptr_t)u->name.p);
     free(u);
+}
+
+static sp_pool *pool_of(const sp_upstream *u) { /* NULL once it is gone */
+    return u->e.home ? SP_CONTAINER(u->e.home, sp_pool, balance) : NULL;
 }
 
 void sp_upstream_take(sp_upstream *u) {
     sp_upstream_ref(u);
     sp_balance_opened(&u->e);
+    if (u->pool_count) sp_count_add(&u->pool_count->open, 1);
+}
+
+bool sp_upstream_try(sp_upstream *u) {
+    sp_pool *p = pool_of(u);
+    if (u->pool_count && !sp_count_try(&u->pool_count->open, sp_pool_limit(p))) return false;
+    if (sp_balance_try_open(&u->e)) {
+        sp_upstream_ref(u);
+        return true;
+    }
+    if (u->pool_count) sp_count_add(&u->pool_count->open, -1);
+    return false;
+}
+
+void sp_upstream_rest(sp_upstream *u) {
+    sp_pool *p = pool_of(u);
+    sp_balance_closed(&u->e);
+    if (u->pool_count) sp_count_add(&u->pool_count->open, -1);
+    if (p) sp_queue_place_free(p);
 }
 
 void sp_upstream_release(sp_upstream *u) {
     if (!u) return;
-    sp_balance_closed(&u->e);
+    sp_upstream_rest(u);
     sp_upstream_unref(u);
 }
 
@@ -57,6 +81,8 @@ void sp_pool_unref(sp_worker *w, sp_pool *p) {
     for (size_t i = 0; i < p->balance.list.n; i++) drop_upstream(upstream_at(p, i));
     p->balance.list.n = 0;
     sp_balance_free(&p->balance);
+    sp_queue_end(p);
+    sp_counts_put(p->shared);
     free((char *)(uintptr_t)p->name.p);
     free(p);
 }
@@ -67,7 +93,10 @@ static sp_pool *get_pool(sp_worker *w, const sp_pool_spec *spec) {
     p = sp_zalloc(1, sizeof *p);
     p->refs = 1;
     p->name = (sp_str){sp_str_dup(spec->name), spec->name.n};
+    p->worker = w;
+    p->shared = sp_counts_get(p->name);
     sp_list_init(&p->waiters);
+    sp_queue_init(p);
     sp_map_put(&w->pools, p->name, p);
     return p;
 }
@@ -94,14 +123,27 @@ static void follow_limit(const sp_pool *p, sp_endpoint *e, uint32_t max_connecti
     e->max_connections = max_connections;
     if (!max_connections == !e->shared) return;
     if (e->shared) {
-        sp_shared_add(e->shared, -(int32_t)e->open);
+        sp_count_add(&e->shared->open, -(int32_t)e->open);
         e->shared = sp_counts_put(e->shared);
         return;
     }
     sp_auto(sp_buf) name = {0};
     sp_buf_printf(&name, "%.*s %.*s", SP_ARG(p->name), SP_ARG(addr_key(&e->addr, addr)));
     e->shared = sp_counts_get(sp_buf_str(&name));
-    sp_shared_add(e->shared, (int32_t)e->open);
+    sp_count_add(&e->shared->open, (int32_t)e->open);
+}
+
+/* The same for what the whole pool may do. */
+static void follow_pool_limit(const sp_pool *p, sp_upstream *u) {
+    bool limited = sp_pool_limit(p) > 0;
+    if (limited == (u->pool_count != NULL)) return;
+    if (limited) {
+        u->pool_count = sp_counts_get(p->name);
+        sp_count_add(&u->pool_count->open, (int32_t)u->e.open);
+    } else {
+        sp_count_add(&u->pool_count->open, -(int32_t)u->e.open);
+        u->pool_count = sp_counts_put(u->pool_count);
+    }
 }
 
 /* True when the hash table must be made anew. */
@@ -119,6 +161,7 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
     e->priority = s->priority;
     e->weight = s->weight;
     follow_limit(p, e, s->max_connections);
+    follow_pool_limit(p, u);
     if (came_back) {
         e->failures = e->streak = e->ejections = 0;
         e->avoid_until_ms = e->eject_until_ms = 0;
@@ -185,7 +228,9 @@ void sp_worker_wake_pools(sp_worker *w) {
             sp_list_remove(&d->waiting);
             sp_dial_retry(d);
         }
+        sp_queue_place_free(*it);
     }
+    sp_worker_run_queues(w);
 }
 
 void sp_worker_apply_pools(sp_worker *w, const sp_gateway_config *c) {

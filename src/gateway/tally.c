@@ -36,7 +36,7 @@ static void visit_endpoint(const sp_worker_visitor *v, const sp_upstream *u) {
 
 void sp_worker_visit(const sp_worker *w, const sp_worker_visitor *v) {
     sp_vec_each(&w->pool_at, p) {
-        uint64_t waiting = 0;
+        uint64_t waiting = (*p)->queued;
         sp_list_each(&(*p)->waiters, l) waiting += !SP_CONTAINER(l, sp_dial, waiting)->upstream;
         v->pool(v->ctx, (*p)->name, waiting);
         sp_vec_each(&(*p)->balance.list, e) visit_endpoint(v, (sp_upstream *)(void *)*e);

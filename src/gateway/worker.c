@@ -56,6 +56,7 @@ void sp_worker_log(sp_worker *w, sp_str line) {
 }
 
 static void on_turn_end(void *ctx) {
+    sp_worker_run_queues(ctx);
     flush_log(ctx);
 }
 
@@ -177,6 +178,7 @@ sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s) {
     w->own_sockets = !s->sockets;
     w->sockets = s->sockets ? s->sockets : sp_sockets_new(1);
     sp_list_init(&w->sessions);
+    sp_list_init(&w->queues);
     sp_worker_init_accept(w);
     set_timeouts(w);
     sp_poller_on_turn_end(w->poller, on_turn_end, w);

@@ -80,6 +80,10 @@ typedef struct sp_endpoint_counts {
     X(upstream_reused, "upstream_reused_total", "Requests sent on a kept connection.")             \
     X(no_endpoint, "no_endpoint_total", "Connections or requests that found no endpoint.")         \
     X(ejections, "outlier_ejections_total", "Endpoints put out for what the traffic told.")        \
+    X(queued, "queued_total", "Connections and requests that had to wait for a place.")            \
+    X(queue_timeouts, "queue_timeouts_total", "Of them, those that waited in vain.")               \
+    X(queue_refused, "queue_refused_total", "Turned away at once, because the queue was full.")    \
+    X(retries_refused, "retries_refused_total", "Attempts beyond the pool's retry budget.")        \
     X(tls_handshakes, "tls_handshakes_total", "TLS handshakes of clients that were completed.")    \
     X(tls_resumed, "tls_resumed_total", "Of them, those that resumed a session.")                  \
     X(tls_refused, "tls_refused_total", "TLS clients refused, failed or too slow.")                \

@@ -35,6 +35,8 @@ static struct {
     size_t endpoint_count;
     uint16_t tcp_port, http_port;
     sp_worker_stats stats;
+    sp_pool_limits limits;
+    uint32_t max_connections; /* of each endpoint */
 } t;
 
 #define CHECK(cond)                                                                      \
@@ -66,13 +68,15 @@ static sp_gateway_config *make_config(void) {
     sp_arena *a = c->arena;
     sp_endpoint_spec *e = sp_arena_alloc(a, (t.endpoint_count + 1) * sizeof *e);
     for (size_t i = 0; i < t.endpoint_count; i++) {
-        e[i] =
-            (sp_endpoint_spec){.ready = t.endpoints[i].ready, .draining = t.endpoints[i].draining};
+        e[i] = (sp_endpoint_spec){.ready = t.endpoints[i].ready,
+                                  .draining = t.endpoints[i].draining,
+                                  .max_connections = t.max_connections};
         sp_assert(sp_addr_parse(SP_STR("127.0.0.1"), t.endpoints[i].port, &e[i].addr));
     }
     c->pools = SP_NEW(a, sp_pool_spec);
     c->pools[0] = (sp_pool_spec){.name = SP_STR("ns/web:80"),
                                  .algorithm = SP_BALANCE_ROUND_ROBIN,
+                                 .limits = t.limits,
                                  .endpoints = e,
                                  .endpoint_count = t.endpoint_count};
     c->pool_count = 1;
@@ -405,6 +409,84 @@ static void tcp_waits_for_an_endpoint(void) {
     CLOSE(c, l);
 }
 
+static void await_queued(uint64_t n) {
+    do in_loop(read_stats);
+    while (t.stats.queued < n);
+}
+
+static void tcp_queue_is_in_order(void) {
+    uint16_t port;
+    int l = listen_on(&port), c[3];
+    t.limits = (sp_pool_limits){.max_connections = 1, .queue_timeout_ms = 60000};
+    ENDPOINTS({port, true});
+    c[0] = dial(t.tcp_port);
+    int s = take(l);
+    for (int i = 1; i < 3; i++) {
+        c[i] = dial(t.tcp_port);
+        say(c[i], i == 1 ? "first" : "second");
+        await_queued((uint64_t)i);
+    }
+    CLOSE(s, c[0]);
+    s = take(l);
+    hear(s, "first");
+    CLOSE(s, c[1]);
+    s = take(l);
+    hear(s, "second");
+    CLOSE(s, c[2], l);
+}
+
+static void tcp_full_queues_refuse(void) {
+    uint16_t port;
+    int l = listen_on(&port);
+    t.limits = (sp_pool_limits){.max_connections = 1, .max_pending = 1, .queue_timeout_ms = 60000};
+    ENDPOINTS({port, true});
+    int c = dial(t.tcp_port), s = take(l), waits = dial(t.tcp_port);
+    await_queued(1);
+    int refused = dial(t.tcp_port);
+    hear_reset(refused);
+    in_loop(read_stats);
+    CHECK(t.stats.queue_refused == 1);
+    reset_and_close(waits); /* who leaves makes room in the queue */
+    do in_loop(read_stats);
+    while (t.stats.open > 1);
+    waits = dial(t.tcp_port);
+    await_queued(2);
+    CLOSE(c, s);
+    s = take(l);
+    CLOSE(waits, refused, s, l);
+}
+
+static void tcp_queues_time_out(void) {
+    uint16_t port;
+    int l = listen_on(&port);
+    t.limits = (sp_pool_limits){.max_connections = 1, .queue_timeout_ms = 50};
+    ENDPOINTS({port, true});
+    int c = dial(t.tcp_port), s = take(l), waits = dial(t.tcp_port);
+    hear_reset(waits);
+    in_loop(read_stats);
+    CHECK(t.stats.queue_timeouts == 1);
+    CLOSE(waits, c, s, l);
+}
+
+/* The other endpoint has no place either; the first one that has gets the connection. */
+static void tcp_endpoints_have_limits(void) {
+    uint16_t a, b;
+    int la = listen_on(&a), lb = listen_on(&b);
+    t.max_connections = 1;
+    t.limits.queue_timeout_ms = 60000;
+    ENDPOINTS({a, true}, {b, true});
+    int c1 = dial(t.tcp_port), c2 = dial(t.tcp_port), sa = take(la), sb = take(lb);
+    int c3 = dial(t.tcp_port);
+    await_queued(1);
+    say(c3, "third");
+    close(sb);
+    shutdown(c1, SHUT_WR);
+    shutdown(c2, SHUT_WR);
+    sb = take(lb);
+    hear(sb, "third");
+    CLOSE(c1, c2, c3, sa, sb, la, lb);
+}
+
 /* --- HTTP --- */
 
 #define GET "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n"
@@ -665,6 +747,27 @@ static void http_retries_when_safe(void) {
     CLOSE(c, l);
 }
 
+static void http_busy_services_say_so(void) {
+    uint16_t port;
+    int l = listen_on(&port);
+    t.limits = (sp_pool_limits){.max_requests = 1, .max_pending = 1, .queue_timeout_ms = 60000};
+    ENDPOINTS({port, true});
+    int c = dial(t.http_port), waits = dial(t.http_port), refused = dial(t.http_port);
+    say(c, GET);
+    int s = take(l);
+    hear_head(s);
+    say(waits, GET);
+    await_queued(1);
+    say(refused, GET);
+    CHECK(strstr(hear_head(refused), "503 Service Unavailable"));
+    say(s, OK2);
+    hear_ok(c);
+    hear_head(s); /* the place is given on, with its connection */
+    say(s, OK2);
+    hear_ok(waits);
+    CLOSE(c, waits, refused, s, l);
+}
+
 static void http_cut_answers_look_cut(void) {
     uint16_t port;
     int l = listen_on(&port);
@@ -865,6 +968,10 @@ int main(void) {
         STORY(tcp_draining),
         STORY(tcp_resets_pass),
         STORY(tcp_waits_for_an_endpoint),
+        STORY(tcp_queue_is_in_order),
+        STORY(tcp_full_queues_refuse),
+        STORY(tcp_queues_time_out),
+        STORY(tcp_endpoints_have_limits),
         STORY(http_head_is_rewritten),
         STORY(http_keeps_connections),
         STORY(http_pipelined),
@@ -875,6 +982,7 @@ int main(void) {
         STORY(http_continue),
         STORY(http_upgrade),
         STORY(http_retries_when_safe),
+        STORY(http_busy_services_say_so),
         STORY(http_cut_answers_look_cut),
         STORY(http_own_answers),
         STORY(http_smuggling_is_refused),
