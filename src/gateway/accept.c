@@ -28,6 +28,7 @@ typedef struct arrival {
     sp_sock client;
     sp_alarm alarm;
     stage stage;
+    bool acme; /* an ACME server looks at our certificate (RFC 8737), and that is all */
 } arrival;
 
 /* --- what a listener needs for it --- */
@@ -184,8 +185,35 @@ static void refuse_plain(arrival *a, sp_str bytes) {
     leave(a);
 }
 
+/* The name of every protocol offered stands between commas. */
+static bool offers_acme(const sp_hello *hello) {
+    for (sp_str one, rest = sp_str_z(hello->alpn); sp_str_cut(&rest, ',', &one);)
+        if (sp_str_eqz(one, SP_ACME_ALPN)) return true;
+    return false;
+}
+
+/* An ACME server looks for its challenge, whatever names this port knows. */
+static bool answer_challenge(arrival *a, sp_str bytes, const sp_hello *hello) {
+    const sp_gateway_config *c = a->s.worker->config;
+    for (size_t i = 0; offers_acme(hello) && i < c->acme_answer_count; i++) {
+        sp_acme_answer *answer = &c->acme_answers[i];
+        if (!sp_str_ieq(answer->name, sp_str_z(hello->sni))) continue;
+        const sp_tls_spec spec = {.certs = &answer->cert, .cert_count = 1};
+        sp_tls_server *server = NULL;
+        if (!sp_tls_server_get(&spec, SP_ACME_ALPN, &server, NULL)) return false;
+        sp_tls_ctx *ctx = sp_tls_server_pick(server, answer->name);
+        sp_sock_start_tls(a->s.worker, &a->client, ctx, true, NULL, bytes);
+        sp_tls_server_unref(server); /* the connection holds what it needs */
+        a->acme = true;
+        a->stage = HANDSHAKE;
+        return true;
+    }
+    return false;
+}
+
 static void choose(arrival *a, sp_str bytes, const sp_hello *hello) {
     sp_worker *w = a->s.worker;
+    if (answer_challenge(a, bytes, hello)) return;
     sp_listener *l = a->listener;
     const sp_listener_spec *spec = l->spec;
     const sp_sni_entry *e = sp_sni_find(spec->sni, spec->sni_count, sp_str_z(hello->sni));
@@ -238,6 +266,11 @@ static void shake_hands(arrival *a) {
     case SP_TLS_OK:
         w->stats.tls_handshakes++;
         if (sp_sock_tls_resumed(&a->client)) w->stats.tls_resumed++;
+        if (a->acme) {
+            sp_sock_shutdown(w, &a->client);
+            leave(a);
+            return;
+        }
         hand_over(a, sp_listener_inner(a->listener, a->s.server_name));
         return;
     case SP_TLS_CLOSED:

@@ -167,6 +167,7 @@ typedef struct sp_listener_spec {
     sp_str owner; /* "Service default/web": whose it is, in messages, logs and metrics */
 } sp_listener_spec;
 
+#define SP_ACME_ALPN "acme-tls/1" /* RFC 8737 4 */
 /* What a client that speaks acme-tls/1 and asks for this name is shown, on every TLS port. */
 typedef struct sp_acme_answer {
     sp_str name;
