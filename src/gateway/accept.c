@@ -6,6 +6,7 @@
  *
  * The entry is looked up again after the handshake, because the configuration may have changed
  * meanwhile; the certificate was chosen before. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "gateway/datapath.h"
 #include "gateway/hello.h"
@@ -87,13 +88,18 @@ static void end(arrival *a, bool reset) {
 }
 
 static void log_refusal(arrival *a, const char *why) {
-    char client[SP_ADDR_MAX], line[512];
     if (a->s.worker->settings.access_log_fd < 0) return;
-    sp_addr_format(&a->s.client, client);
-    sp_str owner = a->listener->spec ? a->listener->spec->owner : SP_STR("-");
-    int n = snprintf(line, sizeof line, "refused %s %.*s %s: %s", client, SP_ARG(owner),
-                     a->s.server_name ? a->s.server_name : "-", why);
-    sp_worker_log(a->s.worker, (sp_str){line, SP_MIN((size_t)n, sizeof line - 1)});
+    sp_access r = {.client = a->s.client,
+                   .local = a->s.local,
+                   .server_name = sp_str_z(a->s.server_name ? a->s.server_name : ""),
+                   .in = a->client.received,
+                   .out = a->client.sent,
+                   .wall_ms = sp_clock_wall_ms(),
+                   .connected_us = -1,
+                   .answered_us = -1,
+                   .refused = why};
+    if (a->listener->spec) r.listener = a->listener->spec->owner;
+    sp_worker_log_access(a->s.worker, &r);
 }
 
 static void leave(arrival *a) {

@@ -294,5 +294,6 @@ void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c);
 void sp_worker_close_listeners(sp_worker *w);
 
 /* --- worker.c --- */
+void sp_worker_log_access(sp_worker *w, const sp_access *a);
 void sp_worker_log(sp_worker *w, sp_str line); /* the access log; no newline in it */
 uint64_t sp_worker_random(sp_worker *w);

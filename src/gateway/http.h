@@ -25,6 +25,7 @@ typedef enum sp_over {
 } sp_over;
 
 typedef struct sp_front {
+    const char *protocol;         /* "HTTP/2.0"; NULL: as the request says */
     void (*wake)(sp_exchange *x); /* more can be done: call sp_exchange_step, now or soon */
     /* Hands over what has come of the request's body. True: something moved. */
     bool (*pump)(sp_exchange *x);
@@ -80,9 +81,9 @@ struct sp_exchange {
     void *claimed; /* a backend, by the dial, not attached yet */
     sp_alarm alarm;
     sp_http_body_as answer_as;
-    sp_endpoint endpoint; /* a copy for the log */
-    int64_t started_us;
-    int status; /* of the answer; 0 = none yet */
+    sp_endpoint endpoint;                          /* a copy for the log */
+    int64_t started_us, connected_us, answered_us; /* 0 = not so far */
+    int status;                                    /* of the answer; 0 = none yet */
     uint8_t attempts;
     bool idempotent, to_head, keep_client, fresh_only;
     bool body_touched; /* part of the request's body went upstream: no second attempt */

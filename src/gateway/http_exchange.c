@@ -78,22 +78,45 @@ static void count_status(sp_worker_stats *st, int status) {
     if (status >= 200 && status < 600) (*classes[status / 100])++;
 }
 
-static void log_request(sp_exchange *x) {
+/* What other programs will find this request by. */
+static void name_request(const sp_exchange *x, sp_access *a) {
+    const sp_headers *h = &x->request.headers;
+    sp_str parent = sp_headers_get(h->p, h->n, "traceparent");
+    a->request_id = sp_headers_get(h->p, h->n, "x-request-id");
+    a->trace_id = sp_str_sub(parent, 3, 32); /* version-trace-… (W3C Trace Context 3.2) */
+}
+
+static void log_request(sp_exchange *x, sp_over how) {
     sp_worker *w = x->worker;
     uint64_t in = 0, out = 0;
     x->front->count(x, &in, &out);
     if (w->settings.access_log_fd < 0) return;
-    char endpoint[SP_ADDR_MAX] = "-";
-    if (x->endpoint.addr.family) sp_addr_format(&x->endpoint.addr, endpoint);
-    sp_str owner = x->hop.entry ? x->hop.entry->action->owner : SP_STR("-");
-    sp_auto(sp_buf) b = sp_worker_take_buf(w);
-    sp_buf_printf(&b, "http %s \"%.*s %.*s%.*s\" %d in=%llu out=%llu %lldus %s tries=%u %.*s",
-                  x->client_ip, SP_ARG(x->request.method), SP_ARG(x->hop.target.host),
-                  SP_ARG(x->request.target), x->status, (unsigned long long)in,
-                  (unsigned long long)out, (long long)(sp_clock_mono_us() - x->started_us),
-                  endpoint, x->attempts, SP_ARG(owner));
-    sp_worker_log(w, sp_buf_str(&b));
-    sp_worker_give_buf(w, &b);
+    int64_t took_us = sp_clock_mono_us() - x->started_us;
+    sp_access a = {.protocol = x->front->protocol ? x->front->protocol
+                               : x->request.minor ? "HTTP/1.1"
+                                                  : "HTTP/1.0",
+                   .client = x->client_addr,
+                   .local = x->local,
+                   .method = x->request.method,
+                   .host = x->hop.target.host,
+                   .target = x->request.target,
+                   .headers = x->request.headers.p,
+                   .header_count = x->request.headers.n,
+                   .status = x->status,
+                   .in = in,
+                   .out = out,
+                   .wall_ms = sp_clock_wall_ms() - took_us / 1000,
+                   .connected_us = x->connected_us ? x->connected_us - x->started_us : -1,
+                   .answered_us = x->answered_us ? x->answered_us - x->started_us : -1,
+                   .total_us = took_us,
+                   .endpoint = x->endpoint.addr,
+                   .attempts = x->attempts,
+                   .cut = how == SP_OVER_CUT};
+    if (x->listener->spec) a.listener = x->listener->spec->owner;
+    if (x->hop.entry) a.route = x->hop.entry->action->owner;
+    if (x->pool) a.pool = x->pool->name;
+    name_request(x, &a);
+    sp_worker_log_access(w, &a);
 }
 
 static void finish(sp_exchange *x, sp_over how) {
@@ -102,7 +125,7 @@ static void finish(sp_exchange *x, sp_over how) {
     x->state = SP_EXCHANGE_OVER;
     sp_alarm_stop(&x->alarm);
     count_status(&x->worker->stats, x->status);
-    log_request(x);
+    log_request(x, how);
     sp_dial_cancel(&x->dial);
     if (x->backend) x->back->leave(x);
     x->front->over(x, how);
@@ -174,6 +197,7 @@ static bool use_kept(sp_dial *d) {
 
 static void send_request(sp_exchange *x) {
     x->state = SP_EXCHANGE_RELAY;
+    x->connected_us = sp_clock_mono_us();
     x->back->send(x);
     sp_alarm_start(x->worker->poller, &x->alarm, SP_TIMEOUT_RESPONSE);
 }
@@ -355,6 +379,7 @@ void sp_exchange_bad_answer(sp_exchange *x, const char *why) {
 
 static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
     x->answer_begun = true;
+    x->answered_us = sp_clock_mono_us();
     x->status = h->status;
     x->answer_as = sp_http_answer_body(h, x->request.minor);
     if (x->answer_as == SP_BODY_UNTIL_CLOSE || x->worker->stopping || !x->listener->spec)

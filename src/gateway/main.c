@@ -18,7 +18,8 @@
 
 typedef struct gateway {
     /* flags */
-    const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log;
+    const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log,
+        *access_log_format;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
     const char *grace;
     sp_log_level level;
@@ -90,6 +91,10 @@ static bool read_addresses(gateway *g, sp_err *err) {
 }
 
 static bool open_access_log(gateway *g, sp_err *err) {
+    if (!sp_access_format_parse(g->access_log_format, &g->settings.access_log_format))
+        return sp_fail(err, SP_BAD_REQUEST,
+                       "--access-log-format %s: text, json, common, combined or haproxy",
+                       g->access_log_format);
     g->settings.access_log_fd = g->verbose ? STDERR_FILENO : -1;
     if (!g->access_log) return true;
     if (strcmp(g->access_log, "-") == 0) {
@@ -256,6 +261,7 @@ int sp_gateway_main(int argc, char **argv) {
                  .connect_timeout = "3s",
                  .response_timeout = "60s",
                  .idle_timeout = "75s",
+                 .access_log_format = "text",
                  .grace = "10s",
                  .http_port = DEFAULT_HTTP_PORT,
                  .max_connections = 100000,
@@ -278,6 +284,8 @@ int sp_gateway_main(int argc, char **argv) {
         {"metrics-bind", 0, SP_FLAG_STR, &g.metrics_bind, "ADDR", "address of them (127.0.0.1)"},
         {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",
          "one line per request and per TCP connection"},
+        {"access-log-format", 0, SP_FLAG_STR, &g.access_log_format, "NAME",
+         "text, json, common, combined or haproxy (text)"},
         {"endpoint-wait", 0, SP_FLAG_STR, &g.endpoint_wait, "TIME",
          "how long a client waits for an endpoint to appear (1s)"},
         {"connect-timeout", 0, SP_FLAG_STR, &g.connect_timeout, "TIME",

@@ -5,6 +5,7 @@
  * byte of bulk and costs a fifth more per small message). What the other side does not take at once
  * waits in one buffer (or the pipe), and nothing more is read until it is gone: that is the
  * back-pressure. The end of one direction is passed on as a half close; a reset as a reset. */
+#include "base/clock.h"
 #include "gateway/datapath.h"
 
 #include <errno.h>
@@ -146,16 +147,25 @@ static bool run_half(sp_worker *w, half *h) {
 /* --- the whole --- */
 
 static void log_tunnel(tunnel *t) {
-    char client[SP_ADDR_MAX], to[SP_ADDR_MAX] = "-", line[512];
     if (t->s.worker->settings.access_log_fd < 0) return;
-    sp_addr_format(&t->s.client, client);
-    if (t->upstream) sp_addr_format(&t->upstream->e.addr, to);
-    sp_str owner = t->listener->spec ? t->listener->spec->owner : SP_STR("-");
     int64_t ms = sp_poller_now_ms(t->s.worker->poller) - t->started_ms;
-    int n = snprintf(line, sizeof line, "tcp %s %.*s %s in=%llu out=%llu %lldms", client,
-                     SP_ARG(owner), to, (unsigned long long)t->client.received,
-                     (unsigned long long)t->client.sent, (long long)ms);
-    sp_worker_log(t->s.worker, (sp_str){line, SP_MIN((size_t)n, sizeof line - 1)});
+    sp_access a = {.client = t->s.client,
+                   .local = t->s.local,
+                   .tls = sp_sock_is_tls(&t->client),
+                   .server_name = sp_str_z(t->s.server_name ? t->s.server_name : ""),
+                   .in = t->client.received,
+                   .out = t->client.sent,
+                   .wall_ms = sp_clock_wall_ms() - ms,
+                   .connected_us = -1,
+                   .answered_us = -1,
+                   .total_us = ms * 1000,
+                   .attempts = 1,
+                   .cut = broken(&t->up) || broken(&t->down)};
+    if (t->listener->spec) a.listener = t->listener->spec->owner;
+    if (t->pool) a.pool = t->pool->name;
+    if (t->upstream) a.endpoint = t->upstream->e.addr;
+    if (t->upstream) a.server = t->upstream->name;
+    sp_worker_log_access(t->s.worker, &a);
 }
 
 static void count(tunnel *t) {

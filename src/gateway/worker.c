@@ -55,6 +55,13 @@ void sp_worker_log(sp_worker *w, sp_str line) {
     if (w->log.n > LOG_FLUSH_BYTES) flush_log(w);
 }
 
+void sp_worker_log_access(sp_worker *w, const sp_access *a) {
+    sp_auto(sp_buf) b = sp_worker_take_buf(w);
+    sp_access_write(&b, w->settings.access_log_format, a);
+    sp_worker_log(w, sp_buf_str(&b));
+    sp_worker_give_buf(w, &b);
+}
+
 static void on_turn_end(void *ctx) {
     sp_worker_run_queues(ctx);
     flush_log(ctx);

@@ -3,6 +3,7 @@
  * touching a connection that is under way. One worker per loop; loop thread only. */
 #pragma once
 #include "base/err.h"
+#include "gateway/access_log.h"
 #include "gateway/config.h"
 
 #include <uv.h>
@@ -21,6 +22,7 @@ typedef struct sp_worker_settings {
     size_t max_connections;       /* of clients; more wait in the kernel's queue */
     size_t max_idle_per_endpoint; /* pooled upstream connections */
     int access_log_fd;            /* -1 = none; borrowed */
+    sp_access_format access_log_format;
     /* Of a fleet (fleet.h): limits of a whole pool are to be shared out over so many loops. */
     uint32_t loop, loops;       /* which of how many */
     struct sp_sockets *sockets; /* borrowed; NULL: its own */
