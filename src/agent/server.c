@@ -1,5 +1,6 @@
 #include "agent/server.h"
 
+#include "agent/exec.h"
 #include "agent/log_read.h"
 #include "agent/metrics.h"
 #include "base/clock.h"
@@ -131,12 +132,6 @@ static bool query_int(sp_http_req *q, const char *key, int64_t *ret, sp_err *err
     return sp_fail(err, SP_BAD_REQUEST, "%s must be a number that is not negative", key);
 }
 
-static bool query_true(sp_http_req *q, const char *key) {
-    sp_str text;
-    return sp_query_get(q->arena, q->query, key, &text) &&
-           (sp_str_eqz(text, "true") || sp_str_eqz(text, "1") || !text.n);
-}
-
 static bool read_options(sp_http_req *q, sp_log_options *o, sp_err *err) {
     int64_t since = -1;
     sp_str time;
@@ -148,7 +143,7 @@ static bool read_options(sp_http_req *q, sp_log_options *o, sp_err *err) {
     if (since > 0) o->since_ms = sp_clock_wall_ms() - sp_ms_from_s(since);
     if (sp_query_get(q->arena, q->query, "sinceTime", &time) && !sp_time_parse(time, &o->since_ms))
         return sp_fail(err, SP_BAD_REQUEST, "sinceTime is no RFC 3339 time");
-    o->timestamps = query_true(q, "timestamps");
+    o->timestamps = sp_query_true(q, "timestamps");
     return true;
 }
 
@@ -168,21 +163,28 @@ static bool log_path(sp_ctr *c, bool previous, char ret[PATH_MAX], sp_err *err) 
     return true;
 }
 
-static void serve_logs(sp_agent *g, sp_http_req *q, sp_http_res *res) {
+/* /WHAT/NAMESPACE/POD/CONTAINER */
+static sp_ctr *named_container(sp_agent *g, sp_http_req *q, sp_err *err) {
     sp_str part, rest = sp_str_from(q->path, 1), ns = {0}, pod = {0}, container = {0};
-    sp_log_options o;
-    sp_log_reader *reader = NULL;
-    char path[PATH_MAX];
-    sp_err err = {0};
     sp_str_cut(&rest, '/', &part);
     sp_str_cut(&rest, '/', &ns);
     sp_str_cut(&rest, '/', &pod);
     sp_str_cut(&rest, '/', &container);
     sp_ctr *c = find_container(g, ns, pod, container);
-    bool previous = query_true(q, "previous");
-    bool ok =
-        c || sp_fail(&err, SP_NOT_FOUND, "container \"%.*s\" of pod \"%.*s\" is not on this node",
-                     SP_ARG(container), SP_ARG(pod));
+    if (!c)
+        sp_fail(err, SP_NOT_FOUND, "container \"%.*s\" of pod \"%.*s\" is not on this node",
+                SP_ARG(container), SP_ARG(pod));
+    return c;
+}
+
+static void serve_logs(sp_agent *g, sp_http_req *q, sp_http_res *res) {
+    sp_log_options o;
+    sp_log_reader *reader = NULL;
+    char path[PATH_MAX];
+    sp_err err = {0};
+    sp_ctr *c = named_container(g, q, &err);
+    bool previous = sp_query_true(q, "previous");
+    bool ok = c != NULL;
     ok = ok && read_options(q, &o, &err) && log_path(c, previous, path, &err) &&
          sp_log_reader_open(path, &o, &reader, &err);
     if (!ok) {
@@ -191,7 +193,7 @@ static void serve_logs(sp_agent *g, sp_http_req *q, sp_http_res *res) {
     }
     sp_header h = {SP_STR("content-type"), SP_STR("text/plain")};
     sp_http_begin(res, 200, &h, 1);
-    if (previous || !query_true(q, "follow")) {
+    if (previous || !sp_query_true(q, "follow")) {
         send_whole(res, reader);
         return;
     }
@@ -201,6 +203,19 @@ static void serve_logs(sp_agent *g, sp_http_req *q, sp_http_res *res) {
     memcpy(f->uid, c->pod->uid, sizeof f->uid);
     sp_http_on_close(res, follower_closed, f);
     follow(f, path);
+}
+
+/* ---------- processes ---------- */
+
+static void serve_exec(sp_agent *g, sp_http_req *q, sp_http_res *res) {
+    sp_err err = {0};
+    sp_ctr *c = named_container(g, q, &err);
+    if (c && c->pid > 0 && c->dir) {
+        sp_exec_serve(c, q, res);
+        return;
+    }
+    if (c) sp_fail(&err, SP_BAD_REQUEST, "container \"%s\" is not running", c->name);
+    text_reply(res, sp_code_http(err.code), err.text);
 }
 
 /* ---------- the rest ---------- */
@@ -223,6 +238,8 @@ static void handle(void *ctx, sp_http_req *q, sp_http_res *res) {
     sp_agent_server *s = ctx;
     if (!may_ask(q))
         text_reply(res, 403, "only the API server and administrators (system:masters) may ask\n");
+    else if (sp_str_starts(q->path, SP_STR("/exec/")))
+        serve_exec(s->agent, q, res);
     else if (!sp_str_eqz(q->method, "GET"))
         text_reply(res, 405, "only GET is served here\n");
     else if (sp_str_eqz(q->path, "/healthz"))

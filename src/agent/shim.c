@@ -4,7 +4,8 @@
  *   run DIR           a mount namespace of its own (the overlay root file system lives and dies
  * with it: nothing to clean up ever), crun, then: output into the log, exit status into exit.json
  *   delete DIR        removes what a shim that was killed left behind, and says so in exit.json
- *   exec DIR -- ARGV  one more process in the container (probes, hooks); exit code is its own
+ *   exec DIR -- ARGV  one more process in the container (probes, hooks, kubectl exec); exit code is
+ * its own
  *
  * crun refuses to work when a cgroup v2 hierarchy with controllers stands beside v1 ones; with the
  * v2 mount hidden in this namespace it takes v1 alone. The shim is single-threaded, small, and
@@ -16,6 +17,7 @@
 #include "agent/cri_log.h"
 #include "agent/inside.h"
 #include "base/file.h"
+#include "data/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -396,7 +398,31 @@ static bool enter_mounts_of(int64_t pid, sp_err *err) {
     return true;
 }
 
-static int exec_in(const char *dir, int argc, char **argv) {
+typedef SP_VEC(char *) words;
+
+/* crun takes either the container's environment or what it is given, so all of it is given. */
+static bool add_environment(sp_arena *a, const char *dir, words *line, sp_err *err) {
+    sp_auto(sp_buf) text = {0};
+    sp_json *config;
+    char path[PATH_MAX];
+    bool has_term = false;
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    if (!sp_file_read(path, 4 << 20, &text, err) ||
+        !sp_json_parse(a, sp_buf_str(&text), &config, err))
+        return false;
+    sp_json_each(sp_json_dig(config, "process", "env", NULL), v) {
+        has_term |= sp_str_starts(sp_json_str(v), SP_STR("TERM="));
+        sp_vec_push(line, (char *)(uintptr_t) "--env");
+        sp_vec_push(line, (char *)(uintptr_t)sp_json_z(v));
+    }
+    if (has_term) return true;
+    sp_vec_push(line, (char *)(uintptr_t) "--env");
+    sp_vec_push(line, (char *)(uintptr_t) "TERM=xterm");
+    return true;
+}
+
+/* console: where crun sends the master of the terminal it makes; NULL: no terminal. */
+static int exec_in(const char *dir, char *console, int argc, char **argv) {
     sp_err err = {0};
     sp_auto_ptr(sp_arena) a = sp_arena_new();
     sp_shim_spec spec = {0};
@@ -406,10 +432,16 @@ static int exec_in(const char *dir, int argc, char **argv) {
         fprintf(stderr, "sampan shim: %s\n", err.text);
         return 126;
     }
-    SP_VEC(char *) line = {0};
-    char *head[] = {"crun", "--root", (char *)(uintptr_t)spec.root.p, "exec",
-                    (char *)(uintptr_t)spec.id.p};
+    words line = {0};
+    char *head[] = {"crun", "--root", (char *)(uintptr_t)spec.root.p, "exec"};
+    char *terminal[] = {"--tty", "--console-socket", console};
     for (size_t i = 0; i < SP_COUNT(head); i++) sp_vec_push(&line, head[i]);
+    for (size_t i = 0; console && i < SP_COUNT(terminal); i++) sp_vec_push(&line, terminal[i]);
+    if (console && !add_environment(a, dir, &line, &err)) {
+        fprintf(stderr, "sampan shim: %s\n", err.text);
+        return 126;
+    }
+    sp_vec_push(&line, (char *)(uintptr_t)spec.id.p);
     for (int i = 0; i < argc; i++) sp_vec_push(&line, argv[i]);
     sp_vec_push(&line, NULL);
     execv(spec.crun.p, line.p);
@@ -421,8 +453,12 @@ int sp_shim_main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "run") == 0) return run(argv[2]);
     if (argc == 3 && strcmp(argv[1], "delete") == 0) return delete_left_over(argv[2]);
     if (argc > 4 && strcmp(argv[1], "exec") == 0 && strcmp(argv[3], "--") == 0)
-        return exec_in(argv[2], argc - 4, argv + 4);
-    fputs("usage: sampan shim run DIR | delete DIR | exec DIR -- COMMAND [ARGUMENT...]\n"
+        return exec_in(argv[2], NULL, argc - 4, argv + 4);
+    if (argc > 6 && strcmp(argv[1], "exec") == 0 && strcmp(argv[2], "--tty") == 0 &&
+        strcmp(argv[5], "--") == 0)
+        return exec_in(argv[4], argv[3], argc - 6, argv + 6);
+    fputs("usage: sampan shim run DIR | delete DIR | exec [--tty SOCKET] DIR -- COMMAND "
+          "[ARGUMENT...]\n"
           "Started by the agent, one for each container; not meant to be called by hand.\n",
           argc == 2 && strcmp(argv[1], "--help") == 0 ? stdout : stderr);
     return argc == 2 && strcmp(argv[1], "--help") == 0 ? 0 : 2;

@@ -53,6 +53,7 @@ bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on
     s->openapi = sp_openapi_new();
     s->hub = sp_watch_hub_new(s);
     s->nodes = sp_node_links_new(s);
+    sp_list_init(&s->streams);
     *ret = s; /* from here on sp_apiserver_stop cleans up */
     if (!sp_crds_start(s, err) || !listen_on(s, err)) return false;
     sp_bootstrap_start(s, bootstrapped);
@@ -78,6 +79,7 @@ static void http_stopped(void *ctx) {
     stopper *p = ctx;
     sp_crds_stop(p->s);
     sp_event_expiry_stop(p->s);
+    sp_pod_streams_end(p->s);
     sp_watch_hub_free(p->s->hub);
     sp_node_links_free(p->s->nodes);
     sp_store_close(p->s->store, store_closed, p);

@@ -110,6 +110,7 @@ static const char *const all_verbs[] = {
 static const char *const status_verbs[] = {"get", "patch", "update", NULL};
 static const char *const create_verbs[] = {"create", NULL};
 static const char *const get_verbs[] = {"get", NULL};
+static const char *const connect_verbs[] = {"create", "get", NULL};
 
 static const struct subresource {
     unsigned bit;
@@ -118,7 +119,10 @@ static const struct subresource {
 } subresources[] = {
     {SP_SUB_STATUS, "status", NULL, NULL, NULL, status_verbs},
     {SP_SUB_SCALE, "scale", "autoscaling", "v1", "Scale", status_verbs},
+    {SP_SUB_LOG, "attach", "", "v1", "PodAttachOptions", connect_verbs},
+    {SP_SUB_LOG, "exec", "", "v1", "PodExecOptions", connect_verbs},
     {SP_SUB_LOG, "log", NULL, NULL, NULL, get_verbs},
+    {SP_SUB_LOG, "portforward", "", "v1", "PodPortForwardOptions", connect_verbs},
     {SP_SUB_BINDING, "binding", "", "v1", "Binding", create_verbs},
     {SP_SUB_EVICTION, "eviction", "policy", "v1", "Eviction", create_verbs},
 };

@@ -35,6 +35,8 @@ struct sp_apiserver {
     struct sp_crds *crds;
     struct sp_watch_hub *hub;
     struct sp_node_links *nodes;
+    sp_list streams; /* exec, attach, port-forward */
+    size_t streams_n;
     struct sp_event_expiry *expiry;
     sp_map inflight; /* keys with a write on its way → how many */
     uint64_t openapi_generation;
@@ -106,6 +108,8 @@ void sp_verb_subresource(sp_call *c); /* everything with c->info.sub */
 bool sp_is_review(const sp_reqinfo *i);
 void sp_verb_review(sp_call *c);
 void sp_pod_log(sp_call *c);
+void sp_pod_stream(sp_call *c); /* exec, attach, portforward */
+void sp_pod_streams_end(sp_apiserver *s);
 /* /healthz, /version, /metrics, discovery, openapi … and 404 for the rest. */
 void sp_serve_nonresource(sp_call *c);
 bool sp_is_public(sp_str path); /* may be asked without credentials */

@@ -75,6 +75,7 @@ typedef struct sp_ws_events {
  * for that, so *ret is set first. */
 void sp_ws_start(sp_conn *io, bool server, sp_str early, const sp_ws_events *ev, void *ctx,
                  sp_ws **ret);
+void sp_ws_feed(sp_ws *w, sp_str bytes);              /* as if they had come just now */
 void sp_ws_send(sp_ws *w, sp_str head, sp_str bytes); /* one binary message of both */
 size_t sp_ws_pending(const sp_ws *w);
 void sp_ws_pause(sp_ws *w, bool paused);                       /* take no more for a while */

@@ -130,9 +130,12 @@ void sp_ws_start(sp_conn *io, bool server, sp_str early, const sp_ws_events *ev,
     w->ev = *ev;
     w->ctx = ctx;
     sp_conn_adopt(io, &events, w);
-    if (!early.n) return;
+    if (early.n) sp_ws_feed(w, early);
+}
+
+void sp_ws_feed(sp_ws *w, sp_str bytes) {
     sp_auto(sp_buf) copy = {0}; /* it is unmasked in place */
-    sp_buf_add(&copy, early);
+    sp_buf_add(&copy, bytes);
     on_data(w, copy.p, copy.n);
 }
 

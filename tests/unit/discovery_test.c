@@ -67,7 +67,7 @@ static void aggregated_documents(void **state) {
     const sp_json *pods = sp_json_at(sp_json_get(version, "resources"), 1);
     assert_string_equal(sp_json_get_z(pods, "scope"), "Namespaced");
     assert_string_equal(sp_json_z(sp_json_dig(pods, "responseKind", "kind", NULL)), "Pod");
-    assert_int_equal(sp_json_get(pods, "subresources")->count, 4);
+    assert_int_equal(sp_json_get(pods, "subresources")->count, 7);
     sp_buf_clear(&b);
     sp_discovery_apis(&b, few_rows, SP_DISCOVERY_V2BETA1);
     doc = parse(a, sp_buf_str(&b));
