@@ -135,10 +135,14 @@ static void hand_over(arrival *a, const sp_inner_spec *inner) {
 
 /* --- the stages; true: the next one may go on --- */
 
-static bool over(arrival *a) {
-    if (!a->client.eof && !a->client.failed) return false;
-    end(a, false);
-    return true;
+static bool await_more(arrival *a, sp_str bytes) {
+    if (a->client.eof || a->client.failed) {
+        end(a, false);
+        return false;
+    }
+    sp_sock_keep(a->s.worker, &a->client, bytes);
+    if (a->client.io.readable) sp_io_again(&a->client.io); /* the end is there already */
+    return false;
 }
 
 static bool read_proxy_header(arrival *a) {
@@ -146,8 +150,7 @@ static bool read_proxy_header(arrival *a) {
     sp_proxy_header h;
     sp_str bytes = sp_sock_read(w, &a->client);
     sp_proxy_result r = sp_proxy_parse(bytes, &h);
-    if (r == SP_PROXY_MORE && !over(a)) sp_sock_keep(w, &a->client, bytes);
-    if (r == SP_PROXY_MORE) return false;
+    if (r == SP_PROXY_MORE) return await_more(a, bytes);
     if (r == SP_PROXY_BAD) {
         w->stats.proxy_refused++;
         log_refusal(a, "a PROXY header is required here");
@@ -253,9 +256,7 @@ static bool read_hello(arrival *a) {
     }
     sp_str bytes = sp_sock_read(w, &a->client);
     switch (sp_hello_parse(bytes, w->scratch + 2 * SP_READ_SIZE, &hello)) {
-    case SP_HELLO_MORE:
-        if (!over(a)) sp_sock_keep(w, &a->client, bytes);
-        return false;
+    case SP_HELLO_MORE: return await_more(a, bytes);
     case SP_HELLO_NOT_TLS: refuse_plain(a, bytes); return false;
     case SP_HELLO_BAD: refuse(a, SP_ALERT_DECODE_ERROR, "a broken ClientHello"); return false;
     case SP_HELLO_OK: break;

@@ -10,6 +10,7 @@
 #include "net/http1.h"
 #include "net/tls_io.h"
 
+struct sp_proxy_facts; /* proxy_header.h */
 typedef struct sp_pool sp_pool;
 typedef struct sp_listener sp_listener;
 
@@ -28,7 +29,8 @@ typedef struct sp_upstream {
     sp_endpoint e; /* first */
     sp_list idle;  /* kept connections, most recently used last */
     size_t idle_count;
-    sp_str name; /* owned */
+    sp_str name;                 /* owned */
+    sp_tls_session *tls_session; /* to be resumed; owned */
     sp_endpoint_counts counts;
     sp_shared_count *pool_count; /* referenced while the pool has a limit; NULL else */
 } sp_upstream;
@@ -46,6 +48,10 @@ struct sp_pool {
     bool known; /* had a configuration before */
     sp_pool_limits limits;
     uint32_t connect_timeout_ms; /* 0 = the worker's */
+    struct sp_tls_client *tls;   /* referenced; NULL = plain, or tls_wanted and not usable */
+    char *tls_name;              /* of the certificate; NULL = the endpoint's address */
+    bool tls_wanted;
+    uint8_t send_proxy; /* then a connection belongs to one client and is not shared */
     sp_shared_count *shared;     /* of all loops; referenced */
     sp_list queue;               /* sp_dial.waiting: those that want a place, first come first */
     uint32_t queued;
@@ -117,6 +123,7 @@ struct sp_worker {
     sp_worker_stats stats;
     char *scratch;         /* 3 * SP_READ_SIZE: what was kept, then what is read */
     char *cipher;          /* SP_READ_SIZE: what TLS reads; NULL until it does */
+    int64_t complained_ms; /* when a failed TLS handshake with an endpoint was logged last */
     sp_buf wire;           /* what TLS writes, on its way to the socket */
     SP_VEC(sp_buf) spare;  /* empty buffers with memory */
     SP_VEC(sp_pipe) pipes; /* empty ones */
@@ -203,6 +210,7 @@ sp_str sp_sock_sni(const sp_sock *c); /* empty when the client named nothing, or
 /* True when what has arrived on an idle connection was only of TLS itself (session tickets): the
  * connection is as idle as it was. False: bytes or an end. */
 bool sp_sock_still_idle(sp_worker *w, sp_sock *c);
+sp_tls_io *sp_sock_tls_io(const sp_sock *c); /* borrowed; not NULL where tls is set */
 /* What sock.c does when tls is set; the same contracts. */
 size_t sp_sock_tls_read(sp_worker *w, sp_sock *c, char *to, size_t max);
 void sp_sock_tls_write(sp_worker *w, sp_sock *c, sp_str bytes);
@@ -241,6 +249,9 @@ typedef struct sp_dial {
     /* NULL, or asked before each connect: claims a kept connection to d->upstream. true: the dial
      * ends with KEPT, upstream is yours. */
     bool (*use_kept)(struct sp_dial *d);
+    const char *alpn; /* offered where the pool wants TLS: "h2,http/1.1"; NULL = nothing */
+    /* NULL, or tells the PROXY header more than the client's address. */
+    void (*describe)(struct sp_dial *d, struct sp_proxy_facts *ret);
 } sp_dial;
 
 void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *client);
@@ -256,6 +267,14 @@ bool sp_queue_enter(sp_dial *d, bool in_front); /* false: max_pending wait alrea
 void sp_queue_leave(sp_dial *d);
 void sp_queue_place_free(sp_pool *p);
 void sp_worker_run_queues(sp_worker *w); /* at the end of a turn */
+
+/* --- upstream_tls.c --- */
+void sp_pool_follow_tls(sp_pool *p, const sp_pool_spec *spec); /* NULL: the pool goes */
+/* For describe: what is known of a client by its socket. */
+void sp_proxy_facts_of_sock(struct sp_proxy_facts *f, const sp_sock *c);
+typedef enum sp_secured { SP_SECURED_OK, SP_SECURED_MORE, SP_SECURED_FAILED } sp_secured;
+/* For dial.c: once connected, then on each event until it says something else than MORE. */
+sp_secured sp_dial_secure(sp_dial *d, sp_err *err);
 
 /* --- tunnel.c --- */
 void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);

@@ -71,21 +71,34 @@ static void on_pause_over(sp_alarm *a) {
     attempt(d);
 }
 
+static void on_connected(sp_dial *d) {
+    sp_err err = {0};
+    switch (sp_dial_secure(d, &err)) {
+    case SP_SECURED_MORE: return;
+    case SP_SECURED_FAILED:
+        on_failed(d, false, err.text);
+        attempt(d);
+        return;
+    case SP_SECURED_OK: break;
+    }
+    sp_upstream_report(d->worker, d->upstream, SP_OUTCOME_CONNECTED);
+    d->worker->stats.upstream_connections++;
+    d->upstream->counts.connections++;
+    finish(d, SP_DIAL_OK);
+}
+
 static void on_event(sp_io *io) {
     sp_dial *d = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), sp_dial, sock);
     int error = 0;
     socklen_t len = sizeof error;
-    if (!io->writable) return;
+    if (!io->writable && !d->sock.tls) return;
     getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (error) {
         on_failed(d, error == ETIMEDOUT, strerror(error));
         attempt(d);
         return;
     }
-    sp_upstream_report(d->worker, d->upstream, SP_OUTCOME_CONNECTED);
-    d->worker->stats.upstream_connections++;
-    d->upstream->counts.connections++;
-    finish(d, SP_DIAL_OK);
+    on_connected(d);
 }
 
 static bool begin_connect(sp_dial *d) {

@@ -128,6 +128,7 @@ typedef struct sp_backend {
     sp_list link;          /* upstream->idle while kept */
     sp_alarm alarm;        /* while kept */
     int64_t idle_since_ms;
+    sp_addr client;  /* it was made for; counts where the pool sends PROXY headers */
     sp_h1_scan scan; /* of the answer's head */
     sp_h1_body body;
     bool reused;

@@ -55,6 +55,15 @@ static bool is_alive(const sp_backend *b) {
     return recv(b->sock.io.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
 }
 
+/* The endpoint was told by a PROXY header whose connection it is. */
+static sp_backend *find_of(sp_upstream *u, const sp_addr *client) {
+    sp_list_each(&u->idle, l) {
+        sp_backend *b = SP_CONTAINER(l, sp_backend, link);
+        if (sp_addr_eq(&b->client, client)) return b;
+    }
+    return NULL;
+}
+
 /* A server may close an idle connection at any time. A request that cannot be sent twice is only
  * put on one that was in use a moment ago and shows no end yet. */
 bool sp_back1_claim(sp_exchange *x) {
@@ -64,6 +73,8 @@ bool sp_back1_claim(sp_exchange *x) {
     int64_t now = sp_poller_now_ms(w->poller);
     while (!sp_list_empty(&u->idle)) {
         sp_backend *b = SP_CONTAINER(u->idle.prev, sp_backend, link);
+        if (x->pool->send_proxy) b = find_of(u, &x->client_addr);
+        if (!b) return false;
         if (!again && now - b->idle_since_ms > FRESH_ENOUGH_MS) return false;
         if (!again && !is_alive(b)) {
             close_backend(b);
@@ -97,6 +108,7 @@ void sp_back1_open(sp_exchange *x) {
     sp_backend *b = sp_zalloc(1, sizeof *b);
     b->worker = x->worker;
     b->upstream = x->dial.upstream;
+    b->client = x->client_addr;
     sp_list_init(&b->link);
     sp_alarm_init(&b->alarm, on_aged);
     sp_sock_take(&b->sock, &x->dial.sock, on_event);

@@ -3,6 +3,7 @@
  * now, so no event can be missed. */
 #include "base/clock.h"
 #include "gateway/http.h"
+#include "gateway/proxy_header.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,6 +239,14 @@ static void on_dialed(sp_dial *d, sp_dial_result r) {
     let_go(x);
 }
 
+static void describe(sp_dial *d, sp_proxy_facts *f) {
+    sp_exchange *x = d->ctx;
+    const sp_sock *c = x->front->socket(x);
+    f->target = x->local;
+    if (c) sp_proxy_facts_of_sock(f, c);
+    f->server_name = c ? sp_sock_sni(c) : (sp_str){0};
+}
+
 static void dial(sp_exchange *x) {
     x->state = SP_EXCHANGE_DIAL;
     sp_alarm_stop(&x->alarm); /* the dial has its own */
@@ -245,6 +254,8 @@ static void dial(sp_exchange *x) {
     x->dial.ctx = x;
     x->dial.done = on_dialed;
     x->dial.use_kept = use_kept;
+    x->dial.describe = describe;
+    x->dial.alpn = "http/1.1";
     sp_dial_start(&x->dial, x->worker, x->pool, &x->client_addr);
 }
 

@@ -13,6 +13,7 @@ void sp_upstream_unref(sp_upstream *u) {
     sp_counts_put(u->e.shared);
     sp_counts_put(u->pool_count);
     free((char *)(uintptr_t)u->name.p);
+    sp_tls_session_free(u->tls_session);
     free(u);
 }
 
@@ -80,6 +81,7 @@ void sp_pool_unref(sp_worker *w, sp_pool *p) {
     sp_map_del(&w->pools, p->name);
     for (size_t i = 0; i < p->balance.list.n; i++) drop_upstream(upstream_at(p, i));
     p->balance.list.n = 0;
+    sp_pool_follow_tls(p, NULL);
     sp_balance_free(&p->balance);
     sp_queue_end(p);
     sp_counts_put(p->shared);
@@ -211,6 +213,7 @@ static void update_pool(sp_worker *w, sp_pool *p, const sp_pool_spec *spec) {
     b->outlier = spec->outlier;
     p->limits = spec->limits;
     p->connect_timeout_ms = spec->connect_timeout_ms;
+    sp_pool_follow_tls(p, spec);
     update_endpoints(w, p, spec);
 }
 

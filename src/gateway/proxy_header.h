@@ -18,14 +18,15 @@ typedef struct sp_proxy_header {
 sp_proxy_result sp_proxy_parse(sp_str bytes, sp_proxy_header *ret);
 
 /* What is known about the client; empty = not said (version 1 says none of it). */
-typedef struct sp_proxy_facts {
+struct sp_proxy_facts {
     sp_addr source, target;
     sp_str alpn, server_name;
     bool tls;           /* it came by TLS that ended here */
     sp_str tls_version; /* "TLSv1.3" */
     bool client_cert;   /* and proved who it is by a certificate that was verified */
     sp_str common_name; /* of that certificate */
-} sp_proxy_facts;
+};
+typedef struct sp_proxy_facts sp_proxy_facts;
 
 /* Appends the header. version: 1 or 2. */
 void sp_proxy_write(int version, const sp_proxy_facts *f, sp_buf *ret);

@@ -271,31 +271,27 @@ const sp_sni_entry *sp_sni_find(const sp_sni_entry *list, size_t n, sp_str name)
 
 /* --- towards endpoints --- */
 
-static slot *make_client(const sp_upstream_tls *t, const char *alpn, const char key[KEY_BYTES],
-                         sp_err *err) {
+static slot *make_client(const sp_upstream_tls *t, const char key[KEY_BYTES], sp_err *err) {
     sp_tls_config config = {.ca_pem = t->ca_pem,
                             .cert_pem = t->cert_pem,
                             .key_pem = t->key_pem,
                             .insecure = t->insecure,
-                            .resume = true,
-                            .alpn = alpn};
+                            .resume = true};
     sp_tls_ctx *ctx = NULL;
     return sp_tls_ctx_new(&config, &ctx, err) ? slot_new(&cache.clients, key, ctx) : NULL;
 }
 
-bool sp_tls_client_get(const sp_upstream_tls *t, const char *alpn, sp_tls_client **ret,
-                       sp_err *err) {
+bool sp_tls_client_get(const sp_upstream_tls *t, sp_tls_client **ret, sp_err *err) {
     char key[KEY_BYTES];
     hash *h = hash_new();
     hash_add(h, t->ca_pem);
     hash_add(h, t->cert_pem);
     hash_add(h, t->key_pem);
     hash_add(h, t->insecure ? SP_STR("insecure") : SP_STR(""));
-    hash_add(h, sp_str_z(alpn));
     hash_end(h, key);
     pthread_mutex_lock(&cache.lock);
     slot *s = slot_ref(&cache.clients, key);
-    if (!s) s = make_client(t, alpn, key, err);
+    if (!s) s = make_client(t, key, err);
     pthread_mutex_unlock(&cache.lock);
     if (s) *ret = s;
     return s != NULL;

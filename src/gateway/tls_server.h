@@ -24,8 +24,7 @@ typedef struct sp_tls_client {
     uint32_t refs;   /* under the cache's lock */
     sp_tls_ctx *ctx; /* borrowed by users */
 } sp_tls_client;
-SP_MUST_USE bool sp_tls_client_get(const sp_upstream_tls *t, const char *alpn, sp_tls_client **ret,
-                                   sp_err *err);
+SP_MUST_USE bool sp_tls_client_get(const sp_upstream_tls *t, sp_tls_client **ret, sp_err *err);
 sp_tls_client *sp_tls_client_unref(sp_tls_client *c); /* takes NULL, returns NULL */
 
 /* Which entry answers for a name ("" = none was sent): exact, then the longest wildcard, then the

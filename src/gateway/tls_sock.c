@@ -203,6 +203,10 @@ sp_str sp_sock_alpn(const sp_sock *c) {
     return c->tls ? sp_tls_io_alpn(c->tls->io) : (sp_str){0};
 }
 
+sp_tls_io *sp_sock_tls_io(const sp_sock *c) {
+    return c->tls->io;
+}
+
 bool sp_sock_tls_resumed(const sp_sock *c) {
     return c->tls && sp_tls_io_resumed(c->tls->io);
 }

@@ -7,6 +7,7 @@
  * back-pressure. The end of one direction is passed on as a half close; a reset as a reset. */
 #include "base/clock.h"
 #include "gateway/datapath.h"
+#include "gateway/proxy_header.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -221,6 +222,13 @@ static void on_server_event(sp_io *io) {
     run(SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), tunnel, server));
 }
 
+static void describe(sp_dial *d, sp_proxy_facts *f) {
+    tunnel *t = SP_CONTAINER(d, tunnel, dial);
+    f->target = t->s.local;
+    f->server_name = sp_str_z(t->s.server_name);
+    sp_proxy_facts_of_sock(f, &t->client);
+}
+
 static void on_dialed(sp_dial *d, sp_dial_result r) {
     tunnel *t = SP_CONTAINER(d, tunnel, dial);
     if (r != SP_DIAL_OK) {
@@ -260,6 +268,7 @@ static void begin(tunnel *t, const sp_targets *targets) {
     }
     t->pool = sp_pool_ref(w->pool_at.p[pool]);
     t->dial.done = on_dialed;
+    t->dial.describe = describe;
     sp_dial_start(&t->dial, w, t->pool, &t->s.client);
 }
 

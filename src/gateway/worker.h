@@ -89,6 +89,7 @@ typedef struct sp_endpoint_counts {
     X(tls_handshakes, "tls_handshakes_total", "TLS handshakes of clients that were completed.")    \
     X(tls_resumed, "tls_resumed_total", "Of them, those that resumed a session.")                  \
     X(tls_refused, "tls_refused_total", "TLS clients refused, failed or too slow.")                \
+    X(upstream_tls_failures, "upstream_tls_failures_total", "TLS handshakes to endpoints failed.") \
     X(proxy_refused, "proxy_refused_total", "Peers without the PROXY header they must send.")      \
     X(bytes_in, "bytes_in_total", "Bytes received from clients.")                                  \
     X(bytes_out, "bytes_out_total", "Bytes sent to clients.")

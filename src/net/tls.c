@@ -144,14 +144,18 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n
     return c->strict_alpn ? SSL_TLSEXT_ERR_ALERT_FATAL : SSL_TLSEXT_ERR_NOACK;
 }
 
+void sp_tls_alpn_list(const char *names, sp_buf *ret) {
+    for (sp_str part, rest = sp_str_z(names); sp_str_cut(&rest, ',', &part);) {
+        sp_assert(part.n > 0 && part.n < 256);
+        sp_buf_addc(ret, (char)part.n);
+        sp_buf_add(ret, part);
+    }
+}
+
 static void set_alpn(sp_tls_ctx *c, const sp_tls_config *config) {
     c->strict_alpn = config->strict_alpn;
     if (!config->alpn) return;
-    for (sp_str part, rest = sp_str_z(config->alpn); sp_str_cut(&rest, ',', &part);) {
-        sp_assert(part.n > 0 && part.n < 256);
-        sp_buf_addc(&c->alpn, (char)part.n);
-        sp_buf_add(&c->alpn, part);
-    }
+    sp_tls_alpn_list(config->alpn, &c->alpn);
     if (config->server)
         SSL_CTX_set_alpn_select_cb(c->ssl, choose_alpn, c);
     else

@@ -13,6 +13,7 @@ X509 *sp_tls_read_cert(sp_str pem);
 void sp_tls_describe_cert(X509 *x, sp_buf *ret); /* tls_peer.c */
 struct ssl_st;
 struct ssl_session_st;
+void sp_tls_alpn_list(const char *names, sp_buf *ret); /* "h2,http/1.1" to length and name, … */
 /* Makes a server's context give and take tickets by the keys of this process (tls_ticket.c). */
 void sp_tls_use_tickets(struct ssl_ctx_st *ssl);
 /* A client's context calls it for each session it may resume later (tls_io.c). */

@@ -17,7 +17,7 @@ struct sp_tls_io {
     SSL *ssl;
     sp_str in; /* not yet read by OpenSSL */
     sp_buf *wire;
-    bool server, looked;
+    bool server, looked, open;
     unsigned chatter;      /* handshake messages that came beside the data */
     sp_tls_session **slot; /* clients; of the owner */
     sp_arena *arena;       /* of the peer; NULL without a certificate */
@@ -72,9 +72,9 @@ static BIO *new_bio(sp_tls_io *t) {
  * for nothing. */
 static void on_message(int write_p, int version, int type, const void *buf, size_t n, SSL *ssl,
                        void *arg) {
-    (void)version, (void)buf, (void)n;
+    (void)version, (void)buf, (void)n, (void)ssl;
     sp_tls_io *t = arg;
-    if (!write_p && type == SSL3_RT_HANDSHAKE && SSL_is_init_finished(ssl)) t->chatter++;
+    if (!write_p && type == SSL3_RT_HANDSHAKE && t->open) t->chatter++;
 }
 
 int sp_tls_io_on_session(SSL *ssl, SSL_SESSION *s) {
@@ -167,6 +167,7 @@ static sp_tls_result outcome(sp_tls_io *t, int rc, const char *what, sp_err *err
 sp_tls_result sp_tls_io_handshake(sp_tls_io *t, sp_err *err) {
     ERR_clear_error();
     int rc = SSL_do_handshake(t->ssl);
+    t->open = rc == 1;
     return rc == 1 ? SP_TLS_OK : outcome(t, rc, "TLS handshake", err);
 }
 
@@ -212,6 +213,12 @@ sp_str sp_tls_io_sni(const sp_tls_io *t) {
 
 const char *sp_tls_io_version(const sp_tls_io *t) {
     return SSL_get_version(t->ssl);
+}
+
+void sp_tls_io_offer(sp_tls_io *t, const char *alpn) {
+    sp_auto(sp_buf) b = {0};
+    sp_tls_alpn_list(alpn, &b);
+    SSL_set_alpn_protos(t->ssl, (const unsigned char *)b.p, (unsigned)b.n);
 }
 
 bool sp_tls_io_resumed(const sp_tls_io *t) {

@@ -4,6 +4,7 @@
 #include "net/tls.h"
 
 typedef struct sp_tls_io sp_tls_io;
+typedef struct ssl_session_st sp_tls_session;
 
 /* c is referenced. server_name (clients, copied): what the certificate must be for, and SNI when it
  * is no IP address. wire: where bytes for the other side are appended; outlives the sp_tls_io. */
@@ -29,10 +30,11 @@ void sp_tls_io_goodbye(sp_tls_io *t); /* close_notify */
 sp_str sp_tls_io_alpn(const sp_tls_io *t);         /* empty when nothing was agreed on */
 sp_str sp_tls_io_sni(const sp_tls_io *t);          /* server: the name asked for, or empty */
 const char *sp_tls_io_version(const sp_tls_io *t); /* "TLSv1.3" */
+/* Clients, before the handshake: "h2,http/1.1", instead of what the context offers. */
+void sp_tls_io_offer(sp_tls_io *t, const char *alpn);
 bool sp_tls_io_resumed(const sp_tls_io *t);
 /* Clients: where sessions are kept that may be resumed with the same server (the newest; the slot's
  * owner frees it). Before the handshake; outlives the sp_tls_io. */
-typedef struct ssl_session_st sp_tls_session;
 void sp_tls_io_remember(sp_tls_io *t, sp_tls_session **slot);
 sp_tls_session *sp_tls_session_free(sp_tls_session *s); /* takes NULL, returns NULL */
 /* Servers: what the client's certificate says, for those behind: Hash=…;Subject="…";URI=…;DNS=…
