@@ -51,9 +51,9 @@ struct sp_pool {
     struct sp_tls_client *tls;   /* referenced; NULL = plain, or tls_wanted and not usable */
     char *tls_name;              /* of the certificate; NULL = the endpoint's address */
     bool tls_wanted;
-    uint8_t send_proxy; /* then a connection belongs to one client and is not shared */
-    sp_shared_count *shared;     /* of all loops; referenced */
-    sp_list queue;               /* sp_dial.waiting: those that want a place, first come first */
+    uint8_t send_proxy;      /* then a connection belongs to one client and is not shared */
+    sp_shared_count *shared; /* of all loops; referenced */
+    sp_list queue;           /* sp_dial.waiting: those that want a place, first come first */
     uint32_t queued;
     sp_list may_have_place; /* in sp_worker.queues, until the end of the turn */
     sp_alarm look_again;    /* places that other loops gave up tell nobody */
