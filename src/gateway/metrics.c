@@ -7,17 +7,6 @@ static void write_row(sp_buf *b, const char *name, const char *help, const char 
         name, help, name, type, name, (unsigned long long)value);
 }
 
-static void write_listeners(const sp_fleet_report *r, sp_buf *b) {
-    sp_buf_addz(b, "# HELP sampan_gateway_listener_bound 1 while the port is served.\n"
-                   "# TYPE sampan_gateway_listener_bound gauge\n");
-    sp_vec_each(&r->listeners, l) {
-        char at[SP_ADDR_MAX];
-        sp_addr_format(&l->addr, at);
-        sp_buf_printf(b, "sampan_gateway_listener_bound{address=\"%s\",owner=\"%.*s\"} %d\n", at,
-                      SP_ARG(l->owner), l->bound);
-    }
-}
-
 static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
     sp_fleet_report *r = sp_fleet_collect(m->fleet);
     const sp_worker_stats *s = &r->total;
@@ -27,7 +16,7 @@ static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
     write_row(b, "connections", "Client connections open now.", "gauge", s->open);
     write_row(b, "upstream_idle", "Connections kept to endpoints.", "gauge", s->idle_upstreams);
     write_row(b, "loops", "Threads that carry traffic.", "gauge", r->loops);
-    write_listeners(r, b);
+    sp_metrics_servers(r, b);
     sp_fleet_report_free(r);
     sp_manager_metrics(m->manager, b);
 }
