@@ -19,7 +19,9 @@ static void notify_systemd(const char *path) {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return;
     socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
-    (void)!sendto(fd, "READY=1", 7, MSG_NOSIGNAL, (struct sockaddr *)&to, len);
+    char text[64]; /* the process may be another than the one that was started (an upgrade) */
+    int text_n = snprintf(text, sizeof text, "READY=1\nMAINPID=%d", (int)getpid());
+    (void)!sendto(fd, text, (size_t)text_n, MSG_NOSIGNAL, (struct sockaddr *)&to, len);
     close(fd);
 }
 
@@ -42,6 +44,11 @@ void sp_role_ready(void) {
 }
 
 static pid_t supervisor; /* 0 = none */
+
+bool sp_role_ask_replacement(void) {
+    return supervisor && !sp_role_orphaned() && getenv("SAMPAN_REPLACES_ON_USR2") &&
+           kill(supervisor, SIGUSR2) == 0;
+}
 
 bool sp_role_orphaned(void) {
     return supervisor && getppid() != supervisor;

@@ -9,5 +9,10 @@ void sp_role_ready(void);
 /* At the start of a role: its name on each log line, SIGPIPE ignored, and, if SAMPAN_READY_FD says
  * that there is a supervisor, SIGTERM from the kernel when that dies. name is borrowed for ever. */
 void sp_role_begin(const char *name);
+/* Asks a supervisor that can do it (`sampan up`) to start a successor of this role beside it. False
+ * when there is none. */
+bool sp_role_ask_replacement(void);
+/* What the supervisor says in the environment to tell that it can. */
+#define SP_ROLE_REPLACES "SAMPAN_REPLACES_ON_USR2=1"
 /* The supervisor is gone: the SIGTERM that arrives then is no wish of the administrator's. */
 bool sp_role_orphaned(void);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/role.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,9 @@ enum {
 typedef struct role {
     sp_supervisor *owner;
     sp_role_spec spec;
+    const char *argument;     /* of a successor's first start; NULL */
+    struct role *predecessor; /* while this one is not ready */
+    bool retired;             /* replaced, or failed to replace: not started again */
     uv_process_t process;
     uv_pipe_t ready_pipe;
     uv_timer_t restart;
@@ -182,6 +186,22 @@ static void describe_exit(int64_t status, int sig, char out[64]) {
         snprintf(out, 64, "exit code %d", (int)status);
 }
 
+static role *successor_of(const role *r) {
+    sp_vec_each(&r->owner->roles, it) if ((*it)->predecessor == r) return *it;
+    return NULL;
+}
+
+/* True when nothing is to be started again for it. */
+static bool settle_replacement(role *r, const char *how) {
+    const sp_supervisor *s = r->owner;
+    role *successor = successor_of(r);
+    if (successor) successor->predecessor = NULL; /* it is on its way anyway */
+    if (r->predecessor) s->config.on_not_replaced(s->config.ctx, r->spec.name, how);
+    r->retired |= successor || r->predecessor;
+    r->predecessor = NULL;
+    return r->retired;
+}
+
 static void on_process_exit(uv_process_t *p, int64_t status, int sig) {
     role *r = p->data;
     sp_supervisor *s = r->owner;
@@ -191,7 +211,7 @@ static void on_process_exit(uv_process_t *p, int64_t status, int sig) {
     r->exits++;
     close_pipe(r);
     uv_close((uv_handle_t *)p, on_process_closed);
-    if (s->stopping) return;
+    if (s->stopping || settle_replacement(r, how)) return;
     bool was_healthy = sp_clock_mono_ms() - r->started_ms >= HEALTHY_AFTER_MS;
     r->failures = was_healthy ? 1 : r->failures + 1;
     if (!r->ever_ready && r->exits >= HOPELESS_STARTS) {
@@ -218,6 +238,9 @@ static void on_ready_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) 
     if (n > 0 && sp_str_starts((sp_str){buf->base, (size_t)n}, SP_STR("READY=1")) && !r->ready) {
         bool first = !r->ever_ready;
         r->ready = r->ever_ready = true;
+        if (r->predecessor) r->predecessor->retired = true;
+        r->predecessor = NULL;
+        r->argument = NULL;
         sp_supervisor *s = r->owner;
         s->config.on_ready(s->config.ctx, r->spec.name, first, sp_clock_mono_ms() - r->started_ms);
     }
@@ -229,12 +252,13 @@ static char **environment(void) {
     extern char **environ;
     size_t n = 0, kept = 0;
     while (environ[n]) n++;
-    char **env = sp_zalloc(n + 2, sizeof *env);
+    char **env = sp_zalloc(n + 3, sizeof *env);
     for (size_t i = 0; i < n; i++)
         if (!sp_str_starts(sp_str_z(environ[i]), SP_STR("SAMPAN_READY_FD=")) &&
             !sp_str_starts(sp_str_z(environ[i]), SP_STR("NOTIFY_SOCKET=")))
             env[kept++] = environ[i];
-    env[kept] = (char *)(uintptr_t) "SAMPAN_READY_FD=3";
+    env[kept++] = (char *)(uintptr_t) "SAMPAN_READY_FD=3";
+    env[kept] = (char *)(uintptr_t)SP_ROLE_REPLACES;
     return env;
 }
 
@@ -243,10 +267,11 @@ static bool start(role *r, sp_err *err) {
     int log = open_log(r);
     if (log < 0) return sp_fail_errno(err, errno, "open the log of %s", r->spec.name);
 
-    char **args = sp_zalloc(r->spec.args.n + 3, sizeof *args);
+    char **args = sp_zalloc(r->spec.args.n + 4, sizeof *args);
     args[0] = s->self;
     args[1] = (char *)(uintptr_t)r->spec.name;
     for (size_t i = 0; i < r->spec.args.n; i++) args[i + 2] = (char *)(uintptr_t)r->spec.args.p[i];
+    args[r->spec.args.n + 2] = (char *)(uintptr_t)r->argument;
     char **env = environment();
     uv_pipe_init(s->loop, &r->ready_pipe, 0);
     r->ready_pipe.data = r;
@@ -292,18 +317,47 @@ sp_supervisor *sp_supervisor_new(uv_loop_t *loop, const sp_supervisor_config *c)
     return s;
 }
 
-bool sp_supervisor_add(sp_supervisor *s, sp_role_spec spec, sp_err *err) {
+static role *add(sp_supervisor *s, sp_role_spec spec) {
     role *r = sp_zalloc(1, sizeof *r);
     r->owner = s;
     r->spec = spec;
     uv_timer_init(s->loop, &r->restart);
     r->restart.data = r;
     sp_vec_push(&s->roles, r);
-    return start(r, err);
+    return r;
+}
+
+bool sp_supervisor_add(sp_supervisor *s, sp_role_spec spec, sp_err *err) {
+    return start(add(s, spec), err);
+}
+
+static role *find(const sp_supervisor *s, const char *name) {
+    sp_vec_each(&s->roles, it) {
+        if (!(*it)->retired && strcmp((*it)->spec.name, name) == 0) return *it;
+    }
+    return NULL;
+}
+
+bool sp_supervisor_replace(sp_supervisor *s, const char *name, const char *argument, sp_err *err) {
+    role *old = find(s, name);
+    if (!old || !old->running) return sp_fail(err, SP_CONFLICT, "%s does not run just now", name);
+    if (old->predecessor || successor_of(old))
+        return sp_fail(err, SP_CONFLICT, "%s is being replaced already", name);
+    sp_role_spec spec = {.name = old->spec.name};
+    sp_vec_each(&old->spec.args, a) sp_vec_push(&spec.args, *a);
+    role *r = add(s, spec);
+    r->predecessor = old;
+    r->argument = argument;
+    if (start(r, err)) return true;
+    r->predecessor = NULL;
+    r->retired = true;
+    return false;
 }
 
 bool sp_supervisor_all_ready(const sp_supervisor *s) {
-    sp_vec_each(&s->roles, it) if (!(*it)->ready) return false;
+    sp_vec_each(&s->roles, it) {
+        if (!(*it)->ready && !(*it)->retired && !(*it)->predecessor) return false;
+    }
     return true;
 }
 

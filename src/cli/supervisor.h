@@ -19,6 +19,8 @@ typedef struct sp_supervisor_config {
     /* first: not seen ready before. attempts: starts so far. */
     void (*on_ready)(void *ctx, const char *role, bool first, int64_t took_ms);
     void (*on_exit)(void *ctx, const char *role, const char *how, int64_t restart_ms);
+    /* A successor ended before it was ready: nothing has changed. */
+    void (*on_not_replaced)(void *ctx, const char *role, const char *how);
     /* A role ended three times without ever being ready: tail is the end of what it wrote. */
     void (*on_hopeless)(void *ctx, const char *role, const char *how, sp_str tail);
     void *ctx;
@@ -27,6 +29,11 @@ typedef struct sp_supervisor_config {
 sp_supervisor *sp_supervisor_new(uv_loop_t *loop, const sp_supervisor_config *c);
 /* Takes the spec's argument vector. Starts at once. */
 SP_MUST_USE bool sp_supervisor_add(sp_supervisor *s, sp_role_spec spec, sp_err *err);
+/* Starts a second process of the role beside the one that runs, with one argument more; it takes
+ * over by itself. Once it is ready it is the role and the old one is let go; when it ends before,
+ * the old one stays. */
+SP_MUST_USE bool sp_supervisor_replace(sp_supervisor *s, const char *role, const char *argument,
+                                       sp_err *err);
 bool sp_supervisor_all_ready(const sp_supervisor *s);
 /* SIGTERM to all in reverse order of adding, SIGKILL after grace_ms; done when all have ended; the
  * supervisor is freed after that. */

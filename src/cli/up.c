@@ -29,7 +29,7 @@ typedef struct up {
 
     sp_arena *arena;
     uv_loop_t loop;
-    sp_signal *interrupt, *term;
+    sp_signal *interrupt, *term, *replace;
     sp_supervisor *supervisor;
     size_t next_role; /* of role_table, not started yet */
     int64_t began_ms;
@@ -69,11 +69,31 @@ static void on_exit_of_role(void *ctx, const char *role, const char *how, int64_
     fflush(stdout);
 }
 
+static void on_not_replaced(void *ctx, const char *role, const char *how) {
+    const up *u = ctx;
+    printf("%-12s the new one ended before it was ready (%s), the old one goes on; its log: "
+           "%s/logs/%s.log\n",
+           role, how, u->data_dir, role);
+    fflush(stdout);
+}
+
+/* A new binary in the place of ours, or none: the gateway hands over to a new process of itself. */
+static void on_replace(void *ctx, int number) {
+    (void)number;
+    up *u = ctx;
+    sp_err err = {0};
+    if (u->stopping) return;
+    if (!sp_supervisor_replace(u->supervisor, "gateway", "--take-over", &err))
+        printf("%-12s not replaced: %s\n", "gateway", err.text);
+    fflush(stdout);
+}
+
 static void on_stopped(void *ctx) {
     up *u = ctx;
     u->supervisor = NULL;
     u->interrupt = sp_signal_stop(u->interrupt);
     u->term = sp_signal_stop(u->term);
+    u->replace = sp_signal_stop(u->replace);
 }
 
 static void stop(up *u, int exit_code) {
@@ -160,6 +180,8 @@ static void agent_args(up *u, args *a) {
 }
 
 static void gateway_args(up *u, args *a) {
+    const char *control = in_dir(u, "gateway.sock");
+    if (strlen(control) < 90) push_pairs(a, PAIRS("--control-socket", control)); /* sun_path */
     push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/gateway.kubeconfig"), "--http-port",
                         number(u, u->gateway_port), "--node-address", u->node_ip));
 }
@@ -201,6 +223,7 @@ static bool start_roles(up *u, sp_err *err) {
         .log_dir = u->verbose ? NULL : in_dir(u, "logs"),
         .on_ready = on_ready,
         .on_exit = on_exit_of_role,
+        .on_not_replaced = on_not_replaced,
         .on_hopeless = on_hopeless,
         .ctx = u,
     };
@@ -281,6 +304,7 @@ static bool run(up *u, sp_err *err) {
     uv_loop_init(&u->loop);
     u->interrupt = sp_signal_watch(&u->loop, SIGINT, on_signal, u);
     u->term = sp_signal_watch(&u->loop, SIGTERM, on_signal, u);
+    u->replace = sp_signal_watch(&u->loop, SIGUSR2, on_replace, u);
     signal(SIGPIPE, SIG_IGN);
     bool started = start_roles(u, err);
     if (!started && u->supervisor)

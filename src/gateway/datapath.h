@@ -134,6 +134,7 @@ struct sp_worker {
     sp_alarm accept_pause;
     uv_timer_t retry_timer, grace_timer;
     int handles;
+    uint32_t last_request_ms; /* while stopping: of sp_worker_stop */
     bool stopping, accept_paused;
     void (*on_listeners)(void *ctx);
     void *on_listeners_ctx;
@@ -310,7 +311,8 @@ const sp_inner_spec *sp_listener_inner(const sp_listener *l, const char *server_
 void sp_worker_init_accept(sp_worker *w);
 void sp_worker_resume_accept(sp_worker *w);
 void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c);
-void sp_worker_close_listeners(sp_worker *w);
+void sp_worker_close_listeners(sp_worker *w); /* their connections still know what they are for */
+void sp_worker_free_listeners(sp_worker *w);
 
 /* --- worker.c --- */
 void sp_worker_log_access(sp_worker *w, const sp_access *a);

@@ -181,15 +181,21 @@ static void on_worker_stopped(void *ctx) {
     uv_async_send(&f->news);
 }
 
+typedef struct stopping {
+    const sp_fleet *fleet;
+    uint32_t grace_ms, idle_ms;
+} stopping;
+
 static void stop(sp_worker *w, size_t loop, void *arg) {
-    const sp_fleet *f = ((void **)arg)[0];
-    sp_worker_stop(w, *(uint32_t *)((void **)arg)[1], on_worker_stopped, &f->members[loop]);
+    const stopping *s = arg;
+    sp_worker_stop(w, s->grace_ms, s->idle_ms, on_worker_stopped, &s->fleet->members[loop]);
 }
 
-void sp_fleet_stop(sp_fleet *f, uint32_t grace_ms, void (*done)(void *ctx), void *ctx) {
+void sp_fleet_stop(sp_fleet *f, uint32_t grace_ms, uint32_t idle_ms, void (*done)(void *ctx),
+                   void *ctx) {
     f->on_stopped = done;
     f->on_stopped_ctx = ctx;
-    sp_fleet_run(f, stop, (void *[]){f, &grace_ms});
+    sp_fleet_run(f, stop, &(stopping){f, grace_ms, idle_ms});
 }
 
 static void on_news_closed(uv_handle_t *h) {

@@ -23,7 +23,8 @@ size_t sp_fleet_loops(const sp_fleet *f);
 /* Referenced by each. When it returns, all carry it out. */
 void sp_fleet_apply(sp_fleet *f, sp_gateway_config *config);
 /* As sp_worker_stop, for all; the fleet is freed after done. */
-void sp_fleet_stop(sp_fleet *f, uint32_t grace_ms, void (*done)(void *ctx), void *ctx);
+void sp_fleet_stop(sp_fleet *f, uint32_t grace_ms, uint32_t idle_ms, void (*done)(void *ctx),
+                   void *ctx);
 
 /* Runs fn on each worker's own thread, side by side, and returns when all have run it. */
 void sp_fleet_run(sp_fleet *f, void (*fn)(sp_worker *w, size_t loop, void *arg), void *arg);

@@ -54,11 +54,20 @@ static void end(session *s, bool reset) {
     sp_session_close(&s->s);
 }
 
+/* A client that was told to keep the connection may have its next request on the way. */
+static void await_next(session *s) {
+    sp_worker *w = s->s.worker;
+    if (w->stopping)
+        sp_alarm_after(w->poller, &s->alarm, w->last_request_ms);
+    else
+        sp_alarm_start(w->poller, &s->alarm, SP_TIMEOUT_IDLE);
+}
+
 static void await_head(session *s) {
     s->state = HEAD;
     s->scan = (sp_h1_scan){0};
     s->in_head = false;
-    sp_alarm_start(s->s.worker->poller, &s->alarm, SP_TIMEOUT_IDLE);
+    await_next(s);
 }
 
 static void begin_closing(session *s) {
@@ -146,7 +155,7 @@ static void over(sp_exchange *x, sp_over how) {
     s->linger = !x->request_done;
     if (how != SP_OVER_DONE)
         end(s, how == SP_OVER_CUT);
-    else if (x->keep_client && x->request_done && !s->s.worker->stopping)
+    else if (x->keep_client && x->request_done)
         await_head(s);
     else
         begin_closing(s);
@@ -296,8 +305,10 @@ static void stop(sp_session *base, bool force) {
         sp_exchange_client_gone(s->x);
     else if (force)
         end(s, true);
-    else if (s->state == HEAD && !s->in_head && !s->client.out.n)
+    else if (s->state == HEAD && !s->in_head && !s->s.worker->last_request_ms)
         end(s, false);
+    else if (s->state == HEAD && !s->in_head)
+        await_next(s);
 }
 
 static session *new_session(sp_listener *l, const sp_addr *client, const sp_addr *local) {

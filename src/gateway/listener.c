@@ -224,8 +224,13 @@ void sp_worker_apply_listeners(sp_worker *w, const sp_gateway_config *c) {
 }
 
 void sp_worker_close_listeners(sp_worker *w) {
+    sp_vec_each(&w->listeners, l) if ((*l)->bound) close_doors(*l);
+}
+
+void sp_worker_free_listeners(sp_worker *w) {
     sp_vec_each(&w->listeners, l)(*l)->seen = false;
     drop_unseen(w);
+    sp_vec_free(&w->listeners);
 }
 
 size_t sp_worker_listener_count(const sp_worker *w) {

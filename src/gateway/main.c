@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/role.h"
 #include "data/time.h"
+#include "gateway/handover.h"
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
 #include "net/loop.h"
@@ -21,11 +22,11 @@ typedef struct gateway {
     const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log,
         *access_log_format;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
-    const char *grace;
+    const char *grace, *control_socket;
     sp_log_level level;
     uint16_t http_port, metrics_port;
     int64_t max_connections, loops;
-    bool verbose;
+    bool verbose, take_over;
     /* from them */
     sp_translate_options options;
     sp_worker_settings settings;
@@ -40,11 +41,21 @@ typedef struct gateway {
     sp_control *control;
     sp_http_server *server;
     sp_gateway_metrics metrics;
-    sp_signal *term, *interrupt;
-    bool stopping;
+    sp_admin *admin;
+    sp_handover *handover;
+    sp_signal *term, *interrupt, *upgrade;
+    int predecessor; /* the connection to it, until we serve; -1 */
+    sp_timer *late;  /* a successor that does not get ready */
+    int exit_code;
+    bool stopping, handed_over;
 } gateway;
 
-enum { DEFAULT_HTTP_PORT = 8080, CLOSING_TURNS = 8 };
+enum {
+    DEFAULT_HTTP_PORT = 8080,
+    CLOSING_TURNS = 8,
+    LAST_REQUEST_MS = 3000, /* of a kept connection, when a successor has taken over */
+    TAKE_OVER_MS = 60000    /* for a successor to get its configuration */
+};
 
 /* --- what the flags mean --- */
 
@@ -160,19 +171,22 @@ static void drop_cluster_route(const gateway *g) {
         sp_warn("the services' route stays behind", SP_KV("why", err.text));
 }
 
-/* --- life --- */
-
-static void on_ready(void *ctx) {
-    gateway *g = ctx;
-    sp_info("gateway is ready", SP_KV("http_port", g->http_port), SP_KV("address", g->node_address),
-            SP_KV("loops", sp_fleet_loops(g->fleet)), SP_KV("cluster_ips", g->options.cluster_ips));
-    sp_role_ready();
-}
+/* --- the end --- */
 
 static void on_fleet_stopped(void *ctx) {
     gateway *g = ctx;
     g->fleet = NULL;
     uv_stop(&g->loop);
+}
+
+static void leave(gateway *g, uint32_t idle_ms) {
+    g->stopping = true;
+    g->late = sp_timer_stop(g->late);
+    g->control = sp_control_free(g->control);
+    g->manager = sp_manager_free(g->manager);
+    g->kube = sp_kube_free(g->kube);
+    if (g->server) sp_http_server_stop(g->server, 0, NULL, NULL);
+    sp_fleet_stop(g->fleet, g->grace_ms, idle_ms, on_fleet_stopped, g);
 }
 
 static void on_signal(void *ctx, int signum) {
@@ -181,16 +195,29 @@ static void on_signal(void *ctx, int signum) {
         uv_stop(&g->loop); /* asked twice: now */
         return;
     }
-    g->stopping = true;
     sp_info("gateway stops", SP_KV("signal", signum), SP_KV("grace_ms", g->grace_ms));
-    g->control = sp_control_free(g->control);
-    g->manager = sp_manager_free(g->manager);
-    g->kube = sp_kube_free(g->kube);
-    if (g->server) sp_http_server_stop(g->server, 0, NULL, NULL);
-    sp_fleet_stop(g->fleet, g->grace_ms, on_fleet_stopped, g);
+    leave(g, 0);
 }
 
-static bool start_metrics(gateway *g, sp_err *err) {
+/* A successor serves our ports. What belongs to the machine (the services' route) is its now. */
+static void on_taken(void *ctx) {
+    gateway *g = ctx;
+    g->handed_over = true;
+    if (g->stopping) return;
+    sp_info("gateway was replaced and drains", SP_KV("grace_ms", g->grace_ms));
+    leave(g, SP_MIN((uint32_t)LAST_REQUEST_MS, g->grace_ms / 2));
+}
+
+/* `sampan up` starts the successor itself, so that it remains its child. */
+static void on_upgrade(void *ctx, int signum) {
+    (void)signum;
+    gateway *g = ctx;
+    if (!g->stopping && !sp_role_ask_replacement()) sp_handover_start(g->handover);
+}
+
+/* --- the beginning --- */
+
+static bool listen_for_metrics(gateway *g, sp_err *err) {
     g->metrics = (sp_gateway_metrics){g->fleet, g->manager, g->control};
     if (!g->metrics_port) return true;
     sp_http_server_config c = {.host = g->metrics_bind,
@@ -199,6 +226,55 @@ static bool start_metrics(gateway *g, sp_err *err) {
                                .ctx = &g->metrics};
     return sp_http_server_start(&g->loop, &c, &g->server, err) ||
            sp_err_wrap(err, "--metrics-port %u", g->metrics_port);
+}
+
+/* Ports of its own, beside the traffic's: a predecessor has them until it is replaced. */
+static bool listen_for_people(gateway *g, bool replace, sp_err *err) {
+    return listen_for_metrics(g, err) &&
+           (!g->control_socket || sp_admin_listen(g->admin, g->control_socket, replace, err));
+}
+
+static void finish_take_over(gateway *g) {
+    sp_err err = {0};
+    g->late = sp_timer_stop(g->late);
+    if (!sp_takeover_finish(g->predecessor, &err))
+        sp_warn("the old gateway may still be there", SP_KV("why", err.text));
+    g->predecessor = -1;
+    sp_sockets_drop_unused(g->sockets);
+    err = (sp_err){0};
+    if (!listen_for_people(g, true, &err))
+        sp_error("no metrics or commands here", SP_KV("why", err.text));
+}
+
+static void on_ready(void *ctx) {
+    gateway *g = ctx;
+    if (g->predecessor >= 0) finish_take_over(g);
+    sp_info("gateway is ready", SP_KV("http_port", g->http_port), SP_KV("address", g->node_address),
+            SP_KV("loops", sp_fleet_loops(g->fleet)), SP_KV("cluster_ips", g->options.cluster_ips));
+    sp_role_ready();
+}
+
+static void on_late(void *ctx) {
+    gateway *g = ctx;
+    g->late = NULL;
+    sp_error("no configuration in time; the old gateway goes on", SP_KV("waited_ms", TAKE_OVER_MS));
+    g->exit_code = 1;
+    uv_stop(&g->loop);
+}
+
+static bool meet_predecessor(gateway *g, sp_err *err) {
+    const char *path = g->take_over ? g->control_socket : NULL;
+    if (g->take_over && !path)
+        return sp_fail(err, SP_BAD_REQUEST, "--take-over needs --control-socket");
+    if (!sp_takeover_begin(path, g->sockets, &g->predecessor, err)) return false;
+    if (g->predecessor >= 0) g->late = sp_timer_start(&g->loop, TAKE_OVER_MS, on_late, g);
+    return true;
+}
+
+static void watch_signals(gateway *g) {
+    g->term = sp_signal_watch(&g->loop, SIGTERM, on_signal, g);
+    g->interrupt = sp_signal_watch(&g->loop, SIGINT, on_signal, g);
+    g->upgrade = sp_signal_watch(&g->loop, SIGUSR2, on_upgrade, g);
 }
 
 static bool start(gateway *g, sp_err *err) {
@@ -210,13 +286,27 @@ static bool start(gateway *g, sp_err *err) {
         !sp_kube_open(&g->loop, &k, &g->kube, err))
         return false;
     raise_limits(g);
-    g->manager = sp_manager_new(g->kube, "sampan-gateway");
     g->sockets = sp_sockets_new(loops);
+    if (!meet_predecessor(g, err)) return false;
+    g->manager = sp_manager_new(g->kube, "sampan-gateway");
     g->fleet = sp_fleet_new(&g->loop, &g->settings, g->sockets, loops);
     g->control = sp_control_new(g->manager, g->fleet, &g->options, on_ready, g);
-    g->term = sp_signal_watch(&g->loop, SIGTERM, on_signal, g);
-    g->interrupt = sp_signal_watch(&g->loop, SIGINT, on_signal, g);
-    return start_metrics(g, err);
+    g->admin = sp_admin_new(&g->loop);
+    sp_handover_config h = {&g->loop, g->admin, g->sockets, on_taken, g};
+    g->handover = sp_handover_new(&h);
+    watch_signals(g);
+    return g->predecessor >= 0 || listen_for_people(g, false, err);
+}
+
+static void close_parts(gateway *g) {
+    g->admin = sp_admin_free(g->admin, g->handed_over);
+    g->handover = sp_handover_free(g->handover);
+    if (!g->fleet) g->sockets = sp_sockets_free(g->sockets);
+    sp_signal_stop(g->term);
+    sp_signal_stop(g->interrupt);
+    sp_signal_stop(g->upgrade);
+    for (int i = 0; i < CLOSING_TURNS; i++) uv_run(&g->loop, UV_RUN_NOWAIT);
+    (void)uv_loop_close(&g->loop); /* fails when asked to end at once; the process ends anyway */
 }
 
 static int run(gateway *g) {
@@ -226,12 +316,9 @@ static int run(gateway *g) {
         return 1;
     }
     uv_run(&g->loop, UV_RUN_DEFAULT);
-    drop_cluster_route(g);
-    if (!g->fleet) g->sockets = sp_sockets_free(g->sockets);
-    sp_signal_stop(g->term);
-    sp_signal_stop(g->interrupt);
-    for (int i = 0; i < CLOSING_TURNS; i++) uv_run(&g->loop, UV_RUN_NOWAIT);
-    (void)uv_loop_close(&g->loop); /* fails when asked to end at once; the process ends anyway */
+    if (!g->handed_over && g->predecessor < 0) drop_cluster_route(g);
+    if (g->exit_code) _exit(g->exit_code); /* in the middle of everything; nothing is ours yet */
+    close_parts(g);
     return 0;
 }
 
@@ -266,6 +353,7 @@ int sp_gateway_main(int argc, char **argv) {
                  .http_port = DEFAULT_HTTP_PORT,
                  .max_connections = 100000,
                  .level = SP_LOG_INFO,
+                 .predecessor = -1,
                  .settings = sp_worker_defaults()};
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &g.kubeconfig, "FILE",
@@ -296,6 +384,10 @@ int sp_gateway_main(int argc, char **argv) {
          "a client's connection between requests (75s)"},
         {"grace", 0, SP_FLAG_STR, &g.grace, "TIME",
          "after SIGTERM, for connections to end by themselves (10s)"},
+        {"control-socket", 0, SP_FLAG_STR, &g.control_socket, "FILE",
+         "unix socket for commands and for the hand-over to a new process"},
+        {"take-over", 0, SP_FLAG_BOOL, &g.take_over, NULL,
+         "replace the gateway that serves --control-socket: take its ports, then let it drain"},
         {"loops", 0, SP_FLAG_INT, &g.loops, "N",
          "threads that carry traffic (as many as CPUs may be used)"},
         {"max-connections", 0, SP_FLAG_INT, &g.max_connections, "N",

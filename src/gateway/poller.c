@@ -1,5 +1,5 @@
-/* See poller.h. Closing inside a callback is safe in two ways: the closed io's other events of the
- * batch are blanked, and memory is buried, not freed. */
+/* See poller.h. Closing inside a callback is safe in two ways: events of what was closed find
+ * nobody any more, and memory is buried, not freed. */
 #include "gateway/poller.h"
 #include "base/clock.h"
 #include "base/vec.h"
@@ -9,6 +9,14 @@
 #include <unistd.h>
 
 enum { BATCH = 256 };
+
+/* Events name a descriptor and the number it was added under, not a place in memory: a closed
+ * descriptor can still report something, in this batch or, while a child that was just forked holds
+ * a copy, later. */
+typedef struct place {
+    sp_io *io; /* NULL: closed */
+    uint32_t number;
+} place;
 
 struct sp_poller {
     int epfd;
@@ -21,7 +29,9 @@ struct sp_poller {
     uint32_t timeouts_ms[SP_TIMEOUT_CLASSES];
     sp_list again;
     struct epoll_event events[BATCH];
-    int event_count; /* 0 outside a batch */
+    int event_count;      /* 0 outside a batch */
+    SP_VEC(place) places; /* by descriptor */
+    uint32_t last_number;
     SP_VEC(void *) graves;
     void (*turn_end)(void *ctx);
     void *turn_end_ctx;
@@ -73,44 +83,47 @@ void sp_alarm_start_or(sp_poller *p, sp_alarm *a, uint32_t ms, sp_timeout class)
 
 /* --- descriptors --- */
 
+static void set_place(sp_poller *p, int fd, place at) {
+    while ((size_t)fd >= p->places.n) sp_vec_push(&p->places, (place){0});
+    p->places.p[fd] = at;
+}
+
 bool sp_poller_add(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)) {
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = io};
+    uint32_t number = ++p->last_number;
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                            .data.u64 = (uint64_t)number << 32 | (uint32_t)fd};
     *io = (sp_io){.fd = fd, .on_event = on_event, .poller = p};
     sp_list_init(&io->again);
-    if (epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &e) == 0) return true;
+    if (epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &e) == 0) {
+        set_place(p, fd, (place){io, number});
+        return true;
+    }
     io->fd = -1;
     return false;
 }
 
-/* Events of this batch that name the descriptor's old place must not be delivered there. */
-static void forget(sp_io *io, sp_io *heir) {
-    sp_poller *p = io->poller;
-    for (int i = 0; i < p->event_count; i++)
-        if (p->events[i].data.ptr == io) p->events[i].data.ptr = heir;
-    sp_list_remove(&io->again);
-}
-
 void sp_io_move(sp_io *from, sp_io *to, void (*on_event)(sp_io *)) {
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = to};
-    forget(from, to);
+    sp_list_remove(&from->again);
     *to = *from;
     sp_list_init(&to->again);
     to->on_event = on_event;
+    to->poller->places.p[to->fd].io = to;
     from->fd = -1;
-    sp_assert(epoll_ctl(to->poller->epfd, EPOLL_CTL_MOD, to->fd, &e) == 0);
 }
 
 void sp_io_close(sp_io *io) {
     if (!io->poller || io->fd < 0) return;
-    forget(io, NULL);
-    close(io->fd); /* leaves the set by itself: nobody else holds a copy */
+    sp_list_remove(&io->again);
+    io->poller->places.p[io->fd].io = NULL;
+    close(io->fd); /* leaves the set as soon as nobody holds a copy */
     io->fd = -1;
 }
 
 /* Closing would not do: the socket may have been handed to another process. */
 void sp_io_leave(sp_io *io) {
     if (!io->poller || io->fd < 0) return;
-    forget(io, NULL);
+    sp_list_remove(&io->again);
+    io->poller->places.p[io->fd].io = NULL;
     (void)epoll_ctl(io->poller->epfd, EPOLL_CTL_DEL, io->fd, NULL);
     io->fd = -1;
 }
@@ -127,9 +140,10 @@ void sp_poller_bury(sp_poller *p, void *memory) {
 
 /* --- the turn --- */
 
-static void deliver(struct epoll_event *e) {
-    sp_io *io = e->data.ptr;
-    if (!io) return; /* closed by an earlier event of this batch */
+static void deliver(const sp_poller *p, const struct epoll_event *e) {
+    place at = p->places.p[(uint32_t)e->data.u64];
+    sp_io *io = at.io;
+    if (!io || at.number != e->data.u64 >> 32) return; /* of a descriptor that was closed */
     if (e->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) io->readable = true;
     if (e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) io->writable = true;
     if (e->events & (EPOLLRDHUP | EPOLLHUP)) io->hup = true;
@@ -164,7 +178,7 @@ void sp_poller_turn(sp_poller *p) {
     int n = epoll_wait(p->epfd, p->events, BATCH, 0);
     p->now_ms = sp_clock_mono_ms();
     p->event_count = SP_MAX(n, 0);
-    for (int i = 0; i < n; i++) deliver(&p->events[i]);
+    for (int i = 0; i < n; i++) deliver(p, &p->events[i]);
     run_again(p);
     end_turn(p);
 }
@@ -208,6 +222,7 @@ sp_poller *sp_poller_free(sp_poller *p) {
     if (!p) return NULL;
     sp_vec_each(&p->graves, g) free(*g);
     sp_vec_free(&p->graves);
+    sp_vec_free(&p->places);
     uv_poll_stop(&p->poll);
     uv_close((uv_handle_t *)&p->poll, on_handle_closed);
     uv_close((uv_handle_t *)&p->timer, on_handle_closed);

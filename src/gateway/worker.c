@@ -98,7 +98,7 @@ static void finish_stop(sp_worker *w) {
     sp_vec_free(&w->answer.headers);
     sp_vec_each(&w->spare, b) sp_buf_free(b);
     sp_vec_free(&w->spare);
-    sp_vec_free(&w->listeners);
+    sp_worker_free_listeners(w);
     sp_alarm_stop(&w->accept_pause);
     free(w->scratch);
     free(w->cipher);
@@ -137,8 +137,10 @@ static void on_grace_over(uv_timer_t *t) {
     uv_timer_start(&w->grace_timer, on_last_session, 0, 0);
 }
 
-void sp_worker_stop(sp_worker *w, uint32_t grace_ms, void (*done)(void *ctx), void *ctx) {
+void sp_worker_stop(sp_worker *w, uint32_t grace_ms, uint32_t idle_ms, void (*done)(void *ctx),
+                    void *ctx) {
     w->stopping = true;
+    w->last_request_ms = idle_ms;
     w->on_stopped = done;
     w->on_stopped_ctx = ctx;
     sp_worker_close_listeners(w);

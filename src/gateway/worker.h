@@ -33,9 +33,11 @@ sp_worker_settings sp_worker_defaults(void);
 sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s);
 /* Referenced. */
 void sp_worker_apply(sp_worker *w, sp_gateway_config *config);
-/* Accepts nothing more, ends idle connections at once and the others when they are done, at the
- * latest after grace_ms; then done is called once, and the worker is freed after it. */
-void sp_worker_stop(sp_worker *w, uint32_t grace_ms, void (*done)(void *ctx), void *ctx);
+/* Accepts nothing more, ends connections when they are done, at the latest after grace_ms; then
+ * done is called once, and the worker is freed after it. A kept HTTP/1 client connection may have
+ * its next request on the way, so it gets idle_ms for it (the answer says Connection: close). */
+void sp_worker_stop(sp_worker *w, uint32_t grace_ms, uint32_t idle_ms, void (*done)(void *ctx),
+                    void *ctx);
 
 typedef struct sp_listener_state {
     const sp_listener_spec *spec;

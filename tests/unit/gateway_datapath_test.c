@@ -130,10 +130,10 @@ static void on_stopped(void *ctx) {
     uv_close((uv_handle_t *)&t.call, NULL);
 }
 static void stop_gracefully(void) {
-    sp_worker_stop(t.worker, 5000, on_stopped, NULL);
+    sp_worker_stop(t.worker, 5000, 0, on_stopped, NULL);
 }
 static void stop_now(void) {
-    if (t.worker) sp_worker_stop(t.worker, 0, on_stopped, NULL);
+    if (t.worker) sp_worker_stop(t.worker, 0, 0, on_stopped, NULL);
 }
 
 static void on_call(uv_async_t *a) {

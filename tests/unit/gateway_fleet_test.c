@@ -91,7 +91,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    sp_fleet_stop(t.fleet, 20000, on_stopped, NULL);
+    sp_fleet_stop(t.fleet, 20000, 0, on_stopped, NULL);
     uv_run(&t.loop, UV_RUN_DEFAULT);
     assert_true(t.stopped);
     sp_sockets_free(t.sockets);
@@ -199,7 +199,7 @@ static void take_over(size_t new_loops) {
     assert_int_equal(fds.n, LOOPS);
     sp_vec_each(&fds, fd) sp_vec_push(&copies, dup(*fd));
     /* Connections that nobody has accepted when the first fleet ends. */
-    sp_fleet_stop(t.fleet, 20000, on_stopped, NULL);
+    sp_fleet_stop(t.fleet, 20000, 0, on_stopped, NULL);
     uv_run(&t.loop, UV_RUN_DEFAULT);
     sp_sockets_free(t.sockets);
     int waiting[20];
