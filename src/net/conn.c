@@ -45,8 +45,9 @@ struct sp_conn {
     enum state state;
     unsigned open; /* handles */
     bool writing, released, paused;
-    bool ended, failed; /* no more input; no more output either */
-    struct dial *dial;  /* while connecting */
+    bool ended, failed;          /* no more input; no more output either */
+    bool half_wanted, half_done; /* our side of a plain connection ends before theirs */
+    struct dial *dial;           /* while connecting */
 };
 
 struct dial {
@@ -273,6 +274,18 @@ static void linger(sp_conn *c) {
     }
 }
 
+static void end_half(sp_conn *c) {
+    if (!c->half_wanted || c->half_done || c->out.bytes || c->wire.n || c->writing) return;
+    uv_shutdown_t *req = sp_malloc(sizeof *req);
+    c->half_done = true;
+    if (uv_shutdown(req, (uv_stream_t *)&c->tcp, shutdown_done) != 0) free(req);
+}
+
+void sp_conn_end_output(sp_conn *c) {
+    c->half_wanted = true;
+    sp_conn_wake(c);
+}
+
 /* False when this turn's work on the connection is done. */
 static bool flush_round(sp_conn *c, int round) {
     sp_err err = {0};
@@ -295,6 +308,7 @@ static bool flush_round(sp_conn *c, int round) {
 static void flush(sp_conn *c) {
     for (int round = 0; !c->writing && !c->failed && c->state != CLOSED && c->state != LINGERING;)
         if (!flush_round(c, round++)) break;
+    if (c->state == OPEN && !c->failed) end_half(c);
     give_spare(c);
 }
 

@@ -47,6 +47,7 @@ void sp_conn_wake(sp_conn *c);
 size_t sp_conn_pending(const sp_conn *c);       /* queued and on the way to the kernel */
 uint64_t sp_conn_sent(const sp_conn *c);        /* given to the kernel so far */
 void sp_conn_deadline(sp_conn *c, uint64_t ms); /* from now; 0 = none */
+void sp_conn_end_output(sp_conn *c);            /* after what is queued; reading goes on (TCP) */
 void sp_conn_pause(sp_conn *c, bool paused);    /* reading; at most one more piece comes */
 
 sp_str sp_conn_alpn(const sp_conn *c);

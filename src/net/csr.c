@@ -90,7 +90,8 @@ static bool add_acme_hash(X509 *x, sp_str key_authorization) {
 static bool fill_answer(X509 *x, EVP_PKEY *key, GENERAL_NAMES *names, sp_str key_authorization) {
     uint64_t serial = 0;
     X509_NAME *name = X509_get_subject_name(x);
-    return RAND_bytes((unsigned char *)&serial, sizeof serial) == 1 && X509_set_version(x, X509_VERSION_3) == 1 &&
+    return RAND_bytes((unsigned char *)&serial, sizeof serial) == 1 &&
+           X509_set_version(x, X509_VERSION_3) == 1 &&
            ASN1_INTEGER_set_uint64(X509_get_serialNumber(x), serial >> 1) &&
            X509_gmtime_adj(X509_getm_notBefore(x), -3600) &&
            X509_time_adj_ex(X509_getm_notAfter(x), ANSWER_DAYS, 0, NULL) &&

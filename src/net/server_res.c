@@ -129,8 +129,7 @@ sp_str sp_http_upgrade_offer(const sp_http_req *q) {
     return (sp_str){0};
 }
 
-void sp_http_switch(sp_http_res *r, const sp_header *h, size_t n, sp_http_taken *taken,
-                     void *ctx) {
+void sp_http_switch(sp_http_res *r, const sp_header *h, size_t n, sp_http_taken *taken, void *ctx) {
     sp_assert(r->phase == RES_FRESH && !r->req.http2);
     r->phase = RES_BEGUN;
     r->taken = taken;
