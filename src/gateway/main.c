@@ -8,6 +8,8 @@
 #include "gateway/handover.h"
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
+#include "gateway/vip/run.h"
+#include "gateway/vip/will.h"
 #include "net/loop.h"
 #include "net/own_address.h"
 
@@ -22,11 +24,11 @@ typedef struct gateway {
     const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log,
         *access_log_format;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
-    const char *grace, *control_socket;
+    const char *grace, *control_socket, *keepalived_conf;
     sp_log_level level;
     uint16_t http_port, metrics_port;
     int64_t max_connections, loops;
-    bool verbose, take_over;
+    bool verbose, take_over, exact;
     /* from them */
     sp_translate_options options;
     sp_worker_settings settings;
@@ -392,14 +394,20 @@ int sp_gateway_main(int argc, char **argv) {
          "threads that carry traffic (as many as CPUs may be used)"},
         {"max-connections", 0, SP_FLAG_INT, &g.max_connections, "N",
          "of clients; more wait in the kernel's queue (100000, less if descriptors are short)"},
+        {"keepalived-conf", 0, SP_FLAG_STR, &g.keepalived_conf, "FILE",
+         "virtual addresses as keepalived would hold them; alone, only these"},
+        {"keepalived-exact", 0, SP_FLAG_BOOL, &g.exact, NULL,
+         "do only what keepalived does: no hand-over, addresses without a lifetime"},
         SP_LOG_LEVEL_FLAG(&g.level),
         {"verbose", 'v', SP_FLAG_BOOL, &g.verbose, NULL,
          "debug lines, and the access log on stderr"},
     };
     const sp_usage u = {"sampan gateway", "[flags]",         about, examples, flags,
                         SP_COUNT(flags),  .only_flags = true};
+    if (argc == 2 && strcmp(argv[1], "--vip-will") == 0) return sp_vip_will_main();
     int code = sp_flags_parse(&u, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
     sp_log_set_level(g.verbose ? SP_LOG_DEBUG : g.level);
+    if (g.keepalived_conf && !g.kubeconfig) return sp_vip_run(g.keepalived_conf, g.exact);
     return run(&g);
 }

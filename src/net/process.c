@@ -145,7 +145,9 @@ static int spawn(uv_loop_t *loop, process *p) {
         .args = (char **)p->p.argv,
         .env = (char **)p->p.env,
         .cwd = p->p.cwd,
-        .flags = UV_PROCESS_DETACHED,
+        .flags = UV_PROCESS_DETACHED | (p->p.as_user ? UV_PROCESS_SETUID | UV_PROCESS_SETGID : 0u),
+        .uid = p->p.uid,
+        .gid = p->p.gid,
         .stdio_count = 3,
         .stdio = io,
     };

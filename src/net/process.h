@@ -17,6 +17,8 @@ typedef struct sp_process_params {
     const char *const *argv; /* NULL-ended; argv[0] looked up on PATH; copied */
     const char *const *env;  /* NULL-ended, NULL = inherit */
     const char *cwd;         /* NULL = inherit */
+    bool as_user;            /* run with these ids and no other groups; needs root */
+    uint32_t uid, gid;
     sp_str input;            /* given to stdin, then closed; copied */
     uint32_t timeout_ms;     /* 0 = none */
     size_t max_output;       /* 0 = 64 KiB each */

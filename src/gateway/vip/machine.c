@@ -223,8 +223,9 @@ static unsigned on_health(sp_vrrp *m, int64_t now, const sp_vrrp_event *e) {
         bool told = m->state == SP_VRRP_MASTER;
         todo |= enter(m, SP_VRRP_FAULT, "a tracked thing is down");
         if (told) todo |= send(m, now, 0);
-        if (m->stopping) todo |= SP_VRRP_DO_STOPPED;
-        return todo;
+        if (!m->stopping) return todo;
+        m->started = false;
+        return todo | SP_VRRP_DO_STOPPED;
     }
     if (m->fault || m->pending) return todo;
     if (m->state == SP_VRRP_FAULT || m->state == SP_VRRP_INIT)
@@ -277,7 +278,7 @@ static unsigned on_time(sp_vrrp *m, int64_t now) {
 /* The others have taken over meanwhile: what arrives now must not meet a master. */
 static unsigned was_away(sp_vrrp *m, int64_t now) {
     if (m->state != SP_VRRP_MASTER || m->handing_over) return 0;
-    if (now - m->sent_at <= (m->o.down_adverts + 1) * m->o.advert_us) return 0;
+    if (now - m->sent_at <= m->o.down_adverts * m->o.advert_us) return 0;
     return become_backup(m, now, "was not running for too long");
 }
 

@@ -17,7 +17,8 @@ typedef struct sp_vip_settings {
     bool last_will;
 } sp_vip_settings;
 
-/* Starts the thread. Needs CAP_NET_RAW and CAP_NET_ADMIN only when a configuration is applied. */
+/* Starts the thread; the loop runs on until sp_vip_free. Needs CAP_NET_RAW and CAP_NET_ADMIN only
+ * when a configuration is applied. */
 SP_MUST_USE bool sp_vip_new(uv_loop_t *loop, const sp_vip_settings *s, sp_vip **ret, sp_err *err);
 /* config: taken. Instances that are the same router (interface, id, family) keep their state. */
 void sp_vip_apply(sp_vip *v, sp_vip_config *config);

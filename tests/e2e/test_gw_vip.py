@@ -1,0 +1,359 @@
+"""Virtual addresses between nodes that are network namespaces on one bridge: ours, and real keepalived.
+
+A node is a namespace with an interface eth0 in the bridge. The client lives where the tests run, with an
+address on the bridge. VIP_LONG=1 adds longer random schedules.
+"""
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import BINARY, IS_ROOT, wait_until
+
+pytestmark = pytest.mark.skipif(not IS_ROOT, reason="namespaces need root")
+needs_keepalived = pytest.mark.skipif(not shutil.which("keepalived"), reason="keepalived is not installed")
+
+VIP = "10.77.0.16"
+BACKEND = """
+import socket, sys
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 6443)); s.listen(64)
+while True:
+    c, _ = s.accept()
+    c.sendall(sys.argv[1].encode()); c.close()
+"""
+
+
+def sh(line, check=True):
+    return subprocess.run(line, shell=True, check=check, capture_output=True, text=True).stdout
+
+
+def conf(number, priority=100, version=3, advert=0.1, state="BACKUP", more="", script=None, peers=(), head=""):
+    """A keepalived.conf that ours and the real one both read."""
+    password = "authentication {\nauth_type PASS\nauth_pass password\n}\n" if version == 2 else ""
+    unicast = ""
+    if peers:
+        unicast = f"unicast_src_ip 10.77.0.1{number}\nunicast_peer {{\n" + "".join(f"10.77.0.1{p}\n" for p in peers) + "}\n"
+    check = f'vrrp_script chk {{\nscript "{script}"\ninterval 1\nweight 11\n}}\n' if script else ""
+    tracks = "track_script {\nchk\n}\n" if script else ""
+    return (f"global_defs {{\nscript_user root\n{head}}}\n{check}"
+            f"vrrp_instance VI_1 {{\nstate {state}\ninterface eth0\nvirtual_router_id 51\npriority {priority}\n"
+            f"version {version}\nadvert_int {advert}\n{password}{unicast}{tracks}{more}"
+            f"virtual_ipaddress {{\n{VIP}/24\n}}\n}}\n")
+
+
+class Node:
+    def __init__(self, net, number):
+        self.net, self.number, self.name = net, number, f"{net.prefix}n{number}"
+        self.port = f"{net.prefix}p{number}"
+        self.processes, self.daemon, self.log = [], None, net.dir / f"{self.name}.log"
+        sh(f"ip netns add {self.name}; ip link add {self.port} type veth peer name eth0 netns {self.name};"
+           f"ip link set {self.port} master {net.bridge} up; ip -n {self.name} link set lo up;"
+           f"ip -n {self.name} link set eth0 up; ip -n {self.name} addr add 10.77.0.1{number}/24 dev eth0;"
+           f"ip -n {self.name} -6 addr add fe80::1{number}/64 dev eth0 nodad;"
+           f"ip netns exec {self.name} sysctl -qw net.ipv4.ip_nonlocal_bind=1")
+        self.backend = self.spawn(["python3", "-c", BACKEND, f"node{number}"])
+
+    def spawn(self, argv, **more):
+        p = subprocess.Popen(["ip", "netns", "exec", self.name, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)
+        self.processes.append(p)
+        return p
+
+    def write(self, text):
+        self.file = self.net.dir / f"{self.name}.conf"
+        self.file.write_text(text)
+
+    def ours(self, text=None, *flags):
+        if text:
+            self.write(text)
+        out = open(self.log, "a")
+        self.daemon = subprocess.Popen(["ip", "netns", "exec", self.name, BINARY, "gateway", "--keepalived-conf", str(self.file), *flags],
+                                       stdout=out, stderr=out, env={**os.environ, "SAMPAN_LOG": "json"})
+        self.processes.append(self.daemon)
+
+    def keepalived(self, text=None):
+        """In namespaces of its own for processes and for its pid file."""
+        if text:
+            self.write(text)
+        out = open(self.log, "a")
+        inside = f"mount -t tmpfs none /run; exec keepalived -n -l -D -f {self.file}"
+        self.daemon = subprocess.Popen(["ip", "netns", "exec", self.name, "unshare", "-pfm", "--kill-child", "--mount-proc", "sh", "-c", inside],
+                                       stdout=out, stderr=out)
+        self.processes.append(self.daemon)
+
+    def has_vip(self, vip=VIP):
+        return f" {vip}/" in sh(f"ip -n {self.name} addr show dev eth0", check=False)
+
+    def text(self):
+        return self.log.read_text() if self.log.exists() else ""
+
+    def link(self, up):
+        sh(f"ip link set {self.port} {'up' if up else 'down'}")
+
+    def real_pid(self):
+        """Of keepalived, behind unshare."""
+        wait_until(lambda: pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children").read_text(), "a child")
+        return int(pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children").read_text().split()[0])
+
+    def stop(self):
+        self.daemon.terminate()
+        return self.daemon.wait(20)
+
+    def kill(self, sig=signal.SIGKILL):
+        self.daemon.send_signal(sig)
+        if sig == signal.SIGKILL:
+            self.daemon.wait()
+
+    def end(self):
+        for p in self.processes:
+            if p.poll() is None:
+                p.send_signal(signal.SIGCONT)
+                p.terminate()
+        for p in self.processes:
+            try:
+                p.wait(3)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+        sh(f"ip link del {self.port}; ip netns del {self.name}", check=False)
+
+
+class Net:
+    count = 0
+
+    def __init__(self, directory, nodes):
+        Net.count += 1
+        self.dir, self.prefix = pathlib.Path(directory), f"v{os.getpid() % 10000}x{Net.count}"
+        self.bridge = f"{self.prefix}b"
+        sh(f"ip link add {self.bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0; ip link set {self.bridge} up;"
+           f"ip addr add 10.77.0.100/24 dev {self.bridge}")
+        self.nodes = [Node(self, n + 1) for n in range(nodes)]
+
+    def owners(self, vip=VIP):
+        return [n.number for n in self.nodes if n.has_vip(vip)]
+
+    def ask(self, vip=VIP, timeout=0.3):
+        """Which node answers at the address; None when nobody does."""
+        try:
+            with socket.create_connection((vip, 6443), timeout=timeout) as c:
+                c.settimeout(timeout)
+                said = c.recv(16)
+                return int(said[4:]) if said else None
+        except OSError:
+            return None
+
+    def answers(self, number, seconds=20):
+        wait_until(lambda: self.ask() == number, f"node {number} answers", seconds)
+        wait_until(lambda: self.owners() == [number], f"only node {number} has the address, not {self.owners()}", seconds)
+
+    def move(self, numbers, away):
+        """These nodes go to a bridge of their own, or come back."""
+        other = f"{self.prefix}c"
+        sh(f"ip link add {other} type bridge stp_state 0 forward_delay 0 mcast_snooping 0; ip link set {other} up", check=False)
+        for n in self.nodes:
+            if n.number in numbers:
+                sh(f"ip link set {n.port} master {other if away else self.bridge}")
+
+    def end(self):
+        for n in self.nodes:
+            n.end()
+        sh(f"ip link del {self.bridge}; ip link del {self.prefix}c", check=False)
+
+
+@pytest.fixture
+def net(tmp_path, request):
+    made = []
+
+    def make(nodes=2):
+        made.append(Net(tmp_path, nodes))
+        return made[-1]
+    yield make
+    for m in made:
+        for n in m.nodes:
+            request.node.add_report_section("call", f"log of node {n.number}", n.text()[-3000:])
+        m.end()
+
+
+def test_two_of_ours(net):
+    """The higher priority owns; killed, cut off, stopped, frozen: the other one does, and back again."""
+    w = net(2)
+    a, b = w.nodes
+    a.ours(conf(1, 110))
+    b.ours(conf(2, 100))
+    w.answers(1)
+    a.kill()  # nobody says goodbye, but the last will
+    w.answers(2)
+    assert not a.has_vip()
+    a.ours()
+    w.answers(1)  # preempted
+    a.link(False)
+    w.answers(2)
+    a.link(True)
+    w.answers(1)
+    assert a.stop() == 0
+    w.answers(2)
+    a.ours()
+    w.answers(1)
+
+
+def test_frozen_owner_loses_its_lease(net):
+    w = net(2)
+    a, b = w.nodes
+    a.ours(conf(1, 110, version=2, advert=1))
+    b.ours(conf(2, 100, version=2, advert=1))
+    w.answers(1)
+    a.kill(signal.SIGSTOP)
+    begin = time.monotonic()
+    wait_until(lambda: not a.has_vip(), "the frozen owner loses the address", 20)
+    assert time.monotonic() - begin > 1.5, "it was a lease, nobody removed it"
+    w.answers(2)
+    a.kill(signal.SIGCONT)
+    w.answers(1)
+    assert "was not running for too long" in a.text()
+
+
+def test_flapping_link(net):
+    w = net(2)
+    a, b = w.nodes
+    a.ours(conf(1, 110))
+    b.ours(conf(2, 100))
+    w.answers(1)
+    for _ in range(6):
+        a.link(False)
+        time.sleep(random.random() * 0.4)
+        a.link(True)
+        time.sleep(random.random() * 0.4)
+    w.answers(1)
+
+
+def test_split_and_healed(net):
+    """Both own while they cannot hear each other; afterwards one, and the client's entry is right."""
+    w = net(3)
+    for n, priority in zip(w.nodes, (110, 100, 90)):
+        n.ours(conf(n.number, priority))
+    w.answers(1)
+    w.move([1], away=True)
+    wait_until(lambda: w.ask() == 2, "the client's side has an owner")
+    assert w.owners() == [1, 2]
+    w.move([1], away=False)
+    w.answers(1)
+    mac = json.loads(sh(f"ip -n {w.nodes[0].name} -j link show eth0"))[0]["address"]
+    assert mac in sh(f"ip neigh show {VIP} dev {w.bridge}")
+
+
+def test_notify_and_weights_as_in_the_article(net, tmp_path):
+    """100, 90, 90 become 111, 101, 101; the check fails on the master, the address moves."""
+    w = net(3)
+    told = tmp_path / "told"
+    script = tmp_path / "notify.sh"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {told}.$2.$(cat /sys/class/net/eth0/address | tr -d :)\n')
+    script.chmod(0o755)
+    for n, priority in zip(w.nodes, (100, 90, 90)):
+        alive = tmp_path / f"alive{n.number}"
+        alive.touch()
+        n.ours(conf(n.number, priority, version=2, advert=1, state="MASTER" if n.number == 1 else "BACKUP",
+                    script=f"/bin/sh -c 'test -e {alive}'", more=f'notify "{script}"\n'))
+    w.answers(1)
+    for n, to in zip(w.nodes, (111, 101, 101)):
+        wait_until(lambda: re.search(rf'"from":{to - 11},"to":{to}\b', n.text()), f"{to} in the log of node {n.number}")
+    (tmp_path / "alive1").unlink()
+    wait_until(lambda: w.ask() in (2, 3), "another node answers")
+    wait_until(lambda: w.owners() in ([2], [3]), "one of them")
+    wait_until(lambda: '"from":111,"to":100' in w.nodes[0].text(), "the fall in the log")
+    assert "handed over" in w.nodes[0].text()
+
+    def lines():
+        return [line for p in tmp_path.glob("told.*") for line in p.read_text().splitlines()]
+    wait_until(lambda: "INSTANCE VI_1 MASTER 111" in lines() and any(re.match("INSTANCE VI_1 MASTER 101", line) for line in lines()),
+               "the notify program was told")
+
+
+def test_sync_group_and_ipv6(net):
+    """Two routers, one of IPv6, move together."""
+    w = net(2)
+
+    def both(number, priority):
+        second = (f"vrrp_instance VI_6 {{\ninterface eth0\nstate BACKUP\nvirtual_router_id 52\npriority {priority}\nversion 3\nadvert_int 0.1\n"
+                  f"virtual_ipaddress {{\nfe80::16/64\n}}\n}}\nvrrp_sync_group G {{\ngroup {{\nVI_1\nVI_6\n}}\n}}\n")
+        return conf(number, priority) + second
+    for n, priority in zip(w.nodes, (110, 100)):
+        n.ours(both(n.number, priority))
+    w.answers(1)
+    wait_until(lambda: w.owners("fe80::16") == [1], "the IPv6 address too")
+    w.nodes[0].link(False)
+    w.answers(2)
+    wait_until(lambda: w.owners("fe80::16") in ([2], [1, 2]), "the IPv6 address too")
+    w.nodes[0].link(True)
+    w.answers(1)
+    wait_until(lambda: w.owners("fe80::16") == [1], "the IPv6 address too")
+
+
+@needs_keepalived
+@pytest.mark.parametrize("version,advert,unicast", [(2, 1, False), (3, 0.1, True)])
+def test_with_real_keepalived(net, version, advert, unicast):
+    """Ours as master and keepalived as backup, and the other way round."""
+    w = net(2)
+    a, b = w.nodes
+    peers = ((2,), (1,)) if unicast else ((), ())
+    a.ours(conf(1, 110, version, advert, peers=peers[0]))
+    b.keepalived(conf(2, 100, version, advert, peers=peers[1]))
+    w.answers(1)
+    assert a.stop() == 0
+    w.answers(2)
+    a.ours()
+    w.answers(1)  # keepalived yields
+    a.kill()
+    w.answers(2)
+    a.ours(conf(1, 90, version, advert, peers=peers[0]))
+    wait_until(lambda: '"state":"BACKUP"' in a.text().splitlines()[-1], "ours stays backup")
+    time.sleep(4.2 * advert)
+    assert w.owners() == [2]
+    os.kill(b.real_pid(), signal.SIGTERM)
+    w.answers(1)
+    assert "refused" not in a.text(), a.text()
+
+
+def test_bad_file_is_told(tmp_path):
+    bad = tmp_path / "k.conf"
+    bad.write_text("vrrp_instance A {\ninterface eth0\nfrobnicate 1\n}\n")
+    done = subprocess.run([BINARY, "gateway", "--keepalived-conf", str(bad)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"{bad}:3: error: frobnicate in vrrp_instance is not supported" in done.stderr
+
+
+@pytest.mark.skipif(not os.environ.get("VIP_LONG"), reason="VIP_LONG=1 runs it")
+def test_random_schedule(net):
+    """Faults at random on three real nodes; when they are over, one owner, and the client asks that one."""
+    seed = int(os.environ.get("VIP_SEED", time.time()))
+    dice = random.Random(seed)
+    w = net(3)
+    for n, priority in zip(w.nodes, (110, 100, 90)):
+        n.ours(conf(n.number, priority))
+    w.answers(1)
+    for _ in range(40):
+        n = dice.choice(w.nodes)
+        act = dice.randrange(4)
+        if act == 0:
+            n.link(False)
+        elif act == 1:
+            n.link(True)
+        elif act == 2 and n.daemon.poll() is None:
+            n.kill(dice.choice((signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT)))
+        elif n.daemon.poll() is not None:
+            n.ours()
+        time.sleep(dice.random())
+    for n in w.nodes:
+        n.link(True)
+        if n.daemon.poll() is not None:
+            n.ours()
+        n.kill(signal.SIGCONT)
+    w.answers(1), seed
