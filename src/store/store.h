@@ -94,6 +94,11 @@ void sp_store_submit(sp_store *s, const sp_store_write *w, sp_store_done *done, 
  * if some of it could not be. For answers that tell of what sp_store_get_latest has shown. */
 void sp_store_after(sp_store *s, sp_store_done *done, void *ctx);
 
+/* Calls done (rev 0, value NULL) when everything that was acknowledged anywhere before this call is
+ * visible here: what a consistent read waits for. At once on one machine; a round trip to the
+ * quorum where several servers share the store. err: SP_UNAVAILABLE. */
+void sp_store_sync(sp_store *s, sp_store_done *done, void *ctx);
+
 /* --- watching --- */
 typedef enum sp_store_event_type {
     SP_STORE_CREATED,
