@@ -31,6 +31,8 @@
       "ReferenceGrant", false)                                                                   \
     X(backendtlspolicies, "gateway.networking.k8s.io", "v1", "backendtlspolicies",               \
       "BackendTLSPolicy", false)                                                                 \
+    X(backendpolicies, "sampan.dev", "v1alpha1", "backendpolicies", "BackendPolicy", false)      \
+    X(trafficpolicies, "sampan.dev", "v1alpha1", "trafficpolicies", "TrafficPolicy", false)      \
     X(clusterissuers, "cert-manager.io", "v1", "clusterissuers", "ClusterIssuer", true)          \
     X(issuers, "cert-manager.io", "v1", "issuers", "Issuer", false)                              \
     X(certificates, "cert-manager.io", "v1", "certificates", "Certificate", false)               \

@@ -98,4 +98,6 @@ HOOKS(grpc_route);
 HOOKS(tls_route);
 HOOKS(tcp_route);
 HOOKS(backend_tls_policy);
+HOOKS(backend_policy);
+HOOKS(traffic_policy);
 HOOKS(hpa);

@@ -63,6 +63,8 @@ static const sp_resource *const rows[] = {&sp_row_namespace,
                                           &sp_row_cluster_issuer,
                                           &sp_row_issuer,
                                           &sp_row_certificate,
+                                          &sp_row_backend_policy,
+                                          &sp_row_traffic_policy,
                                           &sp_row_challenge};
 
 const sp_resource *const *sp_builtin_resources(size_t *ret_count) {

@@ -144,6 +144,9 @@ extern const sp_schema sp_schema_json_schema_props, sp_schema_custom_resource_de
 /* certificates.c */
 extern const sp_schema sp_schema_issuer, sp_schema_certificate, sp_schema_challenge;
 
+/* policies.c */
+extern const sp_schema sp_schema_backend_policy, sp_schema_traffic_policy;
+
 /* oam.c: what a schema cannot say about an OAM kind. */
 bool sp_validate_oam(sp_admit *a, sp_err *err);
 
@@ -195,5 +198,7 @@ extern const sp_resource sp_row_namespace, sp_row_config_map, sp_row_secret, sp_
     sp_row_health_scope_v1alpha2, sp_row_health_scope_v1alpha1, sp_row_security_policy,
     sp_row_security_policy_alibaba, sp_row_security_policy_aliaba, sp_row_cron_hpa,
     sp_row_cron_hpa_alibaba, sp_row_cron_hpa_aliaba;
+/* policies.c */
+extern const sp_resource sp_row_backend_policy, sp_row_traffic_policy;
 /* certificates.c */
 extern const sp_resource sp_row_cluster_issuer, sp_row_issuer, sp_row_certificate, sp_row_challenge;
