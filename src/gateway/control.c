@@ -24,6 +24,8 @@ enum {
     SECRETS,
     CONFIG_MAPS,
     CHALLENGES,
+    BACKEND_POLICIES,
+    TRAFFIC_POLICIES,
     KINDS
 };
 
@@ -49,6 +51,8 @@ static const struct {
     [SECRETS] = {&sp_gvr_secrets, offsetof(sp_cluster_view, secrets)},
     [CONFIG_MAPS] = {&sp_gvr_configmaps, offsetof(sp_cluster_view, config_maps)},
     [CHALLENGES] = {&sp_gvr_challenges, offsetof(sp_cluster_view, challenges)},
+    [BACKEND_POLICIES] = {&sp_gvr_backendpolicies, offsetof(sp_cluster_view, backend_policies)},
+    [TRAFFIC_POLICIES] = {&sp_gvr_trafficpolicies, offsetof(sp_cluster_view, traffic_policies)},
 };
 
 struct sp_control {
@@ -165,6 +169,15 @@ static bool challenge_status(void *ctx, sp_reconcile *r, sp_err *err) {
     return true;
 }
 
+static bool backend_policy_status(void *ctx, sp_reconcile *r, sp_err *err) {
+    (void)err;
+    return run_status(ctx, r, BACKEND_POLICIES, sp_status_policy);
+}
+static bool traffic_policy_status(void *ctx, sp_reconcile *r, sp_err *err) {
+    (void)err;
+    return run_status(ctx, r, TRAFFIC_POLICIES, sp_status_policy);
+}
+
 /* --- who looks again when something else changes --- */
 
 static void each_in_namespace(sp_control *c, int kind, sp_controller *to, const sp_json *obj) {
@@ -193,6 +206,14 @@ static void map_all_ingresses(void *ctx, sp_controller *to, const sp_json *obj) 
     sp_informer_each(((sp_control *)ctx)->informers[INGRESSES], enqueue, to);
 }
 
+/* Targets come and go, and the end of one policy is the beginning of another. */
+static void map_backend_policies(void *ctx, sp_controller *to, const sp_json *obj) {
+    each_in_namespace(ctx, BACKEND_POLICIES, to, obj);
+}
+static void map_traffic_policies(void *ctx, sp_controller *to, const sp_json *obj) {
+    each_in_namespace(ctx, TRAFFIC_POLICIES, to, obj);
+}
+
 static sp_controller *new_status(sp_control *c, const char *name, int kind, sp_reconcile_fn *fn) {
     sp_controller *k = sp_controller_new(c->manager, name, fn, c);
     sp_controller_for(k, kinds[kind].gvr);
@@ -216,6 +237,13 @@ static void start_controllers(sp_control *c) {
     sp_controller *k = new_status(c, "gateway-gatewayclass", GATEWAY_CLASSES, gateway_class_status);
     sp_controller_enqueue(k, SP_STR("sampan")); /* made when it is missing */
     new_status(c, "gateway-challenge", CHALLENGES, challenge_status);
+    k = new_status(c, "gateway-backendpolicy", BACKEND_POLICIES, backend_policy_status);
+    sp_controller_watch(k, kinds[SERVICES].gvr, map_backend_policies, c);
+    sp_controller_watch(k, kinds[BACKEND_POLICIES].gvr, map_backend_policies, c);
+    k = new_status(c, "gateway-trafficpolicy", TRAFFIC_POLICIES, traffic_policy_status);
+    static const int targets[] = {SERVICES, GATEWAYS, ROUTES, INGRESSES, TRAFFIC_POLICIES};
+    for (size_t i = 0; i < SP_COUNT(targets); i++)
+        sp_controller_watch(k, kinds[targets[i]].gvr, map_traffic_policies, c);
     k = new_status(c, "gateway-ingressclass", INGRESS_CLASSES, ingress_class_status);
     sp_controller_enqueue(k, SP_STR("sampan"));
 }

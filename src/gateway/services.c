@@ -54,7 +54,8 @@ static void add_slice(specs *list, const sp_json *slice, sp_str port_name) {
         bool serving = sp_json_bool(sp_json_get(c, "serving"), ready);
         /* Addresses of one endpoint are interchangeable: the first will do. */
         sp_endpoint_spec spec = {.ready = ready && !terminating,
-                                 .draining = terminating && serving};
+                                 .draining = terminating && serving,
+                                 .name = sp_json_str(sp_json_dig(e, "targetRef", "name", NULL))};
         sp_str ip = sp_json_str(sp_json_at(sp_json_get(e, "addresses"), 0));
         if (sp_addr_parse(ip, port, &spec.addr)) add_endpoint(list, &spec);
     }
@@ -73,6 +74,8 @@ static void fill_endpoints(sp_translator *t, sp_pool_spec *pool, sp_str key, sp_
         qsort(list.p, list.n, sizeof *list.p, by_addr);
         pool->endpoints = sp_arena_alloc(t->arena, list.n * sizeof *list.p);
         memcpy(pool->endpoints, list.p, list.n * sizeof *list.p);
+        for (size_t i = 0; i < list.n; i++)
+            pool->endpoints[i].name = sp_arena_str(t->arena, list.p[i].name);
     }
     pool->endpoint_count = list.n;
     sp_vec_free(&list);

@@ -25,6 +25,8 @@ void sp_status_route(sp_reconcile *r, const sp_status_view *v, const sp_json *ro
 void sp_status_challenge(sp_reconcile *r, const sp_gateway_config *config,
                          const sp_json *challenge);
 
+void sp_status_policy(sp_reconcile *r, const sp_status_view *v, const sp_json *policy);
+
 /* --- for status.c and status_gwapi.c --- */
 /* Patches status with the members of `wanted` that differ from the object's. */
 void sp_status_patch(sp_reconcile *r, const sp_gvr *g, const sp_json *obj, sp_json *wanted);

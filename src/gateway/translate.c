@@ -1,5 +1,5 @@
-#include "gateway/translate.h"
 #include "data/time.h"
+#include "gateway/policy.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,7 +20,9 @@ void sp_cluster_view_free(sp_cluster_view *v) {
                                   &v->backend_tls_policies,
                                   &v->secrets,
                                   &v->config_maps,
-                                  &v->challenges};
+                                  &v->challenges,
+                                  &v->backend_policies,
+                                  &v->traffic_policies};
     for (size_t i = 0; i < SP_COUNT(lists); i++) sp_vec_free(lists[i]);
 }
 
@@ -172,6 +174,7 @@ sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_opt
     if (options->http_port) sp_translate_ingresses(&t);
     sp_translate_gateways(&t);
     sp_translate_challenges(&t);
+    sp_translate_policies(&t);
     finish(&t);
     return out;
 }
