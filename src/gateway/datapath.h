@@ -122,7 +122,7 @@ struct sp_worker {
     sp_list queues; /* sp_pool.may_have_place */
     sp_worker_stats stats;
     char *scratch;         /* 3 * SP_READ_SIZE: what was kept, then what is read */
-    char *cipher;          /* SP_READ_SIZE: what TLS reads; NULL until it does */
+    char *cipher;          /* 2 * SP_READ_SIZE: what TLS reads; NULL until it does */
     int64_t complained_ms; /* when a failed TLS handshake with an endpoint was logged last */
     sp_buf wire;           /* what TLS writes, on its way to the socket */
     SP_VEC(sp_buf) spare;  /* empty buffers with memory */

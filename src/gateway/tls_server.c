@@ -131,6 +131,7 @@ static bool make_ctx(const sp_tls_spec *t, const char *alpn, const sp_tls_cert *
                             .server = true,
                             .resume = true,
                             .strict_alpn = true,
+                            .light = true,
                             .min_version = t->min_version,
                             .alpn = alpn};
     if (t->client_verify != SP_VERIFY_NOBODY) config.ca_pem = t->client_ca_pem;

@@ -102,11 +102,12 @@ static size_t decrypt(sp_sock *c, char *to, size_t max) {
     return at;
 }
 
-/* What OpenSSL has not looked at yet is kept; from is where it was lent from. */
+/* What was not looked at yet is kept, and so is a record that is not complete. */
 static void keep_raw(sp_worker *w, sp_sock *c, bool from_raw) {
     sp_sock_tls *t = c->tls;
     sp_str left = sp_tls_io_unread(t->io);
     bool over = c->eof || c->failed;
+    c->more = !over && sp_tls_io_ready(t->io);
     sp_tls_io_feed(t->io, (sp_str){0});
     if (from_raw) {
         if (t->raw.n) sp_buf_drop(&t->raw, over ? t->raw.n : t->raw.n - left.n);
@@ -115,15 +116,20 @@ static void keep_raw(sp_worker *w, sp_sock *c, bool from_raw) {
         sp_buf_add(&t->raw, left);
     }
     if (!t->raw.n) sp_worker_give_buf(w, &t->raw);
-    c->more = !over && (t->raw.n > 0 || sp_tls_io_pending(t->io));
 }
 
 static size_t receive(sp_worker *w, sp_sock *c) {
-    if (!w->cipher) w->cipher = sp_malloc(SP_READ_SIZE);
-    ssize_t n = sp_sock_recv(c, w->cipher, SP_READ_SIZE);
+    sp_sock_tls *t = c->tls;
+    size_t kept = t->raw.n;
+    if (!w->cipher) w->cipher = sp_malloc(2 * SP_READ_SIZE);
+    sp_assert(kept <= SP_READ_SIZE);
+    ssize_t n = sp_sock_recv(c, w->cipher + kept, SP_READ_SIZE);
     if (n == 0) c->failed = c->cut = true;
-    if (n > 0) sp_tls_io_feed(c->tls->io, (sp_str){w->cipher, (size_t)n});
-    return (size_t)SP_MAX(n, 0);
+    if (n <= 0) return 0;
+    if (kept) memcpy(w->cipher, t->raw.p, kept);
+    sp_worker_give_buf(w, &t->raw);
+    sp_tls_io_feed(t->io, (sp_str){w->cipher, kept + (size_t)n});
+    return (size_t)n;
 }
 
 size_t sp_sock_tls_read(sp_worker *w, sp_sock *c, char *to, size_t max) {
@@ -166,7 +172,10 @@ sp_tls_result sp_sock_handshake(sp_worker *w, sp_sock *c, sp_err *err) {
         sp_tls_result r = sp_tls_io_handshake(t->io, err);
         keep_raw(w, c, from_raw);
         push(w, c);
-        if (r == SP_TLS_OK) t->open = true;
+        if (r == SP_TLS_OK) {
+            t->open = true;
+            sp_tls_io_lighten(t->io);
+        }
         if (r == SP_TLS_FAILED || r == SP_TLS_CLOSED) c->failed = true;
         if (r != SP_TLS_MORE) return r;
         if (!c->io.readable) return r;

@@ -25,7 +25,7 @@ typedef struct sp_tls_config {
     bool resume;          /* sessions may be resumed (server: by tickets, their keys are the
                              process's and change by the hour); never together with a client CA */
     bool strict_alpn;     /* server: a client that offers only other protocols is refused */
-    bool terse;           /* buffers as small as they can be, one session ticket */
+    bool light;           /* server: sp_tls_io_lighten may be used */
     uint16_t min_version; /* 0 = TLS 1.2 */
     const char *alpn;     /* "h2,http/1.1"; NULL = none */
 } sp_tls_config;

@@ -18,6 +18,8 @@ void sp_tls_alpn_list(const char *names, sp_buf *ret); /* "h2,http/1.1" to lengt
 void sp_tls_use_tickets(struct ssl_ctx_st *ssl);
 /* A client's context calls it for each session it may resume later (tls_io.c). */
 int sp_tls_io_on_session(struct ssl_st *ssl, struct ssl_session_st *s);
+/* A context whose connections may be lightened tells the secrets by it. */
+void sp_tls_io_on_secret(const struct ssl_st *ssl, const char *line);
 EVP_PKEY *sp_tls_read_key(sp_str pem);
 void sp_tls_put_bio(BIO *b, sp_buf *to); /* what a memory BIO holds */
 bool sp_tls_write_pems(X509 *x, EVP_PKEY *k, sp_buf *cert_pem, sp_buf *key_pem, sp_err *err);

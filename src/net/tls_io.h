@@ -21,7 +21,13 @@ typedef enum sp_tls_result {
 /* Bytes from the wire, lent until the reads and handshakes that follow say MORE. */
 void sp_tls_io_feed(sp_tls_io *t, sp_str bytes);
 sp_str sp_tls_io_unread(const sp_tls_io *t); /* of them, what was not looked at yet */
-bool sp_tls_io_pending(const sp_tls_io *t);  /* plain bytes can be read without more of the wire */
+/* A read may find something without more of the wire. */
+bool sp_tls_io_ready(const sp_tls_io *t);
+/* After the handshake, on a context made for it: from now on the records are sealed and opened by
+ * tls_record.c, and what OpenSSL keeps for a connection (14 KiB) goes. Only TLS 1.3 servers can; of
+ * others nothing changes. From then on reads leave an incomplete record unread: it is to be fed
+ * again, with what follows. */
+void sp_tls_io_lighten(sp_tls_io *t);
 sp_tls_result sp_tls_io_handshake(sp_tls_io *t, sp_err *err);
 sp_tls_result sp_tls_io_read(sp_tls_io *t, char *to, size_t max, size_t *ret_n, sp_err *err);
 SP_MUST_USE bool sp_tls_io_write(sp_tls_io *t, sp_str plain, sp_err *err);

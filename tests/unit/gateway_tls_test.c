@@ -811,6 +811,8 @@ static void key_update_flood(void) {
         CHECK(SSL_key_update(c.ssl, SSL_KEY_UPDATE_REQUESTED) == 1);
         tls_say(&c, "y");
         hear(s, "y");
+        say(s, "z"); /* after our own KeyUpdate, which answers theirs */
+        tls_hear(&c, "z");
     }
     bool open = true;
     for (int i = 0; open && i < 10000; i++)
