@@ -1,6 +1,7 @@
 #include "agent/server.h"
 
 #include "agent/exec.h"
+#include "agent/forward.h"
 #include "agent/log_read.h"
 #include "agent/metrics.h"
 #include "base/clock.h"
@@ -218,6 +219,24 @@ static void serve_exec(sp_agent *g, sp_http_req *q, sp_http_res *res) {
     text_reply(res, sp_code_http(err.code), err.text);
 }
 
+static void serve_forward(sp_agent *g, sp_http_req *q, sp_http_res *res) {
+    sp_str part, rest = sp_str_from(q->path, 1), ns = {0}, name = {0};
+    void *value;
+    sp_str_cut(&rest, '/', &part);
+    sp_str_cut(&rest, '/', &ns);
+    sp_str_cut(&rest, '/', &name);
+    for (size_t at = 0; sp_map_next(&g->pods, &at, NULL, &value);) {
+        sp_pod *p = value;
+        if (!sp_str_eq(p->ns, ns) || !sp_str_eq(p->name, name) || p->api_gone) continue;
+        if (p->ip || sp_pod_host_network(p))
+            sp_forward_serve(p, q, res);
+        else
+            text_reply(res, 400, "the pod has no network yet");
+        return;
+    }
+    text_reply(res, 404, "the pod is not on this node");
+}
+
 /* ---------- the rest ---------- */
 
 static void serve_metrics(sp_agent *g, sp_http_res *res) {
@@ -240,6 +259,8 @@ static void handle(void *ctx, sp_http_req *q, sp_http_res *res) {
         text_reply(res, 403, "only the API server and administrators (system:masters) may ask\n");
     else if (sp_str_starts(q->path, SP_STR("/exec/")))
         serve_exec(s->agent, q, res);
+    else if (sp_str_starts(q->path, SP_STR("/portForward/")))
+        serve_forward(s->agent, q, res);
     else if (!sp_str_eqz(q->method, "GET"))
         text_reply(res, 405, "only GET is served here\n");
     else if (sp_str_eqz(q->path, "/healthz"))

@@ -206,3 +206,77 @@ def test_abuse(sampan, target):
     assert rss < 300_000, "the agent keeps what nobody reads"  # sanitizers take their part
     assert sampan.kubectl(*in_box(target, "echo", "alive")).out == "alive\n"
     s.close()
+
+
+# --- port-forward ---
+
+@pytest.fixture
+def forwarded(k, sampan, target):
+    """kubectl port-forward to a port of ours; its local port."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    p = subprocess.Popen([k.binary, "port-forward", "pod/box", "-n", target, f"{port}:8000"], env=sampan.env(),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert "Forwarding from 127.0.0.1" in p.stdout.readline()
+    yield port
+    p.kill()
+    p.wait()
+    p.stdout.close()
+
+
+def fetch(port, path="/"):
+    import urllib.request
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
+        return answer.read()
+
+
+def test_port_forward(forwarded, sampan, target):
+    assert fetch(forwarded) == b"hello from the pod\n"
+    got = []
+    threads = [threading.Thread(target=lambda: got.append(fetch(forwarded))) for _ in range(20)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert got == [b"hello from the pod\n"] * 20
+    sampan.kubectl(*in_box(target, "sh", "-c", "test -e /www/big || busybox head -c 8000000 /dev/zero > /www/big"))
+    assert len(fetch(forwarded, "/big")) == 8000000
+    # A half-closed client still gets its answer.
+    with socket.create_connection(("127.0.0.1", forwarded), timeout=60) as s:
+        s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        s.shutdown(socket.SHUT_WR)
+        got = b""
+        while piece := s.recv(65536):
+            got += piece
+    assert got.endswith(b"hello from the pod\n")
+
+
+def test_port_forward_to_nobody(k, sampan, target):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    p = subprocess.Popen([k.binary, "port-forward", "pod/box", "-n", target, f"{port}:9"], env=sampan.env(),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert "Forwarding" in p.stdout.readline()
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
+            assert s.recv(100) == b""
+        wait_until(lambda: "refused" in p.stdout.readline(), "kubectl says why")
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
+def test_python_port_forward(core, target):
+    from kubernetes.stream import portforward
+    pf = portforward(core.connect_get_namespaced_pod_portforward, "box", target, ports="8000")
+    s = pf.socket(8000)
+    s.setblocking(True)
+    s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+    got = b""
+    while piece := s.recv(65536):
+        got += piece
+    s.close()
+    assert got.endswith(b"hello from the pod\n") and pf.error(8000) is None
