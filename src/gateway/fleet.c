@@ -230,7 +230,7 @@ static void on_news(uv_async_t *a) {
 
 static void *run_member(void *arg) {
     member *m = arg;
-    uv_run(&m->loop, UV_RUN_DEFAULT);
+    sp_worker_run(m->worker);
     sp_assert(uv_loop_close(&m->loop) == 0);
     return NULL;
 }

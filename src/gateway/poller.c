@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 enum { BATCH = 256 };
+#define OUTSIDE UINT64_MAX /* events of the libuv loop */
 
 /* Events name a descriptor and the number it was added under, not a place in memory: a closed
  * descriptor can still report something, in this batch or, while a child that was just forked holds
@@ -29,7 +30,9 @@ struct sp_poller {
     uint32_t timeouts_ms[SP_TIMEOUT_CLASSES];
     sp_list again;
     struct epoll_event events[BATCH];
-    int event_count;      /* 0 outside a batch */
+    int event_count; /* 0 outside a batch */
+    bool outer;      /* sp_poller_run is at work */
+    bool freed;
     SP_VEC(place) places; /* by descriptor */
     uint32_t last_number;
     SP_VEC(void *) graves;
@@ -59,6 +62,7 @@ static void set_timer(sp_poller *p, int64_t at_ms) {
 }
 
 static void schedule(sp_poller *p) {
+    if (p->outer) return; /* looked at before each sleep */
     int64_t next = sp_list_empty(&p->again) ? sp_wheel_next_ms(&p->wheel) : p->now_ms;
     if (next != INT64_MAX) set_timer(p, next);
 }
@@ -174,18 +178,26 @@ static void end_turn(sp_poller *p) {
     schedule(p);
 }
 
-void sp_poller_turn(sp_poller *p) {
-    int n = epoll_wait(p->epfd, p->events, BATCH, 0);
+/* True when the libuv loop, as a member of the set, has something to do. */
+static bool turn(sp_poller *p, int timeout_ms) {
+    bool outside = false;
+    int n = epoll_wait(p->epfd, p->events, BATCH, timeout_ms);
     p->now_ms = sp_clock_mono_ms();
     p->event_count = SP_MAX(n, 0);
-    for (int i = 0; i < n; i++) deliver(p, &p->events[i]);
+    for (int i = 0; i < n; i++) {
+        if (p->events[i].data.u64 == OUTSIDE)
+            outside = true;
+        else
+            deliver(p, &p->events[i]);
+    }
     run_again(p);
     end_turn(p);
+    return outside;
 }
 
 static void on_ready(uv_poll_t *h, int status, int events) {
     (void)status, (void)events;
-    sp_poller_turn(h->data);
+    turn(h->data, 0);
 }
 
 static void on_timer(uv_timer_t *t) {
@@ -193,7 +205,7 @@ static void on_timer(uv_timer_t *t) {
     p->timer_at_ms = 0;
     p->now_ms = sp_clock_mono_ms();
     sp_wheel_run(&p->wheel, p->now_ms);
-    sp_poller_turn(p);
+    turn(p, 0);
 }
 
 sp_poller *sp_poller_new(uv_loop_t *loop) {
@@ -213,7 +225,7 @@ sp_poller *sp_poller_new(uv_loop_t *loop) {
 
 static void on_handle_closed(uv_handle_t *h) {
     sp_poller *p = h->data;
-    if (--p->handles) return;
+    if (--p->handles || p->outer) return;
     close(p->epfd);
     free(p);
 }
@@ -223,8 +235,49 @@ sp_poller *sp_poller_free(sp_poller *p) {
     sp_vec_each(&p->graves, g) free(*g);
     sp_vec_free(&p->graves);
     sp_vec_free(&p->places);
+    p->freed = true;
     uv_poll_stop(&p->poll);
     uv_close((uv_handle_t *)&p->poll, on_handle_closed);
     uv_close((uv_handle_t *)&p->timer, on_handle_closed);
     return NULL;
+}
+
+/* --- the set outside, libuv inside --- */
+
+/* 0: libuv has something to do now; -1: nothing until somebody wakes it. */
+static int outside_ms(uv_loop_t *loop) {
+    int ms = uv_backend_timeout(loop);
+    if (ms <= 0) return ms;
+    uv_update_time(loop);
+    return uv_backend_timeout(loop);
+}
+
+static int sleep_ms(sp_poller *p, uv_loop_t *loop) {
+    if (!sp_list_empty(&p->again)) return 0;
+    int64_t next = sp_wheel_next_ms(&p->wheel);
+    int outside = outside_ms(loop);
+    if (next == INT64_MAX) return outside;
+    int64_t ours = SP_MIN(SP_MAX(next - sp_clock_mono_ms(), 0), INT32_MAX);
+    return outside < 0 ? (int)ours : SP_MIN(outside, (int)ours);
+}
+
+void sp_poller_run(sp_poller *p) {
+    uv_loop_t *loop = p->timer.loop;
+    struct epoll_event e = {.events = EPOLLIN, .data.u64 = OUTSIDE};
+    p->outer = true;
+    uv_poll_stop(&p->poll);
+    uv_timer_stop(&p->timer);
+    sp_assert(epoll_ctl(p->epfd, EPOLL_CTL_ADD, uv_backend_fd(loop), &e) == 0);
+    (void)uv_run(loop, UV_RUN_NOWAIT); /* puts new handles into its set */
+    while (!p->freed) {
+        bool outside = turn(p, sleep_ms(p, loop));
+        sp_wheel_run(&p->wheel, p->now_ms);
+        if (outside || outside_ms(loop) == 0) (void)uv_run(loop, UV_RUN_NOWAIT);
+    }
+    p->outer = false;
+    if (!p->handles) {
+        close(p->epfd);
+        free(p);
+    }
+    (void)uv_run(loop, UV_RUN_DEFAULT);
 }

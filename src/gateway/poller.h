@@ -1,8 +1,9 @@
 /* The data path's own readiness loop: an edge-triggered epoll set, timers by class, and memory that
  * is freed only when no event of the current batch can name it any more.
  *
- * Today the set hangs in a libuv loop as one descriptor; nothing here depends on that beyond
- * sp_poller_new, so a thread per core may later call sp_poller_turn by itself. Not thread-safe. */
+ * The set hangs in a libuv loop as one descriptor. A thread that has little else to do turns that
+ * round with sp_poller_run: then the libuv loop is one descriptor of the set, and a turn costs one
+ * system call less. Not thread-safe. */
 #pragma once
 #include "gateway/wheel.h"
 
@@ -38,8 +39,8 @@ void sp_io_again(sp_io *io);
 void sp_poller_bury(sp_poller *p, void *memory);
 /* fn at the end of each batch (buffered log lines). */
 void sp_poller_on_turn_end(sp_poller *p, void (*fn)(void *ctx), void *ctx);
-/* One batch; what the libuv handle calls. */
-void sp_poller_turn(sp_poller *p);
+/* In place of uv_run(UV_RUN_DEFAULT) on the loop of sp_poller_new. */
+void sp_poller_run(sp_poller *p);
 
 /* --- timers ---
  * On a wheel (wheel.h): starting, touching and stopping one costs O(1) and no system call. A class

@@ -216,3 +216,7 @@ void sp_worker_on_listeners(sp_worker *w, void (*fn)(void *ctx), void *ctx) {
     w->on_listeners = fn;
     w->on_listeners_ctx = ctx;
 }
+
+void sp_worker_run(sp_worker *w) {
+    sp_poller_run(w->poller);
+}

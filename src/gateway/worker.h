@@ -31,6 +31,8 @@ typedef struct sp_worker_settings {
 sp_worker_settings sp_worker_defaults(void);
 
 sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s);
+/* On the thread of its loop, in place of uv_run: until it has stopped and the loop is empty. */
+void sp_worker_run(sp_worker *w);
 /* Referenced. */
 void sp_worker_apply(sp_worker *w, sp_gateway_config *config);
 /* Accepts nothing more, ends connections when they are done, at the latest after grace_ms; then

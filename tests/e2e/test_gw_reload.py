@@ -222,8 +222,8 @@ def test_six_reloads_under_load_lose_nothing(world):
                     keep = read_answer(reader)
                     yield
 
-    with connect(world.tcp_port) as long, Load(tcp_short, http_short, http_kept, http_kept) as load:
-        reader = long.makefile("rb")
+    with connect(world.tcp_port) as long, long.makefile("rb") as reader, \
+            Load(tcp_short, http_short, http_kept, http_kept) as load:
         for i in range(RELOADS):
             count = load.count
             world.reload()
