@@ -320,8 +320,9 @@ static void on_alarm(sp_alarm *alarm) {
     end(a, true);
 }
 
+/* A handshake has its deadline; cut off, it would look like a failure to the client. */
 static void stop(sp_session *s, bool force) {
-    end((arrival *)(void *)s, force);
+    if (force) end((arrival *)(void *)s, true);
 }
 
 static void arrive(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local, stage at) {
@@ -351,7 +352,6 @@ void sp_listener_take(sp_listener *l, int fd, const sp_addr *client, const sp_ad
         close(fd);
         return;
     }
-    sp_sock_tune(fd);
     w->stats.connections++;
     l->connections++;
     if (by_proxy || spec->sni_count)

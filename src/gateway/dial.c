@@ -92,7 +92,7 @@ static void on_event(sp_io *io) {
     int error = 0;
     socklen_t len = sizeof error;
     if (!io->writable && !d->sock.tls) return;
-    getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (io->error || io->hup) getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (error) {
         on_failed(d, error == ETIMEDOUT, strerror(error));
         attempt(d);

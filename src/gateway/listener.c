@@ -36,7 +36,8 @@ static void take(sp_listener *l, int fd, const struct sockaddr_storage *from) {
     struct sockaddr_storage to;
     socklen_t len = sizeof to;
     sp_addr client = sp_addr_from_sock(from), local = l->addr;
-    if (getsockname(fd, (struct sockaddr *)&to, &len) == 0) local = sp_addr_from_sock(&to);
+    if (sp_addr_is_any(&local) && getsockname(fd, (struct sockaddr *)&to, &len) == 0)
+        local = sp_addr_from_sock(&to);
     sp_listener_take(l, fd, &client, &local);
 }
 

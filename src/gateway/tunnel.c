@@ -30,7 +30,7 @@ typedef struct tunnel {
     sp_listener *listener;
     sp_sock client, server;
     half up, down;
-    sp_dial dial;
+    sp_dial *dial; /* while it goes on: an idle tunnel does without its half KiB */
     sp_pool *pool;
     sp_upstream *upstream;
     uint64_t counted_in, counted_out; /* of the client's bytes, in the statistics already */
@@ -181,11 +181,18 @@ static void count(tunnel *t) {
     t->upstream->counts.bytes_out += out;
 }
 
+static void end_dial(tunnel *t) {
+    if (!t->dial) return;
+    sp_dial_cancel(t->dial);
+    sp_poller_bury(t->s.worker->poller, t->dial);
+    t->dial = NULL;
+}
+
 static void end(tunnel *t, bool reset) {
     sp_worker *w = t->s.worker;
     count(t);
     log_tunnel(t);
-    sp_dial_cancel(&t->dial);
+    end_dial(t);
     give_pipe(w, &t->up);
     give_pipe(w, &t->down);
     sp_sock_close(w, &t->client, reset);
@@ -212,7 +219,7 @@ static void run(tunnel *t) {
 /* While the dial goes on, the client's bytes wait in the kernel; only its death is of interest. */
 static void on_client_event(sp_io *io) {
     tunnel *t = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), tunnel, client);
-    if (!t->dial.active)
+    if (!t->dial)
         run(t);
     else if (io->error)
         end(t, true);
@@ -223,14 +230,14 @@ static void on_server_event(sp_io *io) {
 }
 
 static void describe(sp_dial *d, sp_proxy_facts *f) {
-    tunnel *t = SP_CONTAINER(d, tunnel, dial);
+    tunnel *t = d->ctx;
     f->target = t->s.local;
     f->server_name = sp_str_z(t->s.server_name);
     sp_proxy_facts_of_sock(f, &t->client);
 }
 
 static void on_dialed(sp_dial *d, sp_dial_result r) {
-    tunnel *t = SP_CONTAINER(d, tunnel, dial);
+    tunnel *t = d->ctx;
     if (r != SP_DIAL_OK) {
         end(t, true);
         return;
@@ -238,6 +245,7 @@ static void on_dialed(sp_dial *d, sp_dial_result r) {
     t->upstream = d->upstream;
     d->upstream = NULL;
     sp_sock_take(&t->server, &d->sock, on_server_event);
+    end_dial(t);
     run(t);
 }
 
@@ -267,9 +275,11 @@ static void begin(tunnel *t, const sp_targets *targets) {
         return;
     }
     t->pool = sp_pool_ref(w->pool_at.p[pool]);
-    t->dial.done = on_dialed;
-    t->dial.describe = describe;
-    sp_dial_start(&t->dial, w, t->pool, &t->s.client);
+    t->dial = sp_zalloc(1, sizeof *t->dial);
+    t->dial->ctx = t;
+    t->dial->done = on_dialed;
+    t->dial->describe = describe;
+    sp_dial_start(t->dial, w, t->pool, &t->s.client);
 }
 
 void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local) {
