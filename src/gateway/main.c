@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/role.h"
 #include "data/time.h"
+#include "gateway/files.h"
 #include "gateway/handover.h"
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
@@ -28,7 +29,8 @@ typedef struct gateway {
     sp_log_level level;
     uint16_t http_port, metrics_port;
     int64_t max_connections, loops;
-    bool verbose, take_over, exact;
+    bool verbose, take_over, exact, check, print_objects;
+    const char *haproxy_cfg; /* then there is no API server */
     /* from them */
     sp_translate_options options;
     sp_worker_settings settings;
@@ -41,11 +43,12 @@ typedef struct gateway {
     sp_sockets *sockets;
     sp_fleet *fleet;
     sp_control *control;
+    sp_files *files;
     sp_http_server *server;
     sp_gateway_metrics metrics;
     sp_admin *admin;
     sp_handover *handover;
-    sp_signal *term, *interrupt, *upgrade;
+    sp_signal *term, *interrupt, *upgrade, *hangup;
     int predecessor; /* the connection to it, until we serve; -1 */
     sp_timer *late;  /* a successor that does not get ready */
     int exit_code;
@@ -185,10 +188,16 @@ static void leave(gateway *g, uint32_t idle_ms) {
     g->stopping = true;
     g->late = sp_timer_stop(g->late);
     g->control = sp_control_free(g->control);
+    g->files = sp_files_free(g->files);
     g->manager = sp_manager_free(g->manager);
     g->kube = sp_kube_free(g->kube);
     if (g->server) sp_http_server_stop(g->server, 0, NULL, NULL);
     sp_fleet_stop(g->fleet, g->grace_ms, idle_ms, on_fleet_stopped, g);
+}
+
+/* The virtual addresses answer elsewhere: now nobody comes any more. */
+static void on_handed_over(void *ctx) {
+    leave(ctx, 0);
 }
 
 static void on_signal(void *ctx, int signum) {
@@ -198,7 +207,11 @@ static void on_signal(void *ctx, int signum) {
         return;
     }
     sp_info("gateway stops", SP_KV("signal", signum), SP_KV("grace_ms", g->grace_ms));
-    leave(g, 0);
+    g->stopping = true;
+    if (g->files)
+        sp_files_hand_over(g->files, on_handed_over, g);
+    else
+        leave(g, 0);
 }
 
 /* A successor serves our ports. What belongs to the machine (the services' route) is its now. */
@@ -279,20 +292,55 @@ static void watch_signals(gateway *g) {
     g->upgrade = sp_signal_watch(&g->loop, SIGUSR2, on_upgrade, g);
 }
 
-static bool start(gateway *g, sp_err *err) {
+/* --- where the documents come from: an API server, or files --- */
+
+static sp_files_paths paths_of(const gateway *g) {
+    return (sp_files_paths){g->haproxy_cfg, g->keepalived_conf, g->exact};
+}
+
+static bool open_files(gateway *g, sp_err *err) {
+    sp_files_limits limits = {0};
+    sp_files_paths paths = paths_of(g);
+    g->options.http_port = 0; /* the file says where */
+    if (!sp_files_open(&paths, &g->files, &limits, err)) return false;
+    if (limits.max_connections) g->max_connections = limits.max_connections;
+    if (limits.grace_ms) g->grace_ms = limits.grace_ms;
+    return true;
+}
+
+static bool open_source(gateway *g, sp_err *err) {
     sp_kube_config k = {.kubeconfig = g->kubeconfig, .user_agent = "sampan-gateway"};
+    if (g->haproxy_cfg) return open_files(g, err);
+    return add_cluster_route(g, err) && sp_kube_open(&g->loop, &k, &g->kube, err);
+}
+
+static void on_hangup(void *ctx, int signum) {
+    (void)signum;
+    gateway *g = ctx;
+    if (g->files && !g->stopping) sp_files_reload(g->files);
+}
+
+static bool start_source(gateway *g, sp_err *err) {
+    if (!g->haproxy_cfg) {
+        g->manager = sp_manager_new(g->kube, "sampan-gateway");
+        g->control = sp_control_new(g->manager, g->fleet, &g->options, on_ready, g);
+        return true;
+    }
+    g->hangup = sp_signal_watch(&g->loop, SIGHUP, on_hangup, g);
+    return sp_files_start(g->files, &g->loop, g->fleet, &g->options, on_ready, g, err);
+}
+
+static bool start(gateway *g, sp_err *err) {
     size_t loops;
     uv_loop_init(&g->loop);
     if (!choose_loops(g, &loops, err) || !read_durations(g, err) || !read_addresses(g, err) ||
-        !open_access_log(g, err) || !add_cluster_route(g, err) ||
-        !sp_kube_open(&g->loop, &k, &g->kube, err))
+        !open_access_log(g, err) || !open_source(g, err))
         return false;
     raise_limits(g);
     g->sockets = sp_sockets_new(loops);
     if (!meet_predecessor(g, err)) return false;
-    g->manager = sp_manager_new(g->kube, "sampan-gateway");
     g->fleet = sp_fleet_new(&g->loop, &g->settings, g->sockets, loops);
-    g->control = sp_control_new(g->manager, g->fleet, &g->options, on_ready, g);
+    if (!start_source(g, err)) return false;
     g->admin = sp_admin_new(&g->loop);
     sp_handover_config h = {&g->loop, g->admin, g->sockets, on_taken, g};
     g->handover = sp_handover_new(&h);
@@ -307,6 +355,7 @@ static void close_parts(gateway *g) {
     sp_signal_stop(g->term);
     sp_signal_stop(g->interrupt);
     sp_signal_stop(g->upgrade);
+    sp_signal_stop(g->hangup);
     for (int i = 0; i < CLOSING_TURNS; i++) uv_run(&g->loop, UV_RUN_NOWAIT);
     (void)uv_loop_close(&g->loop); /* fails when asked to end at once; the process ends anyway */
 }
@@ -340,7 +389,8 @@ static const char about[] =
 static const char examples[] =
     "  sampan gateway --kubeconfig ./data/conf/gateway.kubeconfig --http-port 8080\n"
     "  sampan gateway --http-port 80 --node-address 192.0.2.10 --metrics-port 9180\n"
-    "  sampan gateway --access-log -          # one line per request and per connection\n";
+    "  sampan gateway --access-log -          # one line per request and per connection\n"
+    "  sampan gateway --haproxy-cfg haproxy.cfg --keepalived-conf keepalived.conf --check\n";
 
 int sp_gateway_main(int argc, char **argv) {
     gateway g = {.bind = "0.0.0.0",
@@ -360,6 +410,12 @@ int sp_gateway_main(int argc, char **argv) {
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &g.kubeconfig, "FILE",
          "how to reach the API server (default $KUBECONFIG, then ~/.kube/config)"},
+        {"haproxy-cfg", 0, SP_FLAG_STR, &g.haproxy_cfg, "FILE",
+         "serve what this haproxy.cfg says, without an API server; SIGHUP reads it again"},
+        {"check", 0, SP_FLAG_BOOL, &g.check, NULL,
+         "only read these files and tell every problem with its line"},
+        {"print-objects", 0, SP_FLAG_BOOL, &g.print_objects, NULL,
+         "print these files as Kubernetes objects, for kubectl apply"},
         {"http-port", 0, SP_FLAG_PORT, &g.http_port, "N",
          "where Ingresses and HTTPRoutes are served; 0 = nowhere (8080)"},
         {"bind", 0, SP_FLAG_STR, &g.bind, "ADDR", "address to listen on (0.0.0.0)"},
@@ -408,6 +464,11 @@ int sp_gateway_main(int argc, char **argv) {
     int code = sp_flags_parse(&u, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
     sp_log_set_level(g.verbose ? SP_LOG_DEBUG : g.level);
-    if (g.keepalived_conf && !g.kubeconfig) return sp_vip_run(g.keepalived_conf, g.exact);
+    if (g.check || g.print_objects) {
+        sp_files_paths paths = paths_of(&g);
+        return sp_files_check(&paths, g.print_objects);
+    }
+    if (g.keepalived_conf && !g.kubeconfig && !g.haproxy_cfg)
+        return sp_vip_run(g.keepalived_conf, g.exact);
     return run(&g);
 }
