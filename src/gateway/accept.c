@@ -8,6 +8,7 @@
  * meanwhile; the certificate was chosen before. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "gateway/admit.h"
 #include "gateway/datapath.h"
 #include "gateway/hello.h"
 #include "gateway/proxy_header.h"
@@ -73,9 +74,34 @@ static bool in(const sp_cidr *list, size_t n, const sp_addr *a) {
     return false;
 }
 
-bool sp_listener_admits(const sp_listener_spec *spec, const sp_addr *client) {
-    if (in(spec->denied, spec->denied_count, client)) return false;
-    return !spec->source_count || in(spec->sources, spec->source_count, client);
+static sp_shared_count *places(sp_listener *l) {
+    char at[SP_ADDR_MAX];
+    if (l->open) return l->open;
+    sp_auto(sp_buf) name = {0};
+    sp_addr_format(&l->addr, at);
+    sp_buf_printf(&name, "port %s", at);
+    l->open = sp_counts_get(sp_buf_str(&name));
+    return l->open;
+}
+
+bool sp_listener_admits(sp_listener *l, const sp_addr *client) {
+    const sp_listener_spec *spec = l->spec;
+    sp_worker_stats *stats = &l->worker->stats;
+    uint32_t open = spec->max_connections ? sp_count_now(&places(l)->open) : 0;
+    sp_limiter *limiter = spec->client_rate ? sp_limiter_shared() : NULL;
+    switch (sp_admit_client(limiter, spec, client, open, sp_clock_mono_us())) {
+    case SP_ADMIT_OK: return true;
+    case SP_ADMIT_DENIED: stats->turned_away++; break;
+    case SP_ADMIT_TOO_FAST: stats->too_fast++; break;
+    case SP_ADMIT_TOO_MANY: stats->too_many++; break;
+    }
+    return false;
+}
+
+void sp_session_count(sp_session *s, sp_listener *l) {
+    if (!l->spec || !l->spec->max_connections) return;
+    s->place = sp_counts_ref(places(l));
+    sp_count_add(&s->place->open, 1);
 }
 
 /* --- the end of an arrival --- */
@@ -161,8 +187,7 @@ static bool read_proxy_header(arrival *a) {
         a->s.client = h.source;
         a->s.local = h.target;
     }
-    if (!a->listener->spec || !sp_listener_admits(a->listener->spec, &a->s.client)) {
-        w->stats.turned_away++;
+    if (!a->listener->spec || !sp_listener_admits(a->listener, &a->s.client)) {
         end(a, true);
         return false;
     }
@@ -329,6 +354,7 @@ static void arrive(sp_listener *l, int fd, const sp_addr *client, const sp_addr 
     sp_worker *w = l->worker;
     arrival *a = sp_zalloc(1, sizeof *a);
     sp_session_open(&a->s, w, client, local);
+    sp_session_count(&a->s, l);
     a->s.stop = stop;
     a->listener = l;
     a->stage = at;
@@ -347,8 +373,7 @@ void sp_listener_take(sp_listener *l, int fd, const sp_addr *client, const sp_ad
     const sp_listener_spec *spec = l->spec;
     sp_worker *w = l->worker;
     bool by_proxy = in(spec->proxy_from, spec->proxy_from_count, client);
-    if (!by_proxy && !sp_listener_admits(spec, client)) {
-        w->stats.turned_away++;
+    if (!by_proxy && !sp_listener_admits(l, client)) {
         close(fd);
         return;
     }

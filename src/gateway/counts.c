@@ -20,6 +20,13 @@ sp_shared_count *sp_counts_get(sp_str name) {
     return c;
 }
 
+sp_shared_count *sp_counts_ref(sp_shared_count *c) {
+    pthread_mutex_lock(&lock);
+    c->refs++;
+    pthread_mutex_unlock(&lock);
+    return c;
+}
+
 sp_shared_count *sp_counts_put(sp_shared_count *c) {
     if (!c) return NULL;
     pthread_mutex_lock(&lock);

@@ -17,6 +17,7 @@ typedef struct sp_shared_count {
 
 /* Referenced; made when nobody has it. */
 sp_shared_count *sp_counts_get(sp_str name);
+sp_shared_count *sp_counts_ref(sp_shared_count *c);
 sp_shared_count *sp_counts_put(sp_shared_count *c); /* takes NULL, returns NULL */
 
 static inline uint32_t sp_count_now(const _Atomic uint32_t *n) {

@@ -80,6 +80,7 @@ typedef struct sp_session {
     sp_worker *worker;
     sp_addr client, local;
     const char *server_name; /* of TLS (SNI), lower case, owned; NULL = none */
+    sp_shared_count *place;  /* counted there, referenced; NULL = its port has no limit */
     /* Ends it: politely when force is false and something is under way. */
     void (*stop)(struct sp_session *s, bool force);
 } sp_session;
@@ -99,7 +100,8 @@ struct sp_listener {
     bool bound, seen;
     uint32_t refs; /* one for the configuration, one for each connection */
     uint64_t connections;
-    uint32_t which; /* of those that asked for the same address */
+    sp_shared_count *open; /* of all loops, while the port has a limit; referenced */
+    uint32_t which;        /* of those that asked for the same address */
     uint32_t failures;
     int64_t retry_at_ms;
     char error[SP_SOCKETS_ERROR];
@@ -302,7 +304,9 @@ void sp_worker_free_exchanges(sp_worker *w);
 /* --- accept.c --- */
 /* A connection that was just accepted; client is its peer. */
 void sp_listener_take(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);
-bool sp_listener_admits(const sp_listener_spec *spec, const sp_addr *client);
+/* By address, rate and number; counts who is turned away. */
+bool sp_listener_admits(sp_listener *l, const sp_addr *client);
+void sp_session_count(sp_session *s, sp_listener *l); /* after sp_session_open */
 /* After each change of l->spec. */
 void sp_listener_follow_tls(sp_listener *l);
 /* What a connection to it carries, by the configuration of now; server_name: of TLS, NULL = plain

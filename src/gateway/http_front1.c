@@ -314,6 +314,7 @@ static void stop(sp_session *base, bool force) {
 static session *new_session(sp_listener *l, const sp_addr *client, const sp_addr *local) {
     session *s = sp_zalloc(1, sizeof *s);
     sp_session_open(&s->s, l->worker, client, local);
+    sp_session_count(&s->s, l);
     s->s.stop = stop;
     s->listener = l;
     l->refs++;

@@ -12,7 +12,9 @@
 enum { ACCEPTS_PER_EVENT = 64, RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000 };
 
 void sp_listener_unref(sp_listener *l) {
-    if (--l->refs == 0) free(l);
+    if (--l->refs) return;
+    sp_counts_put(l->open);
+    free(l);
 }
 
 /* --- accepting --- */

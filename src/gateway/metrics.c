@@ -1,10 +1,54 @@
 #include "gateway/metrics.h"
+#include "gateway/build.h"
 
 static void write_row(sp_buf *b, const char *name, const char *help, const char *type,
                       uint64_t value) {
     sp_buf_printf(
         b, "# HELP sampan_gateway_%s %s\n# TYPE sampan_gateway_%s %s\nsampan_gateway_%s %llu\n",
         name, help, name, type, name, (unsigned long long)value);
+}
+
+static void check_family(sp_buf *b, const char *name, const char *type, const char *help) {
+    sp_buf_printf(b, "# HELP sampan_gateway_check_%s %s\n# TYPE sampan_gateway_check_%s %s\n", name,
+                  help, name, type);
+}
+
+static void check_row(sp_buf *b, const sp_health_state *s, const char *name, uint64_t value) {
+    static const char *const kinds[] = {"none", "tcp", "tls", "http", "grpc", "agent", "script"};
+    char at[SP_ADDR_MAX];
+    sp_addr_format(&s->addr, at);
+    sp_buf_printf(b,
+                  "sampan_gateway_check_%s{pool=\"%.*s\",server=\"%.*s\",address=\"%s\","
+                  "check=\"%s\"} %llu\n",
+                  name, SP_ARG(s->pool), SP_ARG(s->name), at, kinds[s->kind],
+                  (unsigned long long)value);
+}
+
+static void write_checks(const sp_health *h, sp_buf *b) {
+    static const struct {
+        const char *name, *type, *help;
+        size_t at;
+    } rows[] = {
+        {"passed_total", "counter", "Active checks that passed.",
+         offsetof(sp_health_state, passed)},
+        {"failed_total", "counter", "Active checks that failed.",
+         offsetof(sp_health_state, failed)},
+        {"transitions_total", "counter", "Changes between up and down.",
+         offsetof(sp_health_state, transitions)},
+    };
+    size_t n = sp_health_count(h);
+    if (n) check_family(b, "up", "gauge", "1 while a checked server is up.");
+    for (size_t i = 0; i < n; i++) {
+        sp_health_state s = sp_health_at(h, i);
+        check_row(b, &s, "up", s.up || !s.known);
+    }
+    for (size_t r = 0; n && r < SP_COUNT(rows); r++) {
+        check_family(b, rows[r].name, rows[r].type, rows[r].help);
+        for (size_t i = 0; i < n; i++) {
+            sp_health_state s = sp_health_at(h, i);
+            check_row(b, &s, rows[r].name, *(const uint64_t *)((const char *)&s + rows[r].at));
+        }
+    }
 }
 
 static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
@@ -18,6 +62,7 @@ static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
     write_row(b, "loops", "Threads that carry traffic.", "gauge", r->loops);
     sp_metrics_servers(r, b);
     sp_fleet_report_free(r);
+    if (m->control) write_checks(sp_build_health(sp_control_build(m->control)), b);
     sp_manager_metrics(m->manager, b);
 }
 

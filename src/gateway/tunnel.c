@@ -188,8 +188,18 @@ static void end_dial(tunnel *t) {
     t->dial = NULL;
 }
 
+/* The server's own reset speaks against it; a client that leaves says nothing. */
+static void report(tunnel *t, bool reset) {
+    if (!t->pool || !t->upstream) return;
+    if (t->server.failed)
+        sp_upstream_report(t->s.worker, t->upstream, SP_OUTCOME_RESET);
+    else if (!reset)
+        sp_upstream_report(t->s.worker, t->upstream, SP_OUTCOME_OK);
+}
+
 static void end(tunnel *t, bool reset) {
     sp_worker *w = t->s.worker;
+    report(t, reset);
     count(t);
     log_tunnel(t);
     end_dial(t);
@@ -257,6 +267,7 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
     sp_worker *w = l->worker;
     tunnel *t = sp_zalloc(1, sizeof *t);
     sp_session_open(&t->s, w, client, local);
+    sp_session_count(&t->s, l);
     t->s.stop = stop;
     t->listener = l;
     l->refs++;
@@ -274,8 +285,10 @@ static void begin(tunnel *t, const sp_targets *targets) {
         end(t, true);
         return;
     }
+    sp_affinity_request r = {.client = &t->s.client};
     t->pool = sp_pool_ref(w->pool_at.p[pool]);
     t->dial = sp_zalloc(1, sizeof *t->dial);
+    t->dial->affinity = sp_affinity_of(&w->config->pools[pool], &r);
     t->dial->ctx = t;
     t->dial->done = on_dialed;
     t->dial->describe = describe;

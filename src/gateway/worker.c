@@ -121,6 +121,8 @@ void sp_session_close(sp_session *s) {
     sp_list_remove(&s->link);
     free((char *)(uintptr_t)s->server_name);
     s->server_name = NULL;
+    if (s->place) sp_count_add(&s->place->open, -1);
+    s->place = sp_counts_put(s->place);
     w->stats.open--;
     sp_poller_bury(w->poller, s);
     if (w->accept_paused && w->stats.open < w->settings.max_connections) sp_worker_resume_accept(w);

@@ -74,6 +74,8 @@ typedef struct sp_endpoint_counts {
 #define SP_WORKER_COUNTERS(X)                                                                      \
     X(connections, "connections_total", "Client connections accepted.")                            \
     X(turned_away, "turned_away_total", "Clients outside of loadBalancerSourceRanges.")            \
+    X(too_fast, "turned_away_too_fast_total", "Clients beyond the connection rate of a port.")     \
+    X(too_many, "turned_away_too_many_total", "Clients beyond the connections of a port.")         \
     X(requests, "http_requests_total", "HTTP requests answered.")                                  \
     X(status_2xx, "http_responses_2xx_total", "HTTP answers with status 200 to 299.")              \
     X(status_3xx, "http_responses_3xx_total", "HTTP answers with status 300 to 399.")              \
