@@ -55,11 +55,22 @@ static const struct {
     [TRAFFIC_POLICIES] = {&sp_gvr_trafficpolicies, offsetof(sp_cluster_view, traffic_policies)},
 };
 
+typedef void status_fn(sp_reconcile *r, const sp_status_view *v, const sp_json *obj);
+
+/* One controller that writes status: of which kind, and what else its words depend on. */
+typedef struct writer {
+    struct sp_control *control;
+    size_t row; /* of `writers` */
+    sp_controller *controller;
+} writer;
+
+enum { MAX_WRITERS = 10 };
+
 struct sp_control {
     sp_manager *manager;
     sp_build *build;
     sp_informer *informers[KINDS];
-    sp_controller *services, *ingresses, *gateways, *routes;
+    writer writers[MAX_WRITERS];
     sp_map told;
     bool synced;
     void (*ready)(void *ctx);
@@ -77,14 +88,6 @@ static void view(void *ctx, sp_cluster_view *ret) {
 static bool enqueue(void *ctx, const sp_json *obj) {
     sp_controller_enqueue_object(ctx, obj);
     return true;
-}
-
-/* Ports are served or not: everybody who shows it looks again. */
-static void on_ports(void *ctx) {
-    sp_control *c = ctx;
-    sp_informer_each(c->informers[SERVICES], enqueue, c->services);
-    sp_informer_each(c->informers[INGRESSES], enqueue, c->ingresses);
-    sp_informer_each(c->informers[GATEWAYS], enqueue, c->gateways);
 }
 
 static void on_change(void *ctx, const sp_json *old, const sp_json *obj) {
@@ -114,9 +117,60 @@ sp_build *sp_control_build(sp_control *c) {
 
 /* --- status --- */
 
-typedef void status_fn(sp_reconcile *r, const sp_status_view *v, const sp_json *obj);
+static void http_route_status(sp_reconcile *r, const sp_status_view *v, const sp_json *obj) {
+    sp_status_route(r, v, SP_ROUTE_HTTP, obj);
+}
+static void grpc_route_status(sp_reconcile *r, const sp_status_view *v, const sp_json *obj) {
+    sp_status_route(r, v, SP_ROUTE_GRPC, obj);
+}
+static void tls_route_status(sp_reconcile *r, const sp_status_view *v, const sp_json *obj) {
+    sp_status_route(r, v, SP_ROUTE_TLS, obj);
+}
+static void tcp_route_status(sp_reconcile *r, const sp_status_view *v, const sp_json *obj) {
+    sp_status_route(r, v, SP_ROUTE_TCP, obj);
+}
 
-static bool run_status(sp_control *c, sp_reconcile *r, int kind, status_fn *fn) {
+#define BIT(kind) (1u << (kind))
+#define ALL_ROUTES (BIT(ROUTES) | BIT(GRPC_ROUTES) | BIT(TLS_ROUTES) | BIT(TCP_ROUTES))
+#define ROUTE_INPUTS                                                          \
+    (BIT(GATEWAYS) | BIT(GATEWAY_CLASSES) | BIT(NAMESPACES) | BIT(SERVICES) | \
+     BIT(REFERENCE_GRANTS) | BIT(BACKEND_TLS_POLICIES) | BIT(CONFIG_MAPS))
+
+static const struct {
+    const char *name;
+    int kind;
+    status_fn *fn;
+    unsigned inputs; /* a change of any of these: all of the kind look again */
+    bool ports;      /* also when a port comes to be served or not */
+} writers[] = {
+    {"gateway-service", SERVICES, sp_status_service, 0, true},
+    {"gateway-ingress", INGRESSES, sp_status_ingress,
+     BIT(SERVICES) | BIT(INGRESS_CLASSES) | BIT(SECRETS), true},
+    {"gateway-gateway", GATEWAYS, sp_status_gateway,
+     BIT(GATEWAY_CLASSES) | BIT(NAMESPACES) | BIT(SECRETS) | BIT(CONFIG_MAPS) |
+         BIT(REFERENCE_GRANTS) | ALL_ROUTES,
+     true},
+    {"gateway-httproute", ROUTES, http_route_status, ROUTE_INPUTS, false},
+    {"gateway-grpcroute", GRPC_ROUTES, grpc_route_status, ROUTE_INPUTS, false},
+    {"gateway-tlsroute", TLS_ROUTES, tls_route_status, ROUTE_INPUTS, false},
+    {"gateway-tcproute", TCP_ROUTES, tcp_route_status, ROUTE_INPUTS, false},
+    {"gateway-backendtls", BACKEND_TLS_POLICIES, sp_status_backend_tls,
+     BIT(GATEWAYS) | BIT(GATEWAY_CLASSES) | BIT(SERVICES) | BIT(CONFIG_MAPS) | BIT(SECRETS) |
+         ALL_ROUTES,
+     false},
+    /* Targets come and go, and the end of one policy is the beginning of another. */
+    {"gateway-backendpolicy", BACKEND_POLICIES, sp_status_policy,
+     BIT(SERVICES) | BIT(BACKEND_POLICIES), false},
+    {"gateway-trafficpolicy", TRAFFIC_POLICIES, sp_status_policy,
+     BIT(SERVICES) | BIT(GATEWAYS) | BIT(INGRESSES) | BIT(TRAFFIC_POLICIES) | ALL_ROUTES, false},
+};
+_Static_assert(SP_COUNT(writers) <= MAX_WRITERS, "room for all writers");
+
+static bool write_status(void *ctx, sp_reconcile *r, sp_err *err) {
+    (void)err;
+    writer *w = ctx;
+    sp_control *c = w->control;
+    int kind = writers[w->row].kind;
     const sp_json *obj = sp_informer_get(c->informers[kind], r->ns, r->name);
     sp_cluster_view cluster = {0};
     view(c, &cluster);
@@ -124,28 +178,12 @@ static bool run_status(sp_control *c, sp_reconcile *r, int kind, status_fn *fn) 
         .cluster = &cluster, .options = sp_build_options(c->build), .told = &c->told};
     v.failures = sp_build_failures(c->build, &v.failure_count);
     r->component = "sampan-gateway";
-    if (obj && sp_build_current(c->build) && !sp_obj_deleting(obj)) fn(r, &v, obj);
+    if (obj && sp_build_current(c->build) && !sp_obj_deleting(obj)) writers[w->row].fn(r, &v, obj);
     if (!obj) sp_status_is_news(&v, kinds[kind].gvr->kind, r->key, (sp_str){0});
     sp_cluster_view_free(&cluster);
     return true;
 }
 
-static bool service_status(void *ctx, sp_reconcile *r, sp_err *err) {
-    (void)err;
-    return run_status(ctx, r, SERVICES, sp_status_service);
-}
-static bool ingress_status(void *ctx, sp_reconcile *r, sp_err *err) {
-    (void)err;
-    return run_status(ctx, r, INGRESSES, sp_status_ingress);
-}
-static bool gateway_status(void *ctx, sp_reconcile *r, sp_err *err) {
-    (void)err;
-    return run_status(ctx, r, GATEWAYS, sp_status_gateway);
-}
-static bool route_status(void *ctx, sp_reconcile *r, sp_err *err) {
-    (void)err;
-    return run_status(ctx, r, ROUTES, sp_status_route);
-}
 static bool gateway_class_status(void *ctx, sp_reconcile *r, sp_err *err) {
     (void)err;
     sp_control *c = ctx;
@@ -169,82 +207,44 @@ static bool challenge_status(void *ctx, sp_reconcile *r, sp_err *err) {
     return true;
 }
 
-static bool backend_policy_status(void *ctx, sp_reconcile *r, sp_err *err) {
-    (void)err;
-    return run_status(ctx, r, BACKEND_POLICIES, sp_status_policy);
-}
-static bool traffic_policy_status(void *ctx, sp_reconcile *r, sp_err *err) {
-    (void)err;
-    return run_status(ctx, r, TRAFFIC_POLICIES, sp_status_policy);
-}
-
 /* --- who looks again when something else changes --- */
 
-static void each_in_namespace(sp_control *c, int kind, sp_controller *to, const sp_json *obj) {
-    sp_obj_list list = {0};
-    sp_informer_list(c->informers[kind], sp_obj_namespace(obj), &list);
-    sp_vec_each(&list, o) sp_controller_enqueue_object(to, *o);
-    sp_vec_free(&list);
+static void all_look_again(writer *w) {
+    sp_informer_each(w->control->informers[writers[w->row].kind], enqueue, w->controller);
 }
 
-static void map_service_to_ingresses(void *ctx, sp_controller *to, const sp_json *obj) {
-    each_in_namespace(ctx, INGRESSES, to, obj);
-}
-static void map_service_to_routes(void *ctx, sp_controller *to, const sp_json *obj) {
-    each_in_namespace(ctx, ROUTES, to, obj);
-}
-static void map_all_gateways(void *ctx, sp_controller *to, const sp_json *obj) {
-    (void)obj;
-    sp_informer_each(((sp_control *)ctx)->informers[GATEWAYS], enqueue, to);
-}
-static void map_all_routes(void *ctx, sp_controller *to, const sp_json *obj) {
-    (void)obj;
-    sp_informer_each(((sp_control *)ctx)->informers[ROUTES], enqueue, to);
-}
-static void map_all_ingresses(void *ctx, sp_controller *to, const sp_json *obj) {
-    (void)obj;
-    sp_informer_each(((sp_control *)ctx)->informers[INGRESSES], enqueue, to);
+static void on_input(void *ctx, sp_controller *to, const sp_json *obj) {
+    (void)to, (void)obj;
+    all_look_again(ctx);
 }
 
-/* Targets come and go, and the end of one policy is the beginning of another. */
-static void map_backend_policies(void *ctx, sp_controller *to, const sp_json *obj) {
-    each_in_namespace(ctx, BACKEND_POLICIES, to, obj);
-}
-static void map_traffic_policies(void *ctx, sp_controller *to, const sp_json *obj) {
-    each_in_namespace(ctx, TRAFFIC_POLICIES, to, obj);
+static void on_ports(void *ctx) {
+    sp_control *c = ctx;
+    for (size_t i = 0; i < SP_COUNT(writers); i++)
+        if (writers[i].ports) all_look_again(&c->writers[i]);
 }
 
-static sp_controller *new_status(sp_control *c, const char *name, int kind, sp_reconcile_fn *fn) {
-    sp_controller *k = sp_controller_new(c->manager, name, fn, c);
+static sp_controller *new_status(sp_control *c, const char *name, int kind, sp_reconcile_fn *fn,
+                                 void *ctx) {
+    sp_controller *k = sp_controller_new(c->manager, name, fn, ctx);
     sp_controller_for(k, kinds[kind].gvr);
     return k;
 }
 
 static void start_controllers(sp_control *c) {
-    c->services = new_status(c, "gateway-service", SERVICES, service_status);
-    c->ingresses = new_status(c, "gateway-ingress", INGRESSES, ingress_status);
-    sp_controller_watch(c->ingresses, kinds[SERVICES].gvr, map_service_to_ingresses, c);
-    sp_controller_watch(c->ingresses, kinds[INGRESS_CLASSES].gvr, map_all_ingresses, c);
-    c->gateways = new_status(c, "gateway-gateway", GATEWAYS, gateway_status);
-    sp_controller_watch(c->gateways, kinds[GATEWAY_CLASSES].gvr, map_all_gateways, c);
-    sp_controller_watch(c->gateways, kinds[ROUTES].gvr, map_all_gateways, c);
-    sp_controller_watch(c->gateways, kinds[NAMESPACES].gvr, map_all_gateways, c);
-    c->routes = new_status(c, "gateway-route", ROUTES, route_status);
-    sp_controller_watch(c->routes, kinds[GATEWAYS].gvr, map_all_routes, c);
-    sp_controller_watch(c->routes, kinds[GATEWAY_CLASSES].gvr, map_all_routes, c);
-    sp_controller_watch(c->routes, kinds[NAMESPACES].gvr, map_all_routes, c);
-    sp_controller_watch(c->routes, kinds[SERVICES].gvr, map_service_to_routes, c);
-    sp_controller *k = new_status(c, "gateway-gatewayclass", GATEWAY_CLASSES, gateway_class_status);
+    for (size_t i = 0; i < SP_COUNT(writers); i++) {
+        writer *w = &c->writers[i];
+        *w = (writer){.control = c, .row = i};
+        w->controller = new_status(c, writers[i].name, writers[i].kind, write_status, w);
+        for (int kind = 0; kind < KINDS; kind++)
+            if (writers[i].inputs & BIT(kind))
+                sp_controller_watch(w->controller, kinds[kind].gvr, on_input, w);
+    }
+    sp_controller *k =
+        new_status(c, "gateway-gatewayclass", GATEWAY_CLASSES, gateway_class_status, c);
     sp_controller_enqueue(k, SP_STR("sampan")); /* made when it is missing */
-    new_status(c, "gateway-challenge", CHALLENGES, challenge_status);
-    k = new_status(c, "gateway-backendpolicy", BACKEND_POLICIES, backend_policy_status);
-    sp_controller_watch(k, kinds[SERVICES].gvr, map_backend_policies, c);
-    sp_controller_watch(k, kinds[BACKEND_POLICIES].gvr, map_backend_policies, c);
-    k = new_status(c, "gateway-trafficpolicy", TRAFFIC_POLICIES, traffic_policy_status);
-    static const int targets[] = {SERVICES, GATEWAYS, ROUTES, INGRESSES, TRAFFIC_POLICIES};
-    for (size_t i = 0; i < SP_COUNT(targets); i++)
-        sp_controller_watch(k, kinds[targets[i]].gvr, map_traffic_policies, c);
-    k = new_status(c, "gateway-ingressclass", INGRESS_CLASSES, ingress_class_status);
+    new_status(c, "gateway-challenge", CHALLENGES, challenge_status, c);
+    k = new_status(c, "gateway-ingressclass", INGRESS_CLASSES, ingress_class_status, c);
     sp_controller_enqueue(k, SP_STR("sampan"));
 }
 

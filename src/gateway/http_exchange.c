@@ -312,6 +312,7 @@ static void find_route(sp_exchange *x, const sp_inner_spec *inner) {
     }
     r.query = x->hop.target.query;
     x->hop.entry = inner && inner->http ? sp_route_find(x->config->tables[inner->table], &r) : NULL;
+    x->hop.entry = sp_route_choose(x->hop.entry, sp_worker_random(x->worker));
     if (!x->hop.entry) {
         not_found(x, r.host, r.path);
         return;

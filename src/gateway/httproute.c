@@ -1,225 +1,270 @@
-/* HTTPRoute rules as routing entries: one entry per match and host, one action per rule. A route
- * that uses something this gateway does not have is not accepted as a whole, and the status says
- * what, rather than being served half. */
+/* Rules of HTTPRoutes and GRPCRoutes as routing entries: one entry per match and host, one action
+ * per rule. A gRPC method is the path /service/method. A rule that uses something this gateway does
+ * not have is left out and told, rather than being served half. */
 #include "gateway/httproute.h"
+#include "data/regex.h"
+#include "data/time.h"
 
-/* --- what is supported --- */
-
-static bool is_one_of(sp_str s, const char *const *list) {
-    for (; *list; list++)
-        if (sp_str_eqz(s, *list)) return true;
-    return false;
+static sp_str text_of(const sp_json *o, const char *key) {
+    return sp_json_str(sp_json_get(o, key));
 }
 
-static const char *const exact_only[] = {"", "Exact", NULL};
-static const char *const path_types[] = {"", "Exact", "PathPrefix", NULL};
-static const char *const filter_types[] = {"RequestHeaderModifier", "ResponseHeaderModifier",
-                                           "RequestRedirect", "URLRewrite", NULL};
-static const char *const rule_fields[] = {"timeouts", "retry", "sessionPersistence", NULL};
-
-typedef struct check {
-    sp_arena *arena;
-    size_t rule;
-    sp_str fault; /* the first one */
-} check;
-
-static void fault(check *c, const char *field, size_t index, const char *what, sp_str value) {
-    if (c->fault.n) return;
-    c->fault = sp_arena_printf(c->arena, "spec.rules[%zu].%s[%zu]: %s \"%.*s\" is not supported",
-                               c->rule, field, index, what, SP_ARG(value));
+static bool is_z(const sp_json *o, const char *key, const char *value) {
+    return sp_str_eqz(text_of(o, key), value);
 }
 
-static void check_type(check *c, const sp_json *o, const char *const *allowed, const char *field,
-                       size_t index) {
-    sp_str type = sp_json_str(sp_json_get(o, "type"));
-    if (!is_one_of(type, allowed)) fault(c, field, index, "type", type);
+static size_t count_of(const sp_json *list) {
+    return list ? list->count : 0;
 }
 
-static void check_match(check *c, const sp_json *m, size_t index) {
-    check_type(c, sp_json_get(m, "path"), path_types, "matches", index);
-    sp_json_each(sp_json_get(m, "headers"), h) check_type(c, h, exact_only, "matches", index);
-    sp_json_each(sp_json_get(m, "queryParams"), q) check_type(c, q, exact_only, "matches", index);
+static bool is_regex(const sp_json *o) {
+    return is_z(o, "type", "RegularExpression");
 }
 
-static void check_headers(check *c, const sp_json *filter, size_t index) {
-    static const char *const kinds[] = {"requestHeaderModifier", "responseHeaderModifier"};
-    static const char *const lists[] = {"set", "add"};
-    for (size_t k = 0; k < 2; k++)
-        for (size_t i = 0; i < 2; i++)
-            sp_json_each(sp_json_dig(filter, kinds[k], lists[i], NULL), h) {
-                sp_str name = sp_json_str(sp_json_get(h, "name"));
-                sp_str value = sp_json_str(sp_json_get(h, "value"));
-                if (!sp_http_is_token(name) || !sp_http_is_value(value))
-                    fault(c, "filters", index, "header", name);
-            }
+/* --- what is wrong with a rule --- */
+
+static sp_str regex_fault(sp_arena *a, sp_str pattern, const char *where) {
+    const sp_regex *re = NULL;
+    sp_err err = {0};
+    if (sp_regex_compile(a, pattern, &re, &err)) return (sp_str){0};
+    return sp_arena_printf(a, "%s: %s", where, err.text);
 }
 
-static void check_rule(check *c, const sp_json *rule) {
+static sp_str list_fault(sp_arena *a, const sp_json *list, const char *where) {
+    sp_json_each(list, m) {
+        sp_str fault = is_regex(m) ? regex_fault(a, text_of(m, "value"), where) : (sp_str){0};
+        if (fault.n) return fault;
+    }
+    return (sp_str){0};
+}
+
+static sp_str grpc_pattern(sp_arena *a, const sp_json *method);
+
+static sp_str match_fault(sp_arena *a, const sp_json *m, const char *where) {
+    const sp_json *path = sp_json_get(m, "path"), *method = sp_json_get(m, "method");
+    sp_str fault = {0};
+    if (is_regex(path)) fault = regex_fault(a, text_of(path, "value"), where);
+    if (sp_json_is(method, SP_JSON_OBJECT) && is_regex(method))
+        fault = regex_fault(a, grpc_pattern(a, method), where);
+    if (!fault.n) fault = list_fault(a, sp_json_get(m, "headers"), where);
+    return fault.n ? fault : list_fault(a, sp_json_get(m, "queryParams"), where);
+}
+
+static sp_str matches_fault(sp_arena *a, const sp_json *rule, const char *where) {
     size_t i = 0;
-    sp_json_each(sp_json_get(rule, "matches"), m) check_match(c, m, i++);
-    i = 0;
-    sp_json_each(sp_json_get(rule, "filters"), f) {
-        check_type(c, f, filter_types, "filters", i);
-        check_headers(c, f, i++);
+    sp_json_each(sp_json_get(rule, "matches"), m) {
+        sp_str at = sp_arena_printf(a, "%s.matches[%zu]", where, i++);
+        sp_str fault = match_fault(a, m, sp_arena_strz(a, at));
+        if (fault.n) return fault;
     }
-    i = 0;
+    return (sp_str){0};
+}
+
+static sp_str backends_fault(sp_arena *a, const sp_json *rule, const char *where) {
+    size_t i = 0;
     sp_json_each(sp_json_get(rule, "backendRefs"), b) {
-        const sp_json *filters = sp_json_get(b, "filters");
-        if (filters && filters->count) fault(c, "backendRefs", i, "field", SP_STR("filters"));
-        i++;
+        sp_str at = sp_arena_printf(a, "%s.backendRefs[%zu]", where, i++);
+        sp_str fault = sp_http_filters_fault(a, sp_json_get(b, "filters"), sp_arena_strz(a, at));
+        if (fault.n) return fault;
     }
-    for (const char *const *f = rule_fields; *f; f++)
-        if (sp_json_get(rule, *f) && !c->fault.n)
-            c->fault =
-                sp_arena_printf(c->arena, "spec.rules[%zu].%s is not supported", c->rule, *f);
+    return (sp_str){0};
 }
 
-sp_str sp_httproute_fault(sp_arena *a, const sp_json *route) {
-    check c = {.arena = a};
-    sp_json_each(sp_json_dig(route, "spec", "rules", NULL), rule) {
-        check_rule(&c, rule);
-        c.rule++;
+sp_str sp_http_rule_fault(sp_arena *a, sp_route_kind kind, const sp_json *rule, size_t index) {
+    if (kind != SP_ROUTE_HTTP && kind != SP_ROUTE_GRPC) return (sp_str){0};
+    const char *where = sp_arena_strz(a, sp_arena_printf(a, "spec.rules[%zu]", index));
+    sp_str fault = matches_fault(a, rule, where);
+    if (!fault.n) fault = sp_http_filters_fault(a, sp_json_get(rule, "filters"), where);
+    if (!fault.n) fault = backends_fault(a, rule, where);
+    if (!fault.n && is_z(sp_json_get(rule, "sessionPersistence"), "type", "Header"))
+        fault = sp_arena_printf(a, "%s.sessionPersistence: type Header is not supported", where);
+    return fault;
+}
+
+/* --- matches --- */
+
+static const sp_regex *compile(sp_arena *a, sp_str pattern) {
+    const sp_regex *re = NULL;
+    sp_err err = {0};
+    (void)!sp_regex_compile(a, pattern, &re, &err); /* the rule was judged before */
+    return re;
+}
+
+static sp_route_match *conditions(sp_arena *a, const sp_json *list, bool headers, size_t *ret_n) {
+    sp_route_match *to = sp_arena_alloc(a, (count_of(list) + 1) * sizeof *to);
+    *ret_n = 0;
+    sp_json_each(list, m) {
+        sp_str name = text_of(m, "name"), value = sp_arena_str(a, text_of(m, "value"));
+        to[(*ret_n)++] =
+            (sp_route_match){headers ? sp_translate_lower(a, name) : sp_arena_str(a, name), value,
+                             is_regex(m) ? compile(a, value) : NULL};
     }
-    return c.fault;
+    return to;
 }
 
-/* --- backends --- */
-
-typedef struct backend {
-    const sp_json *service, *port;
-    const char *reason; /* NULL when it is fine */
-    sp_str text;
-} backend;
-
-static backend find_backend(sp_arena *a, const sp_cluster_view *v, const sp_json *route,
-                            const sp_json *ref) {
-    sp_str kind = sp_json_str(sp_json_get(ref, "kind")),
-           ns = sp_json_str(sp_json_get(ref, "namespace"));
-    sp_str name = sp_json_str(sp_json_get(ref, "name"));
-    int64_t number = sp_json_int(sp_json_get(ref, "port"), 0);
-    if ((kind.n && !sp_str_eqz(kind, "Service")) || sp_json_str(sp_json_get(ref, "group")).n)
-        return (backend){
-            .reason = "InvalidKind",
-            .text = sp_arena_printf(a, "a backend must be a Service, not a %.*s", SP_ARG(kind))};
-    if (ns.n && !sp_str_eq(ns, sp_obj_namespace(route)))
-        return (backend){.reason = "RefNotPermitted",
-                         .text = sp_arena_printf(a,
-                                                 "service %.*s lies in namespace %.*s; backends "
-                                                 "of other namespaces are not supported yet",
-                                                 SP_ARG(name), SP_ARG(ns))};
-    backend b = {.service = sp_view_find(&v->services, sp_obj_namespace(route), name)};
-    b.port = number ? sp_service_port(b.service, number, (sp_str){0}) : NULL;
-    if (b.port) return b;
-    b.reason = "BackendNotFound";
-    b.text = b.service ? sp_arena_printf(a, "service %.*s has no port %lld", SP_ARG(name),
-                                         (long long)number)
-                       : sp_arena_printf(a, "there is no service %.*s", SP_ARG(name));
-    return b;
+static void set_http_path(sp_arena *a, const sp_json *m, sp_route_entry *e) {
+    const sp_json *path = sp_json_get(m, "path");
+    sp_str value = text_of(path, "value");
+    e->path_kind = is_z(path, "type", "Exact") ? SP_PATH_EXACT : SP_PATH_PREFIX;
+    e->path = value.n ? sp_arena_str(a, value) : SP_STR("/");
+    e->method = sp_arena_str(a, text_of(m, "method"));
+    if (!is_regex(path)) return;
+    e->path_kind = SP_PATH_REGEX;
+    e->regex = compile(a, e->path);
 }
 
-sp_route_verdict sp_route_resolved(sp_arena *a, const sp_cluster_view *v, const sp_json *route) {
-    sp_json_each(sp_json_dig(route, "spec", "rules", NULL), rule) {
-        sp_json_each(sp_json_get(rule, "backendRefs"), ref) {
-            backend b = find_backend(a, v, route, ref);
-            if (b.reason) return (sp_route_verdict){false, b.reason, b.text};
-        }
+/* "/(service)/(method)"; a part that is missing stands for any. */
+static sp_str grpc_pattern(sp_arena *a, const sp_json *method) {
+    sp_str service = text_of(method, "service"), name = text_of(method, "method");
+    if (!service.n) service = SP_STR("[^/]+");
+    if (!name.n) name = SP_STR("[^/]+");
+    return sp_arena_printf(a, "/(?:%.*s)/(?:%.*s)", SP_ARG(service), SP_ARG(name));
+}
+
+static void set_grpc_path(sp_arena *a, const sp_json *m, sp_route_entry *e) {
+    const sp_json *method = sp_json_get(m, "method");
+    sp_str service = text_of(method, "service"), name = text_of(method, "method");
+    e->path = SP_STR("/");
+    if (!method) return;
+    if (is_regex(method) || (!service.n && name.n)) {
+        e->path_kind = SP_PATH_REGEX;
+        e->path = grpc_pattern(a, method);
+        e->regex = compile(a, e->path);
+    } else if (name.n) {
+        e->path_kind = SP_PATH_EXACT;
+        e->path = sp_arena_printf(a, "/%.*s/%.*s", SP_ARG(service), SP_ARG(name));
+    } else {
+        e->path = sp_arena_printf(a, "/%.*s", SP_ARG(service));
     }
-    return (sp_route_verdict){true, "ResolvedRefs", SP_STR("All references are resolved")};
 }
 
-static void add_backends(sp_translator *t, sp_route_action *act, const sp_json *route,
-                         const sp_json *rule) {
-    sp_json_each(sp_json_get(rule, "backendRefs"), ref) {
-        backend b = find_backend(t->arena, t->view, route, ref);
+/* --- actions --- */
+
+typedef struct rule_visit {
+    sp_translator *t;
+    sp_route_kind kind;
+    sp_referrer from;
+    const sp_json *rule;
+    sp_str owner; /* "HTTPRoute ns/name" */
+    size_t index;
+} rule_visit;
+
+static uint32_t duration_ms(const sp_json *o, const char *key) {
+    int64_t ms = 0;
+    if (!sp_duration_parse(text_of(o, key), &ms) || ms < 0) return 0;
+    return (uint32_t)SP_MIN(ms, (int64_t)UINT32_MAX);
+}
+
+static void set_retry(sp_arena *a, sp_route_action *act, const sp_json *retry) {
+    const sp_json *codes = sp_json_get(retry, "codes");
+    if (!retry) return;
+    act->retry.attempts = (uint8_t)SP_MIN(sp_json_int(sp_json_get(retry, "attempts"), 1), 100);
+    act->retry.backoff_ms = duration_ms(retry, "backoff");
+    act->retry.codes = sp_arena_alloc(a, (count_of(codes) + 1) * sizeof *act->retry.codes);
+    sp_json_each(codes, c) {
+        act->retry.codes[act->retry.code_count++] = (uint16_t)sp_json_int(c, 0);
+    }
+}
+
+/* A pool of its own where the rule wants connections another way: its cookie, gRPC's HTTP/2. */
+static sp_pool_spec pool_wish(const rule_visit *r, sp_str *ret_suffix) {
+    const sp_json *session = sp_json_get(r->rule, "sessionPersistence");
+    const sp_json *cookie = sp_json_get(session, "cookie");
+    sp_arena *a = r->t->arena;
+    sp_pool_spec like = {0};
+    if (r->kind == SP_ROUTE_GRPC) like.protocol = SP_BACKEND_H2C;
+    if (!session) return like;
+    sp_str name = text_of(cookie, "name");
+    if (!name.n) name = text_of(session, "sessionName");
+    like.sticky.cookie = name.n ? sp_arena_str(a, name) : SP_STR("sampan-session");
+    if (is_z(cookie, "lifetimeType", "Permanent"))
+        like.sticky.ttl_ms = duration_ms(session, "absoluteTimeout");
+    *ret_suffix = sp_arena_printf(a, "@%.*s/%zu", SP_ARG(r->owner), r->index);
+    return like;
+}
+
+static void add_backends(const rule_visit *r, sp_route_action *act) {
+    sp_translator *t = r->t;
+    sp_str suffix = {0};
+    sp_pool_spec like = pool_wish(r, &suffix);
+    sp_json_each(sp_json_get(r->rule, "backendRefs"), ref) {
+        sp_backend b = sp_ref_backend(t->arena, t->view, r->from, ref);
         int64_t weight = sp_json_int(sp_json_get(ref, "weight"), 1);
-        uint32_t pool = b.reason ? SP_NO_POOL : sp_translate_pool(t, b.service, b.port);
-        sp_targets_add(t->arena, &act->targets, pool, (uint32_t)SP_MIN(SP_MAX(weight, 0), 1000000));
+        sp_targets_add(t->arena, &act->targets, sp_translate_backend(t, &b, &like, suffix),
+                       (uint32_t)SP_MIN(SP_MAX(weight, 0), 1000000));
     }
 }
 
-/* --- filters --- */
-
-static sp_str lower(sp_arena *a, sp_str s) {
-    char *p = sp_arena_strz(a, s);
-    for (size_t i = 0; i < s.n; i++)
-        if (p[i] >= 'A' && p[i] <= 'Z') p[i] = (char)(p[i] + 32);
-    return (sp_str){p, s.n};
+static sp_route_action *rule_action(const rule_visit *r) {
+    const sp_json *timeouts = sp_json_get(r->rule, "timeouts");
+    sp_route_action *act = SP_NEW(r->t->arena, sp_route_action);
+    act->owner = r->owner;
+    act->request_timeout_ms = duration_ms(timeouts, "request");
+    act->backend_timeout_ms = duration_ms(timeouts, "backendRequest");
+    set_retry(r->t->arena, act, sp_json_get(r->rule, "retry"));
+    sp_http_filters(r->t, r->from, sp_json_get(r->rule, "filters"), act);
+    add_backends(r, act);
+    return act;
 }
 
-static sp_header *copy_headers(sp_arena *a, const sp_json *list, bool lower_names, size_t *ret_n) {
-    size_t n = 0;
-    sp_header *to = sp_arena_alloc(a, ((list ? list->count : 0) + 1) * sizeof *to);
-    sp_json_each(list, h) {
-        sp_str name = sp_json_str(sp_json_get(h, "name"));
-        to[n].name = lower_names ? lower(a, name) : sp_arena_str(a, name);
-        to[n++].value = sp_arena_str(a, sp_json_str(sp_json_get(h, "value")));
+/* A backend with filters of its own: the rule's action, then these, and only this backend. */
+static const sp_route_action **variants_of(const rule_visit *r, const sp_route_action *act) {
+    const sp_json *refs = sp_json_get(r->rule, "backendRefs");
+    sp_arena *a = r->t->arena;
+    bool any = false;
+    size_t i = 0;
+    sp_json_each(refs, ref) any |= count_of(sp_json_get(ref, "filters")) > 0;
+    if (!any) return NULL;
+    const sp_route_action **to = sp_arena_alloc(a, (act->targets.n + 1) * sizeof *to);
+    sp_json_each(refs, ref) {
+        sp_route_action *own = SP_NEW(a, sp_route_action);
+        *own = *act;
+        own->targets = (sp_targets){0};
+        sp_targets_add(a, &own->targets, act->targets.list[i].pool, 1);
+        sp_http_filters(r->t, r->from, sp_json_get(ref, "filters"), own);
+        to[i++] = own;
     }
-    *ret_n = n;
     return to;
-}
-
-static sp_route_match *copy_matches(sp_arena *a, const sp_json *list, bool lower_names,
-                                    size_t *ret_n) {
-    sp_header *from = copy_headers(a, list, lower_names, ret_n);
-    sp_route_match *to = sp_arena_alloc(a, (*ret_n + 1) * sizeof *to);
-    for (size_t i = 0; i < *ret_n; i++) to[i] = (sp_route_match){from[i].name, from[i].value, NULL};
-    return to;
-}
-
-static void add_edit(sp_arena *a, sp_header_edit *e, const sp_json *f) {
-    const sp_json *remove = sp_json_get(f, "remove");
-    e->set = copy_headers(a, sp_json_get(f, "set"), true, &e->set_count);
-    e->add = copy_headers(a, sp_json_get(f, "add"), true, &e->add_count);
-    e->remove = sp_arena_alloc(a, ((remove ? remove->count : 0) + 1) * sizeof *e->remove);
-    e->remove_count = 0;
-    sp_json_each(remove, r) e->remove[e->remove_count++] = lower(a, sp_json_str(r));
-}
-
-/* hostname and path mean the same in RequestRedirect and URLRewrite. */
-static void add_target_edit(sp_arena *a, sp_route_action *act, const sp_json *f) {
-    const sp_json *path = sp_json_get(f, "path");
-    act->host = sp_arena_str(a, sp_json_str(sp_json_get(f, "hostname")));
-    if (!path) return;
-    bool all = sp_str_eqz(sp_json_str(sp_json_get(path, "type")), "ReplaceFullPath");
-    act->path_edit = all ? SP_PATH_REPLACE_ALL : SP_PATH_REPLACE_PREFIX;
-    sp_str to = sp_json_str(sp_json_get(path, all ? "replaceFullPath" : "replacePrefixMatch"));
-    act->path = all && !to.n ? SP_STR("/") : sp_arena_str(a, to);
-}
-
-static void add_redirect(sp_arena *a, sp_route_action *act, const sp_json *f) {
-    act->redirect_status = (uint16_t)sp_json_int(sp_json_get(f, "statusCode"), 302);
-    act->redirect_scheme = sp_arena_str(a, sp_json_str(sp_json_get(f, "scheme")));
-    act->redirect_port = (uint16_t)sp_json_int(sp_json_get(f, "port"), 0);
-    add_target_edit(a, act, f);
-}
-
-static void add_filter(sp_arena *a, sp_route_action *act, const sp_json *f) {
-    sp_str type = sp_json_str(sp_json_get(f, "type"));
-    if (sp_str_eqz(type, "RequestHeaderModifier"))
-        add_edit(a, &act->request, sp_json_get(f, "requestHeaderModifier"));
-    else if (sp_str_eqz(type, "ResponseHeaderModifier"))
-        add_edit(a, &act->response, sp_json_get(f, "responseHeaderModifier"));
-    else if (sp_str_eqz(type, "RequestRedirect"))
-        add_redirect(a, act, sp_json_get(f, "requestRedirect"));
-    else
-        add_target_edit(a, act, sp_json_get(f, "urlRewrite"));
 }
 
 /* --- entries --- */
 
-static void add_match(sp_translator *t, uint32_t table, const sp_json *m, sp_route_entry e,
-                      const sp_strs *hosts) {
-    const sp_json *path = sp_json_get(m, "path");
-    sp_str value = sp_json_str(sp_json_get(path, "value"));
-    bool exact = sp_str_eqz(sp_json_str(sp_json_get(path, "type")), "Exact");
-    e.path_kind = exact ? SP_PATH_EXACT : SP_PATH_PREFIX;
-    e.path = value.n ? sp_arena_str(t->arena, value) : SP_STR("/");
-    e.method = sp_arena_str(t->arena, sp_json_str(sp_json_get(m, "method")));
-    e.headers = copy_matches(t->arena, sp_json_get(m, "headers"), true, &e.header_count);
-    e.queries = copy_matches(t->arena, sp_json_get(m, "queryParams"), false, &e.query_count);
+/* The entry's own action has the variants: they are entries too, because a rewrite looks at what
+ * matched. */
+static void set_action(const rule_visit *r, sp_route_entry *e, const sp_route_action *act,
+                       const sp_route_action **variants) {
+    sp_arena *a = r->t->arena;
+    e->action = act;
+    if (!variants) return;
+    const sp_route_entry **list = sp_arena_alloc(a, (act->targets.n + 1) * sizeof *list);
+    for (size_t i = 0; i < act->targets.n; i++) {
+        sp_route_entry *v = SP_NEW(a, sp_route_entry);
+        *v = *e;
+        v->action = variants[i];
+        list[i] = v;
+    }
+    sp_route_action *own = SP_NEW(a, sp_route_action);
+    *own = *act;
+    own->variants = list;
+    e->action = own;
+}
+
+static void add_match(const rule_visit *r, uint32_t table, const sp_json *m, sp_route_entry e,
+                      const sp_http_hosts *hosts, const sp_route_action *act,
+                      const sp_route_action **variants) {
+    sp_arena *a = r->t->arena;
+    if (r->kind == SP_ROUTE_GRPC)
+        set_grpc_path(a, m, &e);
+    else
+        set_http_path(a, m, &e);
+    e.headers = conditions(a, sp_json_get(m, "headers"), true, &e.header_count);
+    e.queries = conditions(a, sp_json_get(m, "queryParams"), false, &e.query_count);
     sp_vec_each(hosts, h) {
-        e.host = lower(t->arena, *h);
-        sp_translate_entry(t, table, &e);
+        e.host = h->host;
+        e.except = h->except;
+        e.except_count = h->except_count;
+        set_action(r, &e, act, variants);
+        sp_translate_entry(r->t, table, &e);
     }
 }
 
@@ -230,20 +275,23 @@ static uint32_t rank_of(const sp_json *route) {
     return sp_str_u64(text, &rank) && rank < UINT32_MAX ? (uint32_t)rank : 0;
 }
 
-void sp_httproute_entries(sp_translator *t, uint32_t table, const sp_json *route,
-                          const sp_strs *hosts) {
+void sp_http_entries(sp_translator *t, uint32_t table, sp_route_kind kind, const sp_json *route,
+                     const sp_http_hosts *hosts) {
     sp_route_entry e = {.created_ms = sp_translate_created_ms(route),
                         .rank = rank_of(route),
                         .object = sp_obj_key(t->arena, route)};
+    rule_visit r = {.t = t, .kind = kind};
+    r.from = (sp_referrer){sp_route_kind_name(kind), sp_obj_namespace(route)};
+    r.owner = sp_arena_printf(t->arena, "%s %.*s", sp_route_kind_name(kind), SP_ARG(e.object));
     sp_json_each(sp_json_dig(route, "spec", "rules", NULL), rule) {
         const sp_json *matches = sp_json_get(rule, "matches");
-        sp_route_action *act = SP_NEW(t->arena, sp_route_action);
-        act->owner = sp_arena_printf(t->arena, "HTTPRoute %.*s", SP_ARG(e.object));
-        sp_json_each(sp_json_get(rule, "filters"), f) add_filter(t->arena, act, f);
-        add_backends(t, act, route, rule);
-        e.action = act;
-        if (!matches || !matches->count) add_match(t, table, NULL, e, hosts);
-        sp_json_each(matches, m) add_match(t, table, m, e, hosts);
-        e.order++;
+        r.rule = rule;
+        e.order = (uint32_t)r.index;
+        if (!sp_http_rule_fault(t->arena, kind, rule, r.index).n) {
+            const sp_route_action *act = rule_action(&r), **variants = variants_of(&r, act);
+            if (!count_of(matches)) add_match(&r, table, NULL, e, hosts, act, variants);
+            sp_json_each(matches, m) add_match(&r, table, m, e, hosts, act, variants);
+        }
+        r.index++;
     }
 }

@@ -64,8 +64,9 @@ static void add_entry(visit *v, const sp_json *backend, sp_str where, sp_route_e
     if (!v->t) return;
     sp_route_action *a = SP_NEW(v->arena, sp_route_action);
     a->owner = v->owner;
-    sp_targets_add(v->arena, &a->targets,
-                   port ? sp_translate_pool(v->t, service, port) : SP_NO_POOL, 1);
+    sp_targets_add(
+        v->arena, &a->targets,
+        port ? sp_translate_pool_like(v->t, service, port, NULL, (sp_str){0}) : SP_NO_POOL, 1);
     e.host = sp_arena_str(v->arena, e.host);
     e.path = sp_arena_str(v->arena, e.path);
     e.created_ms = sp_translate_created_ms(v->ingress);
@@ -75,15 +76,8 @@ static void add_entry(visit *v, const sp_json *backend, sp_str where, sp_route_e
     sp_translate_entry(v->t, 0, &e);
 }
 
-static sp_str lower(sp_arena *a, sp_str s) {
-    char *p = sp_arena_strz(a, s);
-    for (size_t i = 0; i < s.n; i++)
-        if (p[i] >= 'A' && p[i] <= 'Z') p[i] = (char)(p[i] + 32);
-    return (sp_str){p, s.n};
-}
-
 static void visit_rule(visit *v, const sp_json *rule, size_t index) {
-    sp_str host = lower(v->arena, sp_json_str(sp_json_get(rule, "host")));
+    sp_str host = sp_translate_lower(v->arena, sp_json_str(sp_json_get(rule, "host")));
     size_t at = 0;
     sp_json_each(sp_json_dig(rule, "http", "paths", NULL), p) {
         sp_str path = sp_json_str(sp_json_get(p, "path"));

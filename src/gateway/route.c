@@ -217,14 +217,26 @@ const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_requ
     return e ? e : search(t, SP_STR(""), false, r);
 }
 
-uint32_t sp_route_draw(const sp_targets *t, uint64_t random) {
-    if (!t->weight_sum) return SP_NO_POOL;
+/* SIZE_MAX when all weights are zero. */
+static size_t draw(const sp_targets *t, uint64_t random) {
+    if (!t->weight_sum) return SIZE_MAX;
     uint64_t at = random % t->weight_sum;
     for (size_t i = 0; i < t->n; i++) {
-        if (at < t->list[i].weight) return t->list[i].pool;
+        if (at < t->list[i].weight) return i;
         at -= t->list[i].weight;
     }
-    return SP_NO_POOL;
+    return SIZE_MAX;
+}
+
+uint32_t sp_route_draw(const sp_targets *t, uint64_t random) {
+    size_t i = draw(t, random);
+    return i == SIZE_MAX ? SP_NO_POOL : t->list[i].pool;
+}
+
+const sp_route_entry *sp_route_choose(const sp_route_entry *e, uint64_t random) {
+    if (!e || !e->action->variants) return e;
+    size_t i = draw(&e->action->targets, random);
+    return i == SIZE_MAX ? e : e->action->variants[i];
 }
 
 /* --- normal forms --- */

@@ -106,6 +106,9 @@ typedef struct sp_route_action {
     sp_path_edit path_edit;
     sp_str path;
     sp_header_edit request, response;
+    /* Backends with filters of their own: one entry for each target, to go on with when it is
+     * drawn. NULL = all go the same way. */
+    const struct sp_route_entry *const *variants;
 } sp_route_action;
 
 /* One condition on a header or query parameter. */
@@ -153,6 +156,10 @@ bool sp_route_host_within(sp_str host, sp_str wildcard);
 
 /* NULL: nothing matches. */
 const sp_route_entry *sp_route_find(const sp_route_table *t, const sp_route_request *r);
+
+/* The entry to go on with: the one found, or that of a backend with filters of its own, by weight.
+ */
+const sp_route_entry *sp_route_choose(const sp_route_entry *e, uint64_t random);
 
 /* The pool for one request by weight; SP_NO_POOL when the share of an invalid backend was drawn, or
  * all weights are zero. */

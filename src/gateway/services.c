@@ -1,6 +1,6 @@
 /* Services: which ports they open here, and who stands behind them. Who holds a port keeps it; of
  * two newcomers that ask for one, the older gets it. */
-#include "gateway/translate.h"
+#include "gateway/refs.h"
 
 /* --- endpoints --- */
 
@@ -99,19 +99,87 @@ static sp_balance_algorithm algorithm(const sp_json *service) {
     return sp_str_eqz(s, "round-robin") ? SP_BALANCE_ROUND_ROBIN : SP_BALANCE_TWO_CHOICES;
 }
 
-uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_json *port) {
-    sp_str key = sp_obj_key(t->arena, service);
-    sp_str port_name = sp_json_str(sp_json_get(port, "name"));
-    sp_str name = sp_arena_printf(t->arena, "%.*s:%lld", SP_ARG(key),
-                                  (long long)sp_json_int(sp_json_get(port, "port"), 0));
-    uintptr_t known = (uintptr_t)sp_map_get(&t->pool_index, name);
+/* How its servers are spoken to (KEP-3726 appProtocol). A certificate nobody said how to verify is
+ * not verified: a BackendTLSPolicy says how. */
+static void set_protocol(sp_translator *t, sp_pool_spec *pool, const sp_json *port) {
+    sp_str app = sp_json_str(sp_json_get(port, "appProtocol"));
+    bool websocket = sp_str_eqz(app, "kubernetes.io/wss");
+    if (sp_str_eqz(app, "kubernetes.io/h2c") || sp_str_eqz(app, "grpc"))
+        pool->protocol = SP_BACKEND_H2C;
+    if (!websocket && !sp_str_ieq(app, SP_STR("https"))) return;
+    sp_upstream_tls *insecure = SP_NEW(t->arena, sp_upstream_tls);
+    insecure->insecure = true;
+    pool->tls = insecure;
+    pool->protocol = websocket ? SP_BACKEND_HTTP1 : SP_BACKEND_AUTO;
+}
+
+/* False: there is a policy, and it cannot be followed; then nobody is to be reached. */
+static bool set_policy(sp_translator *t, sp_pool_spec *pool, const sp_json *service,
+                       const sp_json *port) {
+    const sp_json *policy = sp_ref_backend_policy(t->view, service, port);
+    if (!policy) return true;
+    pool->tls = sp_ref_policy_tls(t->arena, t->view, policy).tls;
+    pool->protocol = SP_BACKEND_AUTO;
+    return pool->tls != NULL;
+}
+
+static void take_like(sp_pool_spec *pool, const sp_pool_spec *like) {
+    if (like->sticky.cookie.n) pool->sticky = like->sticky;
+    if (like->tls && !pool->tls) {
+        pool->tls = like->tls;
+        pool->protocol = SP_BACKEND_AUTO;
+    }
+    if (like->protocol && !pool->tls) pool->protocol = like->protocol;
+    if (like->hash_by) {
+        pool->hash_by = like->hash_by;
+        pool->hash_name = like->hash_name;
+        pool->algorithm = like->algorithm;
+    }
+    if (like->connect_timeout_ms) pool->connect_timeout_ms = like->connect_timeout_ms;
+    if (like->response_timeout_ms) pool->response_timeout_ms = like->response_timeout_ms;
+}
+
+static const char *protocol_suffix(const sp_pool_spec *pool) {
+    if (pool->tls) return pool->protocol == SP_BACKEND_HTTP1 ? "+tls1" : "+tls";
+    return pool->protocol == SP_BACKEND_H2C ? "+h2c" : "";
+}
+
+/* pool.name: what the pool is called, once; filled in from the Service when it is new. */
+static uint32_t add_pool(sp_translator *t, sp_pool_spec pool, const sp_json *service,
+                         const sp_json *port, bool reachable) {
+    uintptr_t known = (uintptr_t)sp_map_get(&t->pool_index, pool.name);
     if (known) return (uint32_t)(known - 1);
-    sp_pool_spec pool = {
-        .name = name, .algorithm = algorithm(service), .affinity_ms = affinity_ms(service)};
-    fill_endpoints(t, &pool, key, port_name);
+    pool.affinity_ms = affinity_ms(service);
+    if (reachable)
+        fill_endpoints(t, &pool, sp_obj_key(t->arena, service),
+                       sp_json_str(sp_json_get(port, "name")));
     sp_vec_push(&t->pools, pool);
-    sp_map_put(&t->pool_index, name, (void *)(uintptr_t)t->pools.n);
+    sp_map_put(&t->pool_index, pool.name, (void *)(uintptr_t)t->pools.n);
     return (uint32_t)(t->pools.n - 1);
+}
+
+static sp_str pool_name(sp_translator *t, const sp_json *service, const sp_json *port,
+                        const char *protocol, sp_str suffix) {
+    sp_str key = sp_obj_key(t->arena, service);
+    return sp_arena_printf(t->arena, "%.*s:%lld%s%.*s", SP_ARG(key),
+                           (long long)sp_json_int(sp_json_get(port, "port"), 0), protocol,
+                           SP_ARG(suffix));
+}
+
+uint32_t sp_translate_pool_like(sp_translator *t, const sp_json *service, const sp_json *port,
+                                const sp_pool_spec *like, sp_str suffix) {
+    sp_pool_spec pool = {.algorithm = algorithm(service)};
+    set_protocol(t, &pool, port);
+    bool reachable = set_policy(t, &pool, service, port);
+    if (like) take_like(&pool, like);
+    pool.name = pool_name(t, service, port, reachable ? protocol_suffix(&pool) : "+none", suffix);
+    return add_pool(t, pool, service, port, reachable);
+}
+
+uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_json *port) {
+    sp_pool_spec pool = {.algorithm = algorithm(service)};
+    pool.name = pool_name(t, service, port, "", (sp_str){0});
+    return add_pool(t, pool, service, port, true);
 }
 
 const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str name) {

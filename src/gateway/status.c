@@ -54,9 +54,25 @@ const sp_refusal *sp_status_failure(const sp_status_view *v, const char *kind, c
     return NULL;
 }
 
-static sp_json *conditions_of(sp_reconcile *r, const sp_json *obj) {
-    const sp_json *c = sp_json_dig(obj, "status", "conditions", NULL);
+sp_json *sp_status_conditions(sp_reconcile *r, const sp_json *holder) {
+    const sp_json *c = sp_json_get(holder, "conditions");
     return sp_json_is(c, SP_JSON_ARRAY) ? sp_json_clone(r->arena, c) : sp_json_array(r->arena);
+}
+
+bool sp_status_drop_condition(sp_json *conditions, const char *type) {
+    size_t at = 0;
+    sp_json_each(conditions, c) {
+        if (sp_str_eqz(sp_json_str(sp_json_get(c, "type")), type)) {
+            sp_json_remove_at(conditions, at);
+            return true;
+        }
+        at++;
+    }
+    return false;
+}
+
+static sp_json *conditions_of(sp_reconcile *r, const sp_json *obj) {
+    return sp_status_conditions(r, sp_json_get(obj, "status"));
 }
 
 /* --- Services --- */
@@ -118,22 +134,10 @@ static void bound_condition(sp_reconcile *r, const sp_status_view *v, const sp_j
         sp_reconcile_event(r, service, "Warning", f->reason, "%.*s", SP_ARG(text));
 }
 
-static bool drop_condition(sp_json *conditions, const char *type) {
-    size_t at = 0;
-    sp_json_each(conditions, c) {
-        if (sp_str_eqz(sp_json_str(sp_json_get(c, "type")), type)) {
-            sp_json_remove_at(conditions, at);
-            return true;
-        }
-        at++;
-    }
-    return false;
-}
-
 /* What we said while the Service was of another type. */
 static void withdraw(sp_reconcile *r, const sp_status_view *v, const sp_json *service) {
     sp_json *conditions = conditions_of(r, service);
-    if (!drop_condition(conditions, ports_bound)) return;
+    if (!sp_status_drop_condition(conditions, ports_bound)) return;
     sp_json *wanted = sp_json_object(r->arena);
     sp_json_set(r->arena, wanted, "conditions", conditions);
     sp_json_set(r->arena, wanted, "loadBalancer", sp_json_null(r->arena));

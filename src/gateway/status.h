@@ -2,7 +2,7 @@
  * functions for the controller framework (kube/controller.h): they read documents and findings and
  * fill in a reconcile; nothing is patched that already says so. */
 #pragma once
-#include "gateway/translate.h"
+#include "gateway/gwapi.h"
 #include "kube/controller.h"
 
 typedef struct sp_status_view {
@@ -20,7 +20,9 @@ void sp_status_ingress(sp_reconcile *r, const sp_status_view *v, const sp_json *
 void sp_status_gateway_class(sp_reconcile *r, const sp_json *class);
 void sp_status_ingress_class(sp_reconcile *r, const sp_json *class);
 void sp_status_gateway(sp_reconcile *r, const sp_status_view *v, const sp_json *gateway);
-void sp_status_route(sp_reconcile *r, const sp_status_view *v, const sp_json *route);
+void sp_status_route(sp_reconcile *r, const sp_status_view *v, sp_route_kind kind,
+                     const sp_json *route);
+void sp_status_backend_tls(sp_reconcile *r, const sp_status_view *v, const sp_json *policy);
 /* Says that a challenge is answered once this configuration does. */
 void sp_status_challenge(sp_reconcile *r, const sp_gateway_config *config,
                          const sp_json *challenge);
@@ -28,6 +30,9 @@ void sp_status_challenge(sp_reconcile *r, const sp_gateway_config *config,
 void sp_status_policy(sp_reconcile *r, const sp_status_view *v, const sp_json *policy);
 
 /* --- for status.c and status_gwapi.c --- */
+/* A copy of holder.conditions to be changed; empty when there are none. */
+sp_json *sp_status_conditions(sp_reconcile *r, const sp_json *holder);
+bool sp_status_drop_condition(sp_json *conditions, const char *type);
 /* Patches status with the members of `wanted` that differ from the object's. */
 void sp_status_patch(sp_reconcile *r, const sp_gvr *g, const sp_json *obj, sp_json *wanted);
 /* True when this is not what was said last about the object; remembers it. "" forgets. */

@@ -74,9 +74,13 @@ static void index_held(sp_translator *t) {
     }
 }
 
+static sp_carried kind_of(const sp_listener_spec *l) {
+    return l->sni_count ? SP_CARRIES_TLS : l->plain.http ? SP_CARRIES_HTTP : SP_CARRIES_TCP;
+}
+
 static bool held_before(const sp_translator *t, sp_str key, const sp_listener_spec *spec) {
     const sp_listener_spec *l = sp_map_get(&t->held, key);
-    return l && sp_str_eq(l->owner, spec->owner) && l->plain.http == spec->plain.http;
+    return l && sp_str_eq(l->owner, spec->owner) && kind_of(l) == kind_of(spec);
 }
 
 bool sp_translate_listen(sp_translator *t, sp_listener_spec spec) {
@@ -97,23 +101,64 @@ bool sp_translate_listen(sp_translator *t, sp_listener_spec spec) {
     return true;
 }
 
-/* --- routing tables --- */
+/* --- ports that many share --- */
 
-uint32_t sp_translate_table(sp_translator *t, uint16_t port, sp_str owner) {
-    for (size_t i = 0; i < t->table_ports.n; i++)
-        if (t->table_ports.p[i] == port) return (uint32_t)i;
-    sp_listener_spec l = {.addr = t->options->bind,
-                          .plain = {.http = true, .table = (uint32_t)t->table_ports.n},
-                          .owner = owner};
-    l.addr.port = port;
-    if (!sp_translate_listen(t, l)) return UINT32_MAX;
-    sp_vec_push(&t->table_ports, port);
+uint32_t sp_translate_new_table(sp_translator *t) {
     sp_vec_push(&t->entries, {0});
-    return l.plain.table;
+    return (uint32_t)t->entries.n - 1;
+}
+
+static const char *const kind_names[] = {"HTTP", "TLS", "TCP"};
+
+/* An existing port: SIZE_MAX when it is of no use for this owner. */
+static size_t share_port(sp_translator *t, size_t at, sp_carried kind, sp_str owner) {
+    const sp_shared_port *p = &t->ports.p[at];
+    const sp_listener_spec *l = &t->listeners.p[p->listener];
+    if (p->kind == kind && (kind != SP_CARRIES_TCP || sp_str_eq(l->owner, owner))) return at;
+    if (!t->only_held)
+        sp_translate_refuse(t, owner, p->addr.port, "PortInUse", "port %u carries %s for %.*s",
+                            p->addr.port, kind_names[p->kind], SP_ARG(l->owner));
+    return SIZE_MAX;
+}
+
+size_t sp_translate_port(sp_translator *t, sp_addr addr, sp_carried kind, sp_str owner) {
+    for (size_t i = 0; i < t->ports.n; i++)
+        if (sp_addr_eq(&t->ports.p[i].addr, &addr)) return share_port(t, i, kind, owner);
+    sp_shared_port p = {.addr = addr, .kind = kind, .table = (uint32_t)t->entries.n};
+    sp_listener_spec l = {.addr = addr, .owner = owner};
+    l.plain.http = kind == SP_CARRIES_HTTP;
+    l.plain.table = l.plain.http ? p.table : 0;
+    l.sni_count = kind == SP_CARRIES_TLS; /* the names come later */
+    if (!sp_translate_listen(t, l)) return SIZE_MAX;
+    p.listener = t->listeners.n - 1;
+    if (l.plain.http) sp_translate_new_table(t);
+    sp_vec_push(&t->ports, p);
+    return t->ports.n - 1;
+}
+
+bool sp_translate_sni(sp_translator *t, size_t port, sp_sni_entry e) {
+    sp_shared_port *p = &t->ports.p[port];
+    sp_vec_each(&p->sni, other) {
+        if (!sp_str_eq(other->host, e.host)) continue;
+        if (!sp_str_eq(other->owner, e.owner))
+            sp_translate_refuse(t, e.owner, p->addr.port, "HostnameConflict",
+                                "the name \"%.*s\" on port %u is already served for %.*s",
+                                SP_ARG(e.host), p->addr.port, SP_ARG(other->owner));
+        return false;
+    }
+    sp_vec_push(&p->sni, e);
+    return true;
 }
 
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e) {
     sp_vec_push(&t->entries.p[table], *e);
+}
+
+sp_str sp_translate_lower(sp_arena *a, sp_str s) {
+    char *p = sp_arena_strz(a, s);
+    for (size_t i = 0; i < s.n; i++)
+        if (p[i] >= 'A' && p[i] <= 'Z') p[i] = (char)(p[i] + 32);
+    return (sp_str){p, s.n};
 }
 
 void sp_targets_add(sp_arena *a, sp_targets *t, uint32_t pool, uint32_t weight) {
@@ -132,8 +177,27 @@ static void *copy_out(sp_arena *a, const void *p, size_t n, size_t size) {
     return to;
 }
 
+/* A TLS port without a usable certificate answers nobody: it is not opened at all. */
+static void finish_ports(sp_translator *t) {
+    sp_vec_each(&t->ports, p) {
+        sp_listener_spec *l = &t->listeners.p[p->listener];
+        if (p->kind == SP_CARRIES_TLS) {
+            l->sni = copy_out(t->arena, p->sni.p, p->sni.n, sizeof *p->sni.p);
+            l->sni_count = p->sni.n;
+            l->addr.family = p->sni.n ? l->addr.family : 0;
+        }
+        sp_vec_free(&p->sni);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < t->listeners.n; i++)
+        if (t->listeners.p[i].addr.family) t->listeners.p[kept++] = t->listeners.p[i];
+    t->listeners.n = kept;
+    sp_vec_free(&t->ports);
+}
+
 static void finish(sp_translator *t) {
     sp_gateway_config *c = t->out->config;
+    finish_ports(t);
     c->pools = copy_out(c->arena, t->pools.p, t->pools.n, sizeof *t->pools.p);
     c->pool_count = t->pools.n;
     c->listeners = copy_out(c->arena, t->listeners.p, t->listeners.n, sizeof *t->listeners.p);
@@ -147,7 +211,6 @@ static void finish(sp_translator *t) {
     sp_vec_free(&t->entries);
     sp_vec_free(&t->pools);
     sp_vec_free(&t->listeners);
-    sp_vec_free(&t->table_ports);
     sp_map_free(&t->pool_index);
     sp_map_free(&t->claimed);
     sp_map_free(&t->held);
@@ -163,8 +226,10 @@ sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_opt
     sp_translation *out = sp_zalloc(1, sizeof *out);
     out->config = sp_gateway_config_new();
     sp_translator t = {.arena = out->config->arena, .view = view, .options = options, .out = out};
-    if (options->http_port)
-        sp_translate_table(&t, options->http_port, SP_STR("the gateway's own --http-port"));
+    sp_addr http = options->bind;
+    http.port = options->http_port;
+    if (http.port)
+        sp_translate_port(&t, http, SP_CARRIES_HTTP, SP_STR("the gateway's own --http-port"));
     index_held(&t);
     t.only_held = true;
     sp_translate_services(&t);

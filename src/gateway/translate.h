@@ -2,8 +2,10 @@
  * together with what could not be done and why, so that the status writers (status.h) say the same.
  *
  * services.c    Services and EndpointSlices → listeners and pools
- * ingress.c     Ingresses → routing entries
- * gwapi.c       Gateways and HTTPRoutes → listeners and routing entries
+ * ingress.c     Ingresses → routing entries, certificates
+ * gwapi.c       Gateways → listeners; which routes may attach to them
+ * httproute.c   HTTPRoutes and GRPCRoutes → routing entries
+ * refs.c        what objects refer to, and whether they may
  * challenge.c   ACME challenges → routing entries and certificates
  * translate.c   the whole, and who gets a port that two ask for */
 #pragma once
@@ -22,10 +24,12 @@ void sp_cluster_view_free(sp_cluster_view *v);
 const sp_json *sp_view_find(const sp_obj_list *list, sp_str ns, sp_str name);
 
 typedef struct sp_translate_options {
-    sp_addr bind;       /* its port does not count */
-    uint16_t http_port; /* 0 = no HTTP */
+    sp_addr bind;        /* its port does not count */
+    uint16_t http_port;  /* 0 = no HTTP */
+    uint16_t https_port; /* 0 = no HTTPS for Ingresses; Gateways' port 443 as it is */
     bool cluster_ips;
     const char *node_address;
+    const char *node_name; /* for …TrafficPolicy: Local and hints; NULL = not known */
     /* What was served before, or NULL: who holds a port keeps it, whatever came since. */
     const sp_gateway_config *previous;
 } sp_translate_options;
@@ -57,29 +61,18 @@ bool sp_ingress_is_ours(const sp_cluster_view *v, const sp_json *ingress);
 void sp_ingress_problems(sp_arena *a, const sp_cluster_view *v, const sp_json *ingress,
                          sp_problems *ret);
 
-/* --- what Gateway API wants to know --- */
-bool sp_gateway_is_ours(const sp_cluster_view *v, const sp_json *gateway);
-/* NULL: served. Else the reason of Accepted=False, and *ret_text. */
-const char *sp_gateway_listener_fault(const sp_json *listener, const char **ret_text);
-/* The port this listener is really served on: 80 stands for --http-port. */
-uint16_t sp_gateway_listener_port(const sp_json *listener, const sp_translate_options *o);
-
-typedef struct sp_route_verdict {
-    bool ok;
-    const char *reason; /* as the specification names it */
-    sp_str text;
-} sp_route_verdict;
-/* parent: an element of spec.parentRefs. NULL when it is not a Gateway of ours. */
-const sp_json *sp_route_parent(const sp_cluster_view *v, const sp_json *route,
-                               const sp_json *parent);
-sp_route_verdict sp_route_accepted(sp_arena *a, const sp_cluster_view *v, const sp_json *route,
-                                   const sp_json *parent, const sp_json *gateway);
-sp_route_verdict sp_route_resolved(sp_arena *a, const sp_cluster_view *v, const sp_json *route);
-/* How many HTTPRoutes this listener serves. */
-int64_t sp_gateway_attached(sp_arena *a, const sp_cluster_view *v, const sp_json *gateway,
-                            const sp_json *listener);
-
 /* --- shared by the files above --- */
+/* What a port carries: two that want different things cannot share it. */
+typedef enum sp_carried { SP_CARRIES_HTTP, SP_CARRIES_TLS, SP_CARRIES_TCP } sp_carried;
+
+typedef struct sp_shared_port {
+    sp_addr addr;
+    sp_carried kind;
+    size_t listener;          /* of translator->listeners */
+    uint32_t table;           /* HTTP */
+    SP_VEC(sp_sni_entry) sni; /* TLS */
+} sp_shared_port;
+
 typedef struct sp_translator {
     sp_arena *arena;
     const sp_cluster_view *view;
@@ -87,17 +80,22 @@ typedef struct sp_translator {
     sp_translation *out;
     SP_VEC(sp_pool_spec) pools;
     SP_VEC(sp_listener_spec) listeners;
-    sp_map pool_index;            /* name → index + 1 */
-    sp_map claimed;               /* address and port → index into listeners + 1 */
-    sp_map held;                  /* the same of options->previous → its sp_listener_spec */
-    bool only_held;               /* first pass: who holds a port asks for it again */
-    sp_map slice_index;           /* "ns/service" → sp_obj_list */
-    SP_VEC(uint16_t) table_ports; /* of each table; [0] is http_port */
-    SP_VEC(SP_VEC(sp_route_entry)) entries; /* of each table */
+    sp_map pool_index;  /* name → index + 1 */
+    sp_map claimed;     /* address and port → index into listeners + 1 */
+    sp_map held;        /* the same of options->previous → its sp_listener_spec */
+    bool only_held;     /* first pass: who holds a port asks for it again */
+    sp_map slice_index; /* "ns/service" → sp_obj_list */
+    SP_VEC(sp_shared_port) ports;
+    SP_VEC(SP_VEC(sp_route_entry)) entries; /* of each table; [0] is that of http_port, if any */
 } sp_translator;
 
-/* The pool of one port of a Service (an element of spec.ports). */
+/* The pool of one port of a Service (an element of spec.ports), for bytes as they are. */
 uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_json *port);
+/* The same for HTTP, spoken as appProtocol and BackendTLSPolicies say. The fields of `like` (NULL =
+ * none) that are not zero (sticky, protocol, tls, timeouts, hash) replace its own; suffix then
+ * makes its name another one. */
+uint32_t sp_translate_pool_like(sp_translator *t, const sp_json *service, const sp_json *port,
+                                const sp_pool_spec *like, sp_str suffix);
 /* The element of spec.ports by number, or by name when number is 0; NULL. */
 const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str name);
 /* Asks for a port; refuses what is taken (and says so in refusals). In the first pass it gives only
@@ -105,9 +103,15 @@ const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str na
 bool sp_translate_listen(sp_translator *t, sp_listener_spec spec);
 void sp_translate_refuse(sp_translator *t, sp_str owner, uint16_t port, const char *reason,
                          const char *fmt, ...) SP_PRINTF(5, 6);
-/* The table of an HTTP port, made if new (owner: who asks first); UINT32_MAX when refused. */
-uint32_t sp_translate_table(sp_translator *t, uint16_t port, sp_str owner);
+/* The port at this address, made if new (owner: who asks first). HTTP and TLS ports are shared by
+ * all who want the same kind, TCP ports are not. SIZE_MAX when refused. */
+size_t sp_translate_port(sp_translator *t, sp_addr addr, sp_carried kind, sp_str owner);
+uint32_t sp_translate_new_table(sp_translator *t);
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e);
+/* One more server name of a TLS port; false, and told, when somebody else has the name there. */
+bool sp_translate_sni(sp_translator *t, size_t port, sp_sni_entry e);
+/* ASCII lower case, in the arena. */
+sp_str sp_translate_lower(sp_arena *a, sp_str s);
 /* One more share; for the files that make entries and listeners. */
 void sp_targets_add(sp_arena *a, sp_targets *t, uint32_t pool, uint32_t weight);
 int64_t sp_translate_created_ms(const sp_json *o);
@@ -115,4 +119,4 @@ int64_t sp_translate_created_ms(const sp_json *o);
 void sp_translate_services(sp_translator *t);
 void sp_translate_challenges(sp_translator *t); /* last: on every table there is */
 void sp_translate_ingresses(sp_translator *t);
-void sp_translate_gateways(sp_translator *t); /* only_held: listeners, no entries */
+void sp_translate_gateways(sp_translator *t); /* only_held: ports, nothing on them */

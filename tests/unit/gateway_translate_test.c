@@ -352,7 +352,7 @@ static void gateways(void **state) {
                                    "---\nkind: HTTPRoute\nmetadata: {name: odd, namespace: "
                                    "ns}\nspec:\n"
                                    "  parentRefs: [{name: gw}]\n  rules: [{filters: [{type: "
-                                   "RequestMirror}]}]\n");
+                                   "ExtensionRef}]}]\n");
     translate(w);
     assert_int_equal(w->t->config->table_count, 2);
     assert_true(listener(w, "0.0.0.0", 8090)->plain.http);
@@ -381,17 +381,17 @@ static void gateway_status(void **state) {
     assert_string_equal(sp_json_get_z(sp_json_at(sp_json_get(s, "addresses"), 0), "value"),
                         "192.0.2.7");
     static const struct {
-        const char *accepted, *reason, *programmed;
+        const char *programmed, *resolved, *reason;
         int64_t attached;
-    } want[] = {{"True", "Accepted", "True", 1},
-                {"True", "Accepted", "True", 1},
-                {"False", "UnsupportedProtocol", "False", 0}};
+    } want[] = {{"True", "True", "ResolvedRefs", 1},
+                {"True", "True", "ResolvedRefs", 1},
+                {"False", "False", "InvalidCertificateRef", 1}};
     for (size_t i = 0; i < 3; i++) {
         const sp_json *l = sp_json_at(sp_json_get(s, "listeners"), i);
-        assert_condition(l, "Accepted", want[i].accepted, want[i].reason);
+        assert_condition(l, "Accepted", "True", "Accepted");
         assert_string_equal(sp_json_get_z(condition(l, "Programmed"), "status"),
                             want[i].programmed);
-        assert_condition(l, "ResolvedRefs", "True", "ResolvedRefs");
+        assert_condition(l, "ResolvedRefs", want[i].resolved, want[i].reason);
         assert_int_equal(sp_json_int(sp_json_get(l, "attachedRoutes"), -1), want[i].attached);
     }
     sp_reconcile_free(r);
@@ -404,7 +404,7 @@ static void gateway_status(void **state) {
     };
     for (size_t i = 0; i < SP_COUNT(routes); i++) {
         r = sp_reconcile_new(SP_STR("ns/x"));
-        sp_status_route(r, &v, find(&w->view.routes, routes[i].route));
+        sp_status_route(r, &v, SP_ROUTE_HTTP, find(&w->view.routes, routes[i].route));
         const sp_json *parents = sp_json_get(patched(r), "parents");
         assert_int_equal(parents->count, 1);
         const sp_json *p = sp_json_at(parents, 0);
@@ -448,7 +448,7 @@ static void hostnames_intersect(void **state) {
         if (host[0] == '*') host = "q.b.a.org";
         assert_int_equal(route(w, 0, host, "/") != NULL, cases[i].found != NULL);
         sp_route_verdict j = sp_route_accepted(
-            w->arena, &w->view, w->view.routes.p[0],
+            w->arena, &w->view, &w->options, SP_ROUTE_HTTP, w->view.routes.p[0],
             sp_json_at(sp_json_dig(w->view.routes.p[0], "spec", "parentRefs", NULL), 0),
             w->view.gateways.p[0]);
         assert_string_equal(j.reason, cases[i].found ? "Accepted" : "NoMatchingListenerHostname");
