@@ -23,7 +23,7 @@
 typedef struct up {
     const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
     sp_log_level level;
-    uint16_t api_port, gateway_port, agent_port;
+    uint16_t api_port, gateway_port, gateway_tls_port, agent_port;
     bool verbose, stop_containers;
     char node_name_buffer[HOST_NAME_MAX + 1], node_ip_buffer[46], dir_buffer[PATH_MAX];
 
@@ -183,7 +183,8 @@ static void gateway_args(up *u, args *a) {
     const char *control = in_dir(u, "gateway.sock");
     if (strlen(control) < 90) push_pairs(a, PAIRS("--control-socket", control)); /* sun_path */
     push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/gateway.kubeconfig"), "--http-port",
-                        number(u, u->gateway_port), "--node-address", u->node_ip));
+                        number(u, u->gateway_port), "--https-port", number(u, u->gateway_tls_port),
+                        "--node-address", u->node_ip, "--node-name", u->node_name));
 }
 
 static const struct {
@@ -324,6 +325,7 @@ int sp_up_main(int argc, char **argv) {
             .level = SP_LOG_INFO,
             .api_port = 6443,
             .gateway_port = 8080,
+            .gateway_tls_port = 8443,
             .agent_port = 10250};
     const sp_flag flags[] = {
         {"data-dir", 'd', SP_FLAG_STR, &u.data_dir, "DIR",
@@ -331,6 +333,8 @@ int sp_up_main(int argc, char **argv) {
         {"api-port", 0, SP_FLAG_PORT, &u.api_port, "N", "port of the API server (6443)"},
         {"gateway-port", 0, SP_FLAG_PORT, &u.gateway_port, "N",
          "port on which Ingress and HTTPRoute rules answer (8080)"},
+        {"gateway-tls-port", 0, SP_FLAG_PORT, &u.gateway_tls_port, "N",
+         "of the gateway: HTTPS, opened when a certificate is there (8443)"},
         {"agent-port", 0, SP_FLAG_PORT, &u.agent_port, "N",
          "port of the node agent, for logs (10250)"},
         {"bind-address", 0, SP_FLAG_STR, &u.bind, "ADDR", "address of the API server (127.0.0.1)"},

@@ -330,13 +330,26 @@ static void serve_https(const gateway_visit *g, const sp_gw_listener *l, size_t 
     if (sp_translate_sni(t, port, e)) add_http_routes(g, l, e.inner.table);
 }
 
+/* A listener whose certificates cannot be used: its name is turned away, rather than served by a
+ * wider listener; and the port is open for an ACME server to look. */
+static void close_names(const gateway_visit *g, const sp_gw_listener *l, sp_addr addr) {
+    bool wants_tls = l->protocol == SP_GW_HTTPS || (l->protocol == SP_GW_TLS && !l->passthrough);
+    if (!wants_tls || l->tls || l->invalid.reason || l->clash.reason || !l->port) return;
+    size_t port = sp_translate_port(g->t, addr, SP_CARRIES_TLS, g->owner);
+    if (port == SIZE_MAX || g->t->only_held || has_sni(g->t, port, l->host)) return;
+    sp_translate_sni(g->t, port, (sp_sni_entry){.host = l->host, .owner = g->owner});
+}
+
 static void serve_listener(const gateway_visit *g, const sp_gw_listener *l, sp_addr addr) {
     static const sp_carried kinds[] = {[SP_GW_HTTP] = SP_CARRIES_HTTP,
                                        [SP_GW_HTTPS] = SP_CARRIES_TLS,
                                        [SP_GW_TLS] = SP_CARRIES_TLS,
                                        [SP_GW_TCP] = SP_CARRIES_TCP};
     addr.port = l->port;
-    if (!l->served) return;
+    if (!l->served) {
+        close_names(g, l, addr);
+        return;
+    }
     size_t port = sp_translate_port(g->t, addr, kinds[l->protocol], g->owner);
     if (port == SIZE_MAX || g->t->only_held) return;
     switch (l->protocol) {

@@ -22,12 +22,12 @@
 
 typedef struct gateway {
     /* flags */
-    const char *kubeconfig, *bind, *node_address, *cluster_ips, *service_cidr, *access_log,
-        *access_log_format;
+    const char *kubeconfig, *bind, *node_address, *node_name, *cluster_ips, *service_cidr,
+        *access_log, *access_log_format;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
     const char *grace, *control_socket, *keepalived_conf;
     sp_log_level level;
-    uint16_t http_port, metrics_port;
+    uint16_t http_port, https_port, metrics_port;
     int64_t max_connections, loops;
     bool verbose, take_over, exact, check, print_objects;
     const char *haproxy_cfg; /* then there is no API server */
@@ -57,6 +57,7 @@ typedef struct gateway {
 
 enum {
     DEFAULT_HTTP_PORT = 8080,
+    DEFAULT_HTTPS_PORT = 8443,
     CLOSING_TURNS = 8,
     LAST_REQUEST_MS = 3000, /* of a kept connection, when a successor has taken over */
     TAKE_OVER_MS = 60000    /* for a successor to get its configuration */
@@ -103,6 +104,8 @@ static bool read_addresses(gateway *g, sp_err *err) {
                        g->node_address);
     g->options.node_address = g->node_address;
     g->options.http_port = g->http_port;
+    g->options.https_port = g->https_port;
+    g->options.node_name = g->node_name;
     return true;
 }
 
@@ -264,7 +267,8 @@ static void finish_take_over(gateway *g) {
 static void on_ready(void *ctx) {
     gateway *g = ctx;
     if (g->predecessor >= 0) finish_take_over(g);
-    sp_info("gateway is ready", SP_KV("http_port", g->http_port), SP_KV("address", g->node_address),
+    sp_info("gateway is ready", SP_KV("http_port", g->http_port),
+            SP_KV("https_port", g->https_port), SP_KV("address", g->node_address),
             SP_KV("loops", sp_fleet_loops(g->fleet)), SP_KV("cluster_ips", g->options.cluster_ips));
     sp_role_ready();
 }
@@ -377,8 +381,10 @@ static const char about[] =
     "Brings traffic to the pods. Watches the cluster and serves, on this machine:\n"
     "  - every Service of type LoadBalancer on its ports, and NodePort on its node ports (TCP);\n"
     "  - every Service at its virtual address, for this machine and its pods (as root);\n"
-    "  - every Ingress, and every HTTPRoute of a Gateway of class \"sampan\", on --http-port. A\n"
-    "    Gateway's listener on port 80 is served there too; on another port, at that port.\n"
+    "  - every Ingress on --http-port, and with TLS on --https-port;\n"
+    "  - every Gateway of class \"sampan\" with its HTTPRoutes, GRPCRoutes, TLSRoutes and "
+    "TCPRoutes:\n"
+    "    listeners on port 80 at --http-port, on 443 at --https-port, others at their own port.\n"
     "Connections go to endpoints that are ready, and to the next one when one refuses. A client\n"
     "waits --endpoint-wait for an endpoint to appear before it is turned away. Endpoints that "
     "leave\n"
@@ -403,6 +409,7 @@ int sp_gateway_main(int argc, char **argv) {
                  .access_log_format = "text",
                  .grace = "10s",
                  .http_port = DEFAULT_HTTP_PORT,
+                 .https_port = DEFAULT_HTTPS_PORT,
                  .max_connections = 100000,
                  .level = SP_LOG_INFO,
                  .predecessor = -1,
@@ -418,6 +425,10 @@ int sp_gateway_main(int argc, char **argv) {
          "print these files as Kubernetes objects, for kubectl apply"},
         {"http-port", 0, SP_FLAG_PORT, &g.http_port, "N",
          "where Ingresses and HTTPRoutes are served; 0 = nowhere (8080)"},
+        {"https-port", 0, SP_FLAG_PORT, &g.https_port, "N",
+         "the same with TLS, for Ingresses with spec.tls and Gateways' port 443 (8443)"},
+        {"node-name", 0, SP_FLAG_STR, &g.node_name, "NAME",
+         "this machine's Node, for …TrafficPolicy: Local and topology (default: not known)"},
         {"bind", 0, SP_FLAG_STR, &g.bind, "ADDR", "address to listen on (0.0.0.0)"},
         {"node-address", 0, SP_FLAG_STR, &g.node_address, "ADDR",
          "address told on the objects (default: the one that reaches the network)"},

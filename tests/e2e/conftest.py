@@ -93,6 +93,7 @@ class Sampan:
         self.home = self.dir.parent / (self.dir.name + "-home")
         self.home.mkdir(parents=True, exist_ok=True)
         self.api_port, self.gateway_port, self.agent_port = free_port(), free_port(), free_port()
+        self.gateway_tls_port = free_port()
         self.roles = roles
         self.extra = list(extra)
         self.binary = BINARY
@@ -103,6 +104,7 @@ class Sampan:
     def up_args(self):
         return [self.binary, "up", "--data-dir", str(self.dir), "--api-port", str(self.api_port),
                 "--gateway-port", str(self.gateway_port), "--agent-port", str(self.agent_port),
+                "--gateway-tls-port", str(self.gateway_tls_port),
                 "--roles", self.roles, "--node-name", "node-1", *self.extra]
 
     def start(self):
