@@ -367,7 +367,11 @@ static void apply_to_entry(sp_translator *t, const sp_route_entry *e) {
     if (!e->action || !owner_target(e->action->owner, &to)) return;
     const sp_json *policy = policy_for(&t->view->traffic_policies, &to);
     if (!policy && strcmp(to.kind, "HTTPRoute") == 0) policy = policy_of_parents(t, &to);
-    if (policy) apply_to_action(t->arena, (sp_route_action *)(uintptr_t)e->action, policy);
+    if (!policy) return;
+    apply_to_action(t->arena, (sp_route_action *)(uintptr_t)e->action, policy);
+    for (size_t i = 0; e->action->variants && i < e->action->targets.n; i++)
+        apply_to_action(t->arena, (sp_route_action *)(uintptr_t)e->action->variants[i]->action,
+                        policy);
 }
 
 void sp_translate_policies(sp_translator *t) {
