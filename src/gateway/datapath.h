@@ -192,6 +192,8 @@ sp_buf sp_worker_take_buf(sp_worker *w);
 void sp_worker_give_buf(sp_worker *w, sp_buf *b);
 /* No delay; a peer that vanished is noticed. A listening socket passes it on to what it accepts. */
 void sp_sock_tune(int fd);
+/* The other side has not answered for about half a minute, though it had to. */
+bool sp_sock_vanished(const sp_sock *c);
 /* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
 
