@@ -33,6 +33,7 @@ typedef struct sp_upstream {
     sp_tls_session *tls_session; /* to be resumed; owned */
     sp_endpoint_counts counts;
     sp_shared_count *pool_count; /* referenced while the pool has a limit; NULL else */
+    sp_list h2;                  /* connections that carry many requests, in use or not */
 } sp_upstream;
 /* --- tally.c --- */
 void sp_upstream_name(sp_upstream *u, sp_str name);
@@ -132,6 +133,9 @@ struct sp_worker {
     uint64_t random;
     sp_h1_head answer;                      /* of the answer being read; valid for one event */
     SP_VEC(struct sp_exchange *) exchanges; /* spare */
+    struct sp_h2_pool *h2_pool;             /* memory for streams; NULL until there are some */
+    sp_list mirrors;                        /* copies of requests under way */
+    size_t mirror_count;
     sp_buf log;
     sp_alarm accept_pause;
     uv_timer_t retry_timer, grace_timer;
@@ -192,8 +196,6 @@ sp_buf sp_worker_take_buf(sp_worker *w);
 void sp_worker_give_buf(sp_worker *w, sp_buf *b);
 /* No delay; a peer that vanished is noticed. A listening socket passes it on to what it accepts. */
 void sp_sock_tune(int fd);
-/* The other side has not answered for about half a minute, though it had to. */
-bool sp_sock_vanished(const sp_sock *c);
 /* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
 
@@ -298,8 +300,11 @@ void sp_proxy_accept(sp_listener *l, int fd, const sp_addr *client, const sp_add
  * HTTP). server_name: taken, may be NULL. */
 void sp_proxy_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
                    char *server_name);
-#define SP_HTTP_ALPN "http/1.1" /* what HTTP clients are offered, best first */
+#define SP_HTTP_ALPN "h2,http/1.1" /* what HTTP clients are offered, best first */
 void sp_upstream_close_idle(sp_upstream *u);
+void sp_upstream_close_streams(sp_upstream *u); /* HTTP/2: those that carry nothing; no new ones */
+void sp_worker_cancel_mirrors(sp_worker *w);
+void sp_h2_pool_free(sp_worker *w);
 void sp_worker_free_exchanges(sp_worker *w);
 
 /* --- listener.c --- */

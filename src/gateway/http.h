@@ -32,7 +32,7 @@ typedef struct sp_front {
     bool (*blocked)(sp_exchange *x); /* takes no more of the answer now */
     bool (*gone)(sp_exchange *x);    /* nobody will read the answer */
     /* The answer: interim heads, the head, pieces, the end with trailers ("name: value\r\n"...). */
-    void (*head)(sp_exchange *x, const sp_h1_head *h, const sp_header_edit *edit);
+    void (*head)(sp_exchange *x, const sp_h1_head *h, const sp_http_edit *edit);
     void (*data)(sp_exchange *x, sp_str piece);
     void (*end)(sp_exchange *x, sp_str trailers);
     void (*flush)(sp_exchange *x);
@@ -50,11 +50,13 @@ typedef struct sp_back {
     bool (*blocked)(sp_exchange *x); /* takes no more of the request now */
     bool (*pump)(sp_exchange *x);    /* hands over what has come of the answer */
     bool (*reused)(sp_exchange *x);  /* the connection had carried requests before */
-    void (*leave)(sp_exchange *x);   /* keeps or closes it; releases the upstream */
+    sp_upstream *(*upstream)(sp_exchange *x);
+    void (*leave)(sp_exchange *x); /* keeps or closes it; releases the upstream */
 } sp_back;
 
 typedef enum sp_exchange_state {
     SP_EXCHANGE_DIAL,
+    SP_EXCHANGE_PAUSE, /* before another attempt, or a mirror's first */
     SP_EXCHANGE_RELAY,
     SP_EXCHANGE_OVER
 } sp_exchange_state;
@@ -63,7 +65,9 @@ typedef enum sp_exchange_state {
 struct sp_exchange {
     sp_buf head; /* the request's head; what follows points into it */
     sp_h1_head request;
-    sp_buf trailers; /* of the message whose end is being read */
+    sp_buf request_trailers, trailers;
+    sp_buf extra; /* fields for the answer, "name: value\r\n"... */
+    sp_buf copy;  /* of the request's body as far as it came, while `copying` */
     const sp_front *front;
     void *client; /* the front's */
     const sp_back *back;
@@ -78,32 +82,49 @@ struct sp_exchange {
     const sp_pool_spec *pool_spec;
     sp_pool *pool;
     sp_dial dial;
-    void *claimed; /* a backend, by the dial, not attached yet */
-    sp_alarm alarm;
+    void *claimed;             /* a backend, by the dial, not attached yet */
+    const sp_back *claimed_as; /* whose it is */
+    sp_alarm alarm;            /* the attempt's: pause, answer, body */
+    sp_alarm deadline;         /* the request's */
     sp_http_body_as answer_as;
     sp_endpoint endpoint;                          /* a copy for the log */
     int64_t started_us, connected_us, answered_us; /* 0 = not so far */
+    uint64_t body_bytes;                           /* of the request so far */
     int status;                                    /* of the answer; 0 = none yet */
-    uint8_t attempts;
+    uint8_t attempts, repeats;
     bool idempotent, to_head, keep_client, fresh_only;
-    bool body_touched; /* part of the request's body went upstream: no second attempt */
+    bool body_touched; /* part of the request's body went upstream */
+    bool copying;
     bool request_done, answer_seen, answer_begun, answer_done, keep_backend;
+    bool tunnel; /* an upgrade whose front shares its socket: bytes pass both ways after 101 */
+    bool cors;   /* the route's cors applies: `extra` has the fields */
+    char key[25];
     char client_ip[SP_ADDR_MAX], path_scratch[4096];
+};
+
+enum {
+    SP_BODY_COPY_MAX = 64 * 1024, /* larger bodies are not sent twice, nor mirrored */
+    SP_MAX_MIRRORS = 256          /* of one loop at once; further ones are left out */
 };
 
 /* --- http_exchange.c --- */
 sp_exchange *sp_exchange_new(const sp_front *front, void *client, const sp_session *s,
                              sp_listener *l);
-/* x->request is parsed, its slices in x->head. The exchange may be over when it returns. */
-void sp_exchange_begin(sp_exchange *x, const sp_inner_spec *inner);
 /* Whatever can be done now; true when something moved. x may be gone when it returns. */
 bool sp_exchange_step(sp_exchange *x);
+/* Around calls from outside of a step: x lives until it is let go. */
+void sp_exchange_hold(sp_exchange *x);
+void sp_exchange_let_go(sp_exchange *x);
 static inline bool sp_exchange_is_over(const sp_exchange *x) {
     return x->state == SP_EXCHANGE_OVER;
 }
 /* Answers by itself, or cuts an answer that has begun. */
 void sp_exchange_fail(sp_exchange *x, int status, const char *fmt, ...) SP_PRINTF(3, 4);
 void sp_exchange_client_gone(sp_exchange *x);
+/* Answers by itself with this status; text (may be empty) as it is. */
+void sp_exchange_answer_own(sp_exchange *x, int status, sp_str type, sp_str text);
+/* Finds a backend and sends the request there. */
+void sp_exchange_dial(sp_exchange *x);
 /* From the front, while it is pumped. */
 void sp_exchange_body(sp_exchange *x, sp_str piece);
 void sp_exchange_body_end(sp_exchange *x, sp_str trailers);
@@ -118,6 +139,16 @@ void sp_exchange_taken(sp_exchange *x);
 void sp_exchange_bad_answer(sp_exchange *x, const char *why);
 /* No (more) answer will come: asks elsewhere where that is safe. */
 void sp_exchange_backend_lost(sp_exchange *x);
+/* The endpoint said that it did nothing with the request: safe to ask elsewhere, whatever it is. */
+void sp_exchange_refused(sp_exchange *x);
+
+/* --- http_begin.c --- */
+/* x->request is parsed, its slices in x->head. The exchange may be over when it returns. */
+void sp_exchange_begin(sp_exchange *x, const sp_inner_spec *inner);
+
+/* --- http_mirror.c --- */
+/* Copies of a request whose body, if any, is in x->copy. */
+void sp_mirror_start(sp_exchange *x);
 
 /* --- http_back1.c: a connection to an endpoint, in use by one exchange, or kept --- */
 typedef struct sp_backend {
@@ -127,8 +158,8 @@ typedef struct sp_backend {
     sp_exchange *user;     /* NULL while kept */
     sp_list link;          /* upstream->idle while kept */
     sp_alarm alarm;        /* while kept */
+    sp_addr client;        /* it was made for; counts where the pool sends PROXY headers */
     int64_t idle_since_ms;
-    sp_addr client;  /* it was made for; counts where the pool sends PROXY headers */
     sp_h1_scan scan; /* of the answer's head */
     sp_h1_body body;
     bool reused;

@@ -143,6 +143,7 @@ static void keep(sp_backend *b) {
 
 void sp_upstream_close_idle(sp_upstream *u) {
     sp_upstream_ref(u); /* each close drops one */
+    sp_upstream_close_streams(u);
     while (!sp_list_empty(&u->idle)) close_backend(SP_CONTAINER(u->idle.next, sp_backend, link));
     sp_upstream_unref(u);
 }
@@ -187,12 +188,18 @@ static void send_end(sp_exchange *x, sp_str trailers) {
 }
 
 static void flush(sp_exchange *x) {
-    sp_sock_flush(x->worker, &((sp_backend *)x->backend)->sock);
+    sp_backend *b = x->backend;
+    sp_sock_flush(x->worker, &b->sock);
+    if (x->tunnel && x->request_done && !b->sock.shut) sp_sock_shutdown(x->worker, &b->sock);
 }
 
 static bool blocked(sp_exchange *x) {
     const sp_backend *b = x->backend;
-    return sp_sock_blocked(&b->sock) || b->sock.broken;
+    return sp_sock_blocked(&b->sock) || b->sock.broken || (x->tunnel && !x->answer_begun);
+}
+
+static sp_upstream *upstream(sp_exchange *x) {
+    return ((sp_backend *)x->backend)->upstream;
 }
 
 static bool reused(sp_exchange *x) {
@@ -201,12 +208,18 @@ static bool reused(sp_exchange *x) {
 
 /* --- the answer --- */
 
-static void switch_protocols(sp_exchange *x, const sp_h1_head *h, sp_str rest) {
+/* True: the bytes behind the head are the answer's body, until the connection ends. */
+static bool switch_protocols(sp_exchange *x, sp_h1_head *h, sp_str rest) {
     sp_backend *b = x->backend;
     sp_sock *client = x->front->socket(x);
-    if (!x->hop.upgrade.n || !client) {
+    if (!x->hop.upgrade.n || (!client && !x->tunnel)) {
         sp_exchange_bad_answer(x, "101 although no upgrade was asked for");
-        return;
+        return false;
+    }
+    if (x->tunnel) {
+        h->framing = SP_H1_UNTIL_CLOSE;
+        sp_h1_body_start(&b->body, h);
+        return sp_exchange_answer(x, h);
     }
     x->status = 101;
     x->front->head(x, h, NULL);
@@ -215,6 +228,7 @@ static void switch_protocols(sp_exchange *x, const sp_h1_head *h, sp_str rest) {
     x->backend = NULL;
     sp_poller_bury(x->worker->poller, b); /* its upstream went to the tunnel */
     sp_exchange_taken(x);
+    return false;
 }
 
 /* False: no more can be done with these bytes. */
@@ -235,10 +249,7 @@ static bool take_head(sp_exchange *x, sp_str *bytes) {
         return false;
     }
     *bytes = sp_str_from(*bytes, n);
-    if (h->status == 101) {
-        switch_protocols(x, h, *bytes);
-        return false;
-    }
+    if (h->status == 101) return switch_protocols(x, h, *bytes);
     b->scan = (sp_h1_scan){0};
     if (h->status >= 200)
         sp_upstream_answered(b->upstream, h->status, (sp_clock_mono_us() - x->started_us) / 1000);
@@ -249,6 +260,7 @@ static bool take_head(sp_exchange *x, sp_str *bytes) {
     }
     x->keep_backend = h->keep_alive;
     sp_h1_body_start(&b->body, h);
+    b->body.trailers = &x->trailers;
     return true;
 }
 
@@ -263,7 +275,7 @@ static void take_body(sp_exchange *x, sp_str bytes) {
         case SP_H1_BROKEN: sp_exchange_bad_answer(x, err.text); return;
         case SP_H1_END:
             if (bytes.n) x->keep_backend = false; /* it said more than its answer */
-            sp_exchange_answer_end(x, (sp_str){0});
+            sp_exchange_answer_end(x, sp_buf_str(&x->trailers));
             return;
         }
     }
@@ -309,5 +321,6 @@ const sp_back sp_back1 = {
     .blocked = blocked,
     .pump = pump,
     .reused = reused,
+    .upstream = upstream,
     .leave = leave,
 };

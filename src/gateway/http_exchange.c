@@ -2,7 +2,7 @@
  * side or a timer, ends in sp_exchange_step, which looks at the state and does whatever can be done
  * now, so no event can be missed. */
 #include "base/clock.h"
-#include "gateway/http.h"
+#include "gateway/http_h2.h"
 #include "gateway/proxy_header.h"
 
 #include <stdarg.h>
@@ -13,6 +13,7 @@ enum { SPARE_EXCHANGES = 64, HEAD_KEPT_BYTES = 16 * 1024 };
 /* --- life --- */
 
 static void on_alarm(sp_alarm *a);
+static void on_deadline(sp_alarm *a);
 
 sp_exchange *sp_exchange_new(const sp_front *front, void *client, const sp_session *s,
                              sp_listener *l) {
@@ -31,14 +32,19 @@ sp_exchange *sp_exchange_new(const sp_front *front, void *client, const sp_sessi
     x->started_us = sp_clock_mono_us();
     x->dial.sock.io.fd = -1;
     sp_alarm_init(&x->alarm, on_alarm);
+    sp_alarm_init(&x->deadline, on_deadline);
     sp_addr_format_ip(&s->client, x->client_ip);
     x->hop.client_ip = sp_str_z(x->client_ip);
+    x->hop.port = s->local.port;
+    for (size_t i = 0; i < SP_COUNT(x->hop.random); i++) x->hop.random[i] = sp_worker_random(w);
     return x;
 }
 
 static void free_exchange(sp_exchange *x) {
     sp_buf_free(&x->head);
+    sp_buf_free(&x->request_trailers);
     sp_buf_free(&x->trailers);
+    sp_buf_free(&x->extra);
     sp_vec_free(&x->request.headers);
     free(x);
 }
@@ -53,20 +59,23 @@ static void release(sp_exchange *x) {
     sp_pool_unref(w, x->pool);
     sp_gateway_config_unref(x->config);
     sp_listener_unref(x->listener);
+    sp_worker_give_buf(w, &x->copy);
     if (w->exchanges.n >= SPARE_EXCHANGES || x->head.cap > HEAD_KEPT_BYTES) {
         free_exchange(x);
         return;
     }
     sp_buf_clear(&x->head);
+    sp_buf_clear(&x->request_trailers);
     sp_buf_clear(&x->trailers);
+    sp_buf_clear(&x->extra);
     sp_vec_push(&w->exchanges, x);
 }
 
-static void hold(sp_exchange *x) {
+void sp_exchange_hold(sp_exchange *x) {
     x->held++;
 }
 
-static void let_go(sp_exchange *x) {
+void sp_exchange_let_go(sp_exchange *x) {
     if (--x->held == 0 && sp_exchange_is_over(x)) release(x);
 }
 
@@ -120,18 +129,29 @@ static void log_request(sp_exchange *x, sp_over how) {
     sp_worker_log_access(w, &a);
 }
 
+/* What the answer tells about the endpoint; losing it was reported where it happened. */
+static void report(sp_exchange *x) {
+    if (!x->backend || !x->answer_begun || !x->answer_done) return;
+    sp_upstream_report(x->worker, x->back->upstream(x),
+                       x->status >= 500 ? SP_OUTCOME_5XX : SP_OUTCOME_OK);
+}
+
 static void finish(sp_exchange *x, sp_over how) {
     if (sp_exchange_is_over(x)) return;
-    hold(x);
+    sp_exchange_hold(x);
     x->state = SP_EXCHANGE_OVER;
     sp_alarm_stop(&x->alarm);
-    count_status(&x->worker->stats, x->status);
-    log_request(x, how);
+    sp_alarm_stop(&x->deadline);
+    if (x->front->count) {
+        count_status(&x->worker->stats, x->status);
+        log_request(x, how);
+    }
     sp_dial_cancel(&x->dial);
+    report(x);
     if (x->backend) x->back->leave(x);
     x->front->over(x, how);
     x->client = NULL;
-    let_go(x);
+    sp_exchange_let_go(x);
 }
 
 void sp_exchange_taken(sp_exchange *x) {
@@ -145,31 +165,36 @@ void sp_exchange_client_gone(sp_exchange *x) {
 
 /* --- own answers --- */
 
-static void answer_own(sp_exchange *x, int status, sp_str text, sp_str location) {
-    sp_header fields[3];
-    size_t n = 0;
-    fields[n++] = (sp_header){SP_STR("server"), SP_STR("sampan")};
-    if (location.n) fields[n++] = (sp_header){SP_STR("location"), location};
-    if (text.n)
-        fields[n++] = (sp_header){SP_STR("content-type"), SP_STR("text/plain; charset=utf-8")};
+void sp_exchange_answer_own(sp_exchange *x, int status, sp_str type, sp_str text) {
+    sp_header fields[2] = {{SP_STR("server"), SP_STR("sampan")}, {SP_STR("content-type"), type}};
+    size_t n = type.n ? 2 : 1;
+    bool none = status == 204 || status == 304;
     sp_h1_head h = {.status = status,
                     .minor = 1,
                     .reason = sp_str_z(sp_http_status_text(status)),
                     .headers = {fields, n, n},
-                    .framing = SP_H1_LENGTH,
-                    .length = text.n ? text.n + 1 : 0};
+                    .framing = none || x->to_head ? SP_H1_NO_BODY : SP_H1_LENGTH,
+                    .length = text.n};
+    sp_http_edit edit = {.extra = sp_buf_str(&x->extra)};
+    char length[24];
+    sp_header with_length[3];
+    if (x->to_head && !none) { /* what it would be */
+        int digits = snprintf(length, sizeof length, "%zu", text.n);
+        memcpy(with_length, fields, sizeof fields);
+        with_length[n] = (sp_header){SP_STR("content-length"), {length, (size_t)digits}};
+        h.headers.p = with_length;
+        h.headers.n++;
+    }
     x->status = status;
     x->answer_begun = true;
     x->keep_client = x->keep_client && x->request_done && x->listener->spec;
     x->answer_as = SP_BODY_AS_IS;
-    x->front->head(x, &h, NULL);
-    if (text.n && !x->to_head) {
-        x->front->data(x, text);
-        x->front->data(x, SP_STR("\n"));
-    }
+    x->front->head(x, &h, &edit);
+    if (h.framing == SP_H1_LENGTH) x->front->data(x, text);
     x->answer_done = true;
     x->front->end(x, (sp_str){0});
     x->front->flush(x);
+    if (x->backend) x->back->leave(x);
     finish(x, SP_OVER_DONE);
 }
 
@@ -182,25 +207,47 @@ void sp_exchange_fail(sp_exchange *x, int status, const char *fmt, ...) {
         return;
     }
     va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text, fmt, ap);
+    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
     va_end(ap);
+    size_t length = SP_MIN((size_t)SP_MAX(n, 0), sizeof text - 2);
+    text[length++] = '\n';
     x->worker->stats.own_errors++;
-    answer_own(x, status, (sp_str){text, SP_MIN((size_t)SP_MAX(n, 0), sizeof text - 1)},
-               (sp_str){0});
+    sp_exchange_answer_own(x, status, SP_STR("text/plain; charset=utf-8"), (sp_str){text, length});
 }
 
-/* --- finding a backend --- */
+/* --- an attempt --- */
+
+static bool wants_h2(const sp_exchange *x) {
+    return x->pool_spec->protocol == SP_BACKEND_H2C ||
+           (x->pool_spec->protocol == SP_BACKEND_AUTO && x->pool_spec->tls);
+}
 
 static bool use_kept(sp_dial *d) {
     sp_exchange *x = SP_CONTAINER(d, sp_exchange, dial);
-    return !x->fresh_only && sp_back1_claim(x);
+    x->claimed_as = &sp_back2;
+    if (wants_h2(x) && sp_back2_claim(x)) return true;
+    x->claimed_as = &sp_back1;
+    return !x->fresh_only && x->pool_spec->protocol != SP_BACKEND_H2C && sp_back1_claim(x);
+}
+
+static uint32_t attempt_ms(const sp_exchange *x) {
+    uint32_t ms = x->hop.entry->action->backend_timeout_ms;
+    return ms ? ms : x->pool_spec->response_timeout_ms;
+}
+
+/* The body again as far as it came, after another attempt had it. */
+static void send_copy(sp_exchange *x) {
+    if (!x->body_touched) return;
+    x->back->data(x, sp_buf_str(&x->copy));
+    if (x->request_done) x->back->end(x, (sp_str){0});
 }
 
 static void send_request(sp_exchange *x) {
-    x->state = SP_EXCHANGE_RELAY;
     x->connected_us = sp_clock_mono_us();
+    x->state = SP_EXCHANGE_RELAY;
     x->back->send(x);
-    sp_alarm_start(x->worker->poller, &x->alarm, SP_TIMEOUT_RESPONSE);
+    send_copy(x);
+    sp_alarm_start_or(x->worker->poller, &x->alarm, attempt_ms(x), SP_TIMEOUT_RESPONSE);
 }
 
 static void fail_dial(sp_exchange *x, sp_dial_result r) {
@@ -222,21 +269,37 @@ static void fail_dial(sp_exchange *x, sp_dial_result r) {
                          SP_ARG(pool), tried);
 }
 
+static void open_back(sp_exchange *x) {
+    bool h2 = x->pool_spec->protocol == SP_BACKEND_H2C ||
+              sp_str_eq(sp_sock_alpn(&x->dial.sock), SP_STR("h2"));
+    if (h2)
+        sp_back2_open(x);
+    else
+        sp_back1_open(x);
+}
+
+static void attach_back(sp_exchange *x) {
+    if (x->claimed_as == &sp_back2)
+        sp_back2_attach(x);
+    else
+        sp_back1_attach(x);
+}
+
 static void on_dialed(sp_dial *d, sp_dial_result r) {
     sp_exchange *x = d->ctx;
-    hold(x);
+    sp_exchange_hold(x);
     if (r != SP_DIAL_OK && r != SP_DIAL_KEPT) {
         fail_dial(x, r);
     } else {
         x->endpoint = d->upstream->e;
         if (r == SP_DIAL_OK)
-            sp_back1_open(x);
+            open_back(x);
         else
-            sp_back1_attach(x);
+            attach_back(x);
         send_request(x);
         x->front->wake(x);
     }
-    let_go(x);
+    sp_exchange_let_go(x);
 }
 
 static void describe(sp_dial *d, sp_proxy_facts *f) {
@@ -247,7 +310,14 @@ static void describe(sp_dial *d, sp_proxy_facts *f) {
     f->server_name = c ? sp_sock_sni(c) : (sp_str){0};
 }
 
-static void dial(sp_exchange *x) {
+static const char *alpn(const sp_exchange *x) {
+    static const char *const offers[] = {[SP_BACKEND_HTTP1] = "http/1.1",
+                                         [SP_BACKEND_H2C] = "h2",
+                                         [SP_BACKEND_AUTO] = "h2,http/1.1"};
+    return offers[x->hop.upgrade.n ? SP_BACKEND_HTTP1 : x->pool_spec->protocol];
+}
+
+void sp_exchange_dial(sp_exchange *x) {
     x->state = SP_EXCHANGE_DIAL;
     sp_alarm_stop(&x->alarm); /* the dial has its own */
     x->attempts++;
@@ -255,153 +325,169 @@ static void dial(sp_exchange *x) {
     x->dial.done = on_dialed;
     x->dial.use_kept = use_kept;
     x->dial.describe = describe;
-    x->dial.alpn = "http/1.1";
+    x->dial.alpn = alpn(x);
     sp_dial_start(&x->dial, x->worker, x->pool, &x->client_addr);
 }
 
-/* --- routing --- */
+/* --- once more --- */
 
-static void answer_redirect(sp_exchange *x) {
-    sp_auto(sp_buf) to = {0};
-    sp_http_redirect_location(&to, &x->hop, x->local.port);
-    answer_own(x, x->hop.entry->action->redirect_status, (sp_str){0}, sp_buf_str(&to));
+/* Nothing of the answer is here, and what was sent can be sent again. */
+static bool can_repeat(const sp_exchange *x) {
+    return !x->answer_begun && !x->answer_seen && (!x->body_touched || x->copying) &&
+           x->attempts < SP_MAX_TRIES;
 }
 
-static void forward(sp_exchange *x) {
-    const sp_route_action *a = x->hop.entry->action;
-    if (a->redirect_status) {
-        answer_redirect(x);
+static void repeat(sp_exchange *x, uint32_t after_ms) {
+    x->worker->stats.retries++;
+    x->back->leave(x);
+    x->fresh_only = true;
+    x->answer_seen = false;
+    if (!after_ms) {
+        sp_exchange_dial(x);
         return;
     }
-    if (a->answer_status) {
-        answer_own(x, a->answer_status, a->answer_body, (sp_str){0});
-        return;
-    }
-    uint32_t pool = sp_route_draw(&a->targets, sp_worker_random(x->worker));
-    if (pool == SP_NO_POOL) {
-        sp_exchange_fail(x, 500, "%.*s names a backend that does not exist", SP_ARG(a->owner));
-        return;
-    }
-    x->pool = sp_pool_ref(x->worker->pool_at.p[pool]);
-    x->pool_spec = &x->config->pools[pool];
-    dial(x);
+    x->state = SP_EXCHANGE_PAUSE;
+    sp_alarm_after(x->worker->poller, &x->alarm, after_ms);
 }
 
-static void not_found(sp_exchange *x, sp_str host, sp_str path) {
-    sp_exchange_fail(x, 404, "no Ingress or HTTPRoute answers for host \"%.*s\" and path %.*s",
-                     (int)SP_MIN(host.n, 128u), host.p ? host.p : "", (int)SP_MIN(path.n, 200u),
-                     path.p);
+/* Doubles with each time; half of it at random, so that those who failed together do not come back
+ * together. */
+static uint32_t backoff_ms(sp_exchange *x) {
+    uint32_t ms = x->hop.entry->action->retry.backoff_ms, doublings = SP_MIN(x->repeats, 6);
+    if (!ms) return 0;
+    uint64_t whole = (uint64_t)ms << doublings;
+    return (uint32_t)SP_MIN(whole / 2 + sp_worker_random(x->worker) % (whole / 2 + 1), 60000);
 }
 
-static void find_route(sp_exchange *x, const sp_inner_spec *inner) {
-    char host_scratch[256];
-    sp_route_request r = {.method = x->request.method,
-                          .headers = x->request.headers.p,
-                          .header_count = x->request.headers.n};
-    if (!sp_http_split_target(&x->request, &x->hop.target)) {
-        sp_exchange_fail(x, 400, "the request target is neither a path nor an http:// URL");
-        return;
-    }
-    if (!sp_route_host(x->hop.target.host, host_scratch, sizeof host_scratch, &r.host)) {
-        sp_exchange_fail(x, 400, "the Host field is not a host name");
-        return;
-    }
-    if (!sp_route_path(x->hop.target.path, x->path_scratch, sizeof x->path_scratch, &r.path)) {
-        sp_exchange_fail(x, 400, "the path is too long or has a broken escape");
-        return;
-    }
-    r.query = x->hop.target.query;
-    x->hop.entry = inner && inner->http ? sp_route_find(x->config->tables[inner->table], &r) : NULL;
-    x->hop.entry = sp_route_choose(x->hop.entry, sp_worker_random(x->worker));
-    if (!x->hop.entry) {
-        not_found(x, r.host, r.path);
-        return;
-    }
-    if (x->hop.entry->action->path_edit >= SP_PATH_REPLACE_PREFIX) x->hop.target.path = r.path;
-    forward(x);
+/* What the route asks for beyond the safe ones. */
+static bool may_by_rule(const sp_exchange *x) {
+    return x->idempotent && x->repeats < x->hop.entry->action->retry.attempts;
 }
 
-void sp_exchange_begin(sp_exchange *x, const sp_inner_spec *inner) {
-    hold(x);
-    x->to_head = sp_str_eq(x->request.method, SP_STR("HEAD"));
-    x->idempotent = sp_http_is_idempotent(x->request.method);
-    x->request_done = x->request.framing == SP_H1_NO_BODY;
-    x->hop.upgrade = sp_http_upgrade(&x->request);
-    if (sp_str_eq(x->request.method, SP_STR("CONNECT")) ||
-        sp_str_eq(x->request.method, SP_STR("TRACE"))) {
-        x->keep_client = false;
-        sp_exchange_fail(x, 405, "the method %.*s is not served here", SP_ARG(x->request.method));
-    } else {
-        find_route(x, inner);
-    }
-    let_go(x);
+static bool repeat_by_rule(sp_exchange *x) {
+    if (!may_by_rule(x) || !can_repeat(x)) return false;
+    uint32_t pause = backoff_ms(x);
+    x->repeats++;
+    repeat(x, pause);
+    return true;
 }
 
-/* --- the request's body --- */
-
-void sp_exchange_body(sp_exchange *x, sp_str piece) {
-    x->body_touched = true;
-    x->back->data(x, piece);
+static bool is_code_to_repeat(const sp_exchange *x, int status) {
+    const sp_retry_spec *r = &x->hop.entry->action->retry;
+    for (size_t i = 0; i < r->code_count; i++)
+        if (r->codes[i] == status) return true;
+    return false;
 }
-
-void sp_exchange_body_end(sp_exchange *x, sp_str trailers) {
-    x->request_done = true;
-    x->back->end(x, trailers);
-}
-
-/* --- the answer --- */
 
 static const char *endpoint_name(const sp_exchange *x, char ret[SP_ADDR_MAX]) {
     sp_addr_format(&x->endpoint.addr, ret);
     return ret;
 }
 
-/* Nothing of the answer is here, and asking again cannot do a thing twice. */
-static bool may_retry(const sp_exchange *x) {
-    return !x->answer_begun && !x->answer_seen && x->idempotent && !x->body_touched &&
-           x->attempts < SP_MAX_TRIES;
+void sp_exchange_refused(sp_exchange *x) {
+    char at[SP_ADDR_MAX];
+    if (can_repeat(x))
+        repeat(x, 0);
+    else
+        sp_exchange_fail(x, 503, "the endpoint %s of %.*s refuses the request",
+                         endpoint_name(x, at), SP_ARG(x->pool->name));
 }
 
 void sp_exchange_backend_lost(sp_exchange *x) {
     char at[SP_ADDR_MAX];
+    bool fresh = !x->back->reused(x);
+    if (fresh || x->answer_begun)
+        sp_upstream_report(x->worker, x->back->upstream(x), SP_OUTCOME_RESET);
     if (x->answer_begun) {
         finish(x, SP_OVER_CUT); /* a cut answer must look cut */
-        return;
-    }
-    if (!may_retry(x)) {
+    } else if (x->idempotent && can_repeat(x)) {
+        repeat(x, 0);
+    } else {
         sp_exchange_fail(x, 502, "the endpoint %s of %.*s closed the connection without an answer",
                          endpoint_name(x, at), SP_ARG(x->pool->name));
-        return;
     }
-    if (!x->back->reused(x)) {
-        sp_backend *b = x->backend;
-        sp_upstream_report(x->worker, b->upstream, SP_OUTCOME_CONNECT_FAILED);
-    }
-    x->worker->stats.retries++;
-    x->back->leave(x);
-    x->fresh_only = true;
-    dial(x);
 }
 
 void sp_exchange_bad_answer(sp_exchange *x, const char *why) {
     char at[SP_ADDR_MAX];
+    sp_upstream_report(x->worker, x->back->upstream(x), SP_OUTCOME_RESET);
     sp_exchange_fail(x, 502, "the endpoint %s of %.*s gave an answer that is not valid HTTP: %s",
                      endpoint_name(x, at), SP_ARG(x->pool->name), why);
 }
 
+/* --- the request's body --- */
+
+static void keep_copy(sp_exchange *x, sp_str piece) {
+    if (!x->copying) return;
+    if (x->copy.n + piece.n > SP_BODY_COPY_MAX) {
+        x->copying = false;
+        sp_worker_give_buf(x->worker, &x->copy);
+        return;
+    }
+    if (!x->copy.p) x->copy = sp_worker_take_buf(x->worker);
+    sp_buf_add(&x->copy, piece);
+}
+
+void sp_exchange_body(sp_exchange *x, sp_str piece) {
+    uint64_t most = x->hop.entry->action->max_body_bytes;
+    x->body_bytes += piece.n;
+    if (most && x->body_bytes > most && !x->tunnel) {
+        sp_exchange_fail(x, 413, "the body is larger than the %llu bytes allowed here",
+                         (unsigned long long)most);
+        return;
+    }
+    x->body_touched = true;
+    keep_copy(x, piece);
+    x->back->data(x, piece);
+}
+
+void sp_exchange_body_end(sp_exchange *x, sp_str trailers) {
+    x->request_done = true;
+    x->back->end(x, trailers);
+    if (x->hop.entry->action->mirror_count && x->copying) sp_mirror_start(x);
+}
+
+/* --- the answer --- */
+
+static void add_cookie(sp_exchange *x) {
+    if (!x->pool_spec->sticky.cookie.n) return;
+    if (!sp_affinity_is_news(&x->dial.affinity, &x->endpoint)) return;
+    sp_buf_add(&x->extra, SP_STR("set-cookie: "));
+    sp_affinity_set_cookie(&x->extra, &x->pool_spec->sticky, &x->endpoint);
+    sp_buf_add(&x->extra, SP_STR("\r\n"));
+}
+
+static uint32_t stream_ms(const sp_exchange *x) {
+    const sp_listener_spec *l = x->listener->spec;
+    return l ? l->stream_timeout_ms : 0;
+}
+
 static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
-    x->answer_begun = true;
     x->answered_us = sp_clock_mono_us();
+    x->answer_begun = true;
     x->status = h->status;
     x->answer_as = sp_http_answer_body(h, x->request.minor);
     if (x->answer_as == SP_BODY_UNTIL_CLOSE || x->worker->stopping || !x->listener->spec)
         x->keep_client = false;
-    x->front->head(x, h, &x->hop.entry->action->response);
-    sp_alarm_start(x->worker->poller, &x->alarm, SP_TIMEOUT_STREAM);
+    add_cookie(x);
+    sp_http_edit edit = {.by_rule = &x->hop.entry->action->response,
+                         .extra = sp_buf_str(&x->extra),
+                         .no_cors = x->cors};
+    x->front->head(x, h, &edit);
+    if (x->tunnel)
+        sp_alarm_stop(&x->alarm), sp_alarm_stop(&x->deadline);
+    else if (!x->hop.entry->action->backend_timeout_ms)
+        sp_alarm_start_or(x->worker->poller, &x->alarm, stream_ms(x), SP_TIMEOUT_STREAM);
 }
 
 bool sp_exchange_answer(sp_exchange *x, const sp_h1_head *h) {
-    if (h->status >= 200) {
+    if (h->status >= 200 || h->status == 101) {
+        x->answer_seen = false; /* it is here as a whole and not passed on: can be asked again */
+        if (is_code_to_repeat(x, h->status) && may_by_rule(x) && can_repeat(x)) {
+            sp_upstream_report(x->worker, x->back->upstream(x),
+                               h->status >= 500 ? SP_OUTCOME_5XX : SP_OUTCOME_OK);
+            return !repeat_by_rule(x);
+        }
         begin_answer(x, h);
         return true;
     }
@@ -417,13 +503,23 @@ void sp_exchange_answer_data(sp_exchange *x, sp_str piece) {
 }
 
 void sp_exchange_answer_end(sp_exchange *x, sp_str trailers) {
+    sp_auto(sp_buf) filtered = {0};
+    if (trailers.n) sp_http_filter_trailers(&filtered, trailers);
     x->answer_done = true;
-    x->front->end(x, trailers);
+    x->front->end(x, sp_buf_str(&filtered));
     x->front->flush(x);
     finish(x, SP_OVER_DONE);
 }
 
 /* --- the machine --- */
+
+static void touch_alarm(sp_exchange *x) {
+    if (x->tunnel || x->hop.entry->action->backend_timeout_ms) return;
+    if (x->answer_begun)
+        sp_alarm_start_or(x->worker->poller, &x->alarm, stream_ms(x), SP_TIMEOUT_STREAM);
+    else
+        sp_alarm_start_or(x->worker->poller, &x->alarm, attempt_ms(x), SP_TIMEOUT_RESPONSE);
+}
 
 static bool relay(sp_exchange *x) {
     bool moved = false;
@@ -437,23 +533,35 @@ static bool relay(sp_exchange *x) {
         sp_exchange_client_gone(x);
         return true;
     }
-    if (moved)
-        sp_alarm_start(x->worker->poller, &x->alarm,
-                       x->answer_begun ? SP_TIMEOUT_STREAM : SP_TIMEOUT_RESPONSE);
+    if (moved) touch_alarm(x);
     return moved;
 }
 
 bool sp_exchange_step(sp_exchange *x) {
-    hold(x);
+    sp_exchange_hold(x);
     bool moved = x->state == SP_EXCHANGE_RELAY && relay(x);
-    let_go(x);
+    sp_exchange_let_go(x);
     return moved;
 }
 
 static void on_alarm(sp_alarm *a) {
     sp_exchange *x = SP_CONTAINER(a, sp_exchange, alarm);
-    if (x->answer_begun)
-        finish(x, SP_OVER_CUT);
-    else
-        sp_exchange_fail(x, 504, "the service %.*s did not answer in time", SP_ARG(x->pool->name));
+    sp_exchange_hold(x);
+    if (x->state == SP_EXCHANGE_PAUSE) {
+        sp_exchange_dial(x);
+    } else {
+        sp_upstream_report(x->worker, x->back->upstream(x), SP_OUTCOME_RESET);
+        if (x->answer_begun || !repeat_by_rule(x))
+            sp_exchange_fail(x, 504, "the service %.*s did not answer in time",
+                             SP_ARG(x->pool->name));
+    }
+    sp_exchange_let_go(x);
+}
+
+static void on_deadline(sp_alarm *a) {
+    sp_exchange *x = SP_CONTAINER(a, sp_exchange, deadline);
+    sp_exchange_hold(x);
+    sp_exchange_fail(x, 504, "the request took longer than the %u ms allowed here",
+                     x->hop.entry->action->request_timeout_ms);
+    sp_exchange_let_go(x);
 }

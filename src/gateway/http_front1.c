@@ -1,6 +1,6 @@
 /* The client's side over HTTP/1.1: one exchange at a time. One function, run, looks at the state
  * and does whatever can be done now; every event, of either socket or a timer, ends in it. */
-#include "gateway/http.h"
+#include "gateway/http_h2.h"
 
 #include <unistd.h>
 
@@ -22,6 +22,7 @@ typedef struct session {
     sp_h1_body body; /* the request's */
     sp_exchange *x;  /* NULL between requests */
     state state;
+    bool used;    /* had a request, so it is HTTP/1.1 */
     bool in_head; /* the first byte of a head is here */
     bool linger;  /* the client may still be sending */
     bool running, dead;
@@ -54,13 +55,18 @@ static void end(session *s, bool reset) {
     sp_session_close(&s->s);
 }
 
+static void start_alarm(session *s, uint32_t ms, sp_timeout usual) {
+    sp_alarm_start_or(s->s.worker->poller, &s->alarm, ms, usual);
+}
+
 /* A client that was told to keep the connection may have its next request on the way. */
 static void await_next(session *s) {
     sp_worker *w = s->s.worker;
+    const sp_listener_spec *l = s->listener->spec;
     if (w->stopping)
         sp_alarm_after(w->poller, &s->alarm, w->last_request_ms);
     else
-        sp_alarm_start(w->poller, &s->alarm, SP_TIMEOUT_IDLE);
+        start_alarm(s, l ? l->keep_alive_timeout_ms : 0, SP_TIMEOUT_IDLE);
 }
 
 static void await_head(session *s) {
@@ -94,7 +100,7 @@ static bool take_body(session *s, sp_str bytes) {
             return true;
         case SP_H1_END:
             sp_sock_unread(s->s.worker, &s->client, bytes);
-            sp_exchange_body_end(x, (sp_str){0});
+            sp_exchange_body_end(x, sp_buf_str(&x->request_trailers));
             x->back->flush(x);
             return true;
         }
@@ -121,7 +127,7 @@ static bool gone(sp_exchange *x) {
     return s->client.broken || s->client.io.error;
 }
 
-static void write_head(sp_exchange *x, const sp_h1_head *h, const sp_header_edit *edit) {
+static void write_head(sp_exchange *x, const sp_h1_head *h, const sp_http_edit *edit) {
     session *s = x->client;
     sp_auto(sp_buf) b = sp_worker_take_buf(s->s.worker);
     sp_http_write_answer(&b, h, edit, x->answer_as, x->request.minor, x->keep_client);
@@ -186,6 +192,7 @@ static sp_exchange *begin_exchange(session *s, sp_str head) {
     sp_exchange *x = s->x = sp_exchange_new(&front1, s, &s->s, s->listener);
     sp_buf_add(&x->head, head);
     s->state = EXCHANGE;
+    s->used = true;
     sp_alarm_stop(&s->alarm);
     return x;
 }
@@ -198,12 +205,30 @@ static void take_head(session *s, sp_str head) {
         return;
     }
     x->keep_client = x->request.keep_alive;
+    x->hop.tls = sp_sock_is_tls(&s->client);
     sp_h1_body_start(&s->body, &x->request);
+    s->body.trailers = &x->request_trailers;
     sp_exchange_begin(x, sp_listener_inner(s->listener, s->s.server_name));
 }
 
 static void refuse_head(session *s, int status, const char *why) {
     sp_exchange_fail(begin_exchange(s, (sp_str){0}), status, "%s", why);
+}
+
+/* HTTP/2 by prior knowledge (RFC 9113 3.3), or by ALPN: both begin with the same bytes. True: they
+ * are used up, or kept until it is clear. */
+static bool take_preface(session *s, sp_str bytes) {
+    static const sp_str preface = SP_STR_INIT("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    size_t n = SP_MIN(bytes.n, preface.n);
+    bool agreed = sp_str_eq(sp_sock_alpn(&s->client), SP_STR("h2"));
+    if (!agreed && (n < 3 || memcmp(bytes.p, preface.p, n) != 0)) return false;
+    if (!agreed && n < preface.n) {
+        sp_sock_keep(s->s.worker, &s->client, bytes);
+        return true;
+    }
+    sp_front2_take(&s->s, s->listener, &s->client, bytes);
+    end(s, false);
+    return true;
 }
 
 static bool read_head(session *s) {
@@ -220,7 +245,9 @@ static bool read_head(session *s) {
     if (!sp_sock_has_input(&s->client)) return false;
     sp_str bytes = sp_sock_read(w, &s->client);
     if (!bytes.n) return s->client.eof || s->client.failed;
-    if (!s->in_head) sp_alarm_start(w->poller, &s->alarm, SP_TIMEOUT_HEAD);
+    if (!s->in_head && !s->used && take_preface(s, bytes)) return true;
+    if (!s->in_head)
+        start_alarm(s, s->listener->spec ? s->listener->spec->head_timeout_ms : 0, SP_TIMEOUT_HEAD);
     s->in_head = true;
     switch (sp_h1_scan_head(&s->scan, bytes, false, &n, &err)) {
     case SP_H1_MORE: sp_sock_keep(w, &s->client, bytes); return true;

@@ -129,53 +129,172 @@ sp_str sp_http_upgrade(const sp_h1_head *h) {
     return to;
 }
 
-static void write_forwarded(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {
+/* Fields that we write ourselves, or decide about. */
+enum ours { HOST, FOR, PROTO, XHOST, PORT, FORWARDED, REQUEST_ID, TRACEPARENT, OURS };
+static const sp_str ours[OURS] = {
+    [HOST] = SP_STR_INIT("host"),
+    [FOR] = SP_STR_INIT("x-forwarded-for"),
+    [PROTO] = SP_STR_INIT("x-forwarded-proto"),
+    [XHOST] = SP_STR_INIT("x-forwarded-host"),
+    [PORT] = SP_STR_INIT("x-forwarded-port"),
+    [FORWARDED] = SP_STR_INIT("forwarded"),
+    [REQUEST_ID] = SP_STR_INIT("x-request-id"),
+    [TRACEPARENT] = SP_STR_INIT("traceparent"),
+};
+
+static enum ours which(sp_str name) {
+    if (!name.n || !strchr("hxft", name.p[0])) return OURS;
+    for (unsigned i = 0; i < OURS; i++)
+        if (sp_str_eq(name, ours[i])) return (enum ours)i;
+    return OURS;
+}
+
+static void add_hex(sp_buf *b, uint64_t v) {
+    static const char digits[] = "0123456789abcdef";
+    char text[16];
+    for (size_t i = 16; i-- > 0; v >>= 4) text[i] = digits[v & 15];
+    sp_buf_add(b, (sp_str){text, sizeof text});
+}
+
+/* W3C Trace Context: version-trace-parent-flags in lower-case hexadecimal, neither id all zeros. */
+static bool is_trace(sp_str v) {
+    static const char form[] = "00-00000000000000000000000000000000-0000000000000000-00";
+    bool trace = false, parent = false;
+    if (v.n < sizeof form - 1 || (v.n > sizeof form - 1 && v.p[sizeof form - 1] != '-'))
+        return false;
+    for (size_t i = 0; i < sizeof form - 1; i++) {
+        char c = v.p[i];
+        bool hex = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+        if (form[i] == '-' ? c != '-' : !hex) return false;
+        if (i > 2 && i < 35) trace |= c != '0';
+        if (i > 35 && i < 52) parent |= c != '0';
+    }
+    return trace && parent && !sp_str_starts(v, SP_STR("ff"));
+}
+
+/* One of us stands between the client and the endpoint: for=, proto=, host= of RFC 7239. */
+static void write_forwarded_element(sp_buf *b, const sp_http_hop *hop) {
+    bool v6 = sp_str_chr(hop->client_ip, ':') >= 0;
+    sp_buf_printf(b, "for=%s%.*s%s;proto=%s\r\n", v6 ? "\"[" : "", SP_ARG(hop->client_ip),
+                  v6 ? "]\"" : "", hop->tls ? "https" : "http");
+}
+
+static void write_forwarded(sp_buf *b, const sp_http_hop *hop, const sp_header *const seen[OURS]) {
+    field(b, ours[PROTO],
+          seen[PROTO] ? seen[PROTO]->value
+          : hop->tls  ? SP_STR("https")
+                      : SP_STR("http"));
+    field(b, ours[XHOST], seen[XHOST] ? seen[XHOST]->value : hop->target.host);
+    if (seen[PORT]) {
+        field(b, ours[PORT], seen[PORT]->value);
+    } else {
+        sp_buf_add(b, SP_STR("x-forwarded-port: "));
+        sp_buf_u64(b, hop->port);
+        sp_buf_add(b, SP_STR("\r\n"));
+    }
+    if (!seen[FORWARDED]) return;
+    sp_buf_add(b, SP_STR("forwarded: "));
+    sp_buf_add(b, seen[FORWARDED]->value);
+    sp_buf_add(b, SP_STR(", "));
+    write_forwarded_element(b, hop);
+}
+
+/* All values of X-Forwarded-For in their order, then the client. */
+static void write_client(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop, bool believed) {
     sp_buf_add(b, SP_STR("x-forwarded-for: "));
-    for (size_t i = 0; i < h->headers.n; i++) {
-        if (!sp_str_eq(h->headers.p[i].name, SP_STR("x-forwarded-for"))) continue;
+    for (size_t i = 0; believed && i < h->headers.n; i++) {
+        if (!sp_str_eq(h->headers.p[i].name, ours[FOR])) continue;
         sp_buf_add(b, h->headers.p[i].value);
         sp_buf_add(b, SP_STR(", "));
     }
     sp_buf_add(b, hop->client_ip);
-    sp_buf_add(b, SP_STR("\r\nx-forwarded-proto: http\r\n"));
-    field(b, SP_STR("x-forwarded-host"), hop->target.host);
+    sp_buf_add(b, SP_STR("\r\n"));
 }
 
-static const sp_str ours[] = {SP_STR_INIT("host"), SP_STR_INIT("x-forwarded-for"),
-                              SP_STR_INIT("x-forwarded-proto"), SP_STR_INIT("x-forwarded-host")};
+static void write_ids(sp_buf *b, const sp_http_hop *hop, const sp_header *const seen[OURS]) {
+    if (seen[REQUEST_ID]) {
+        field(b, ours[REQUEST_ID], seen[REQUEST_ID]->value);
+    } else {
+        sp_buf_add(b, SP_STR("x-request-id: "));
+        add_hex(b, hop->random[0]);
+        add_hex(b, hop->random[1]);
+        sp_buf_add(b, SP_STR("\r\n"));
+    }
+    if (seen[TRACEPARENT] && is_trace(seen[TRACEPARENT]->value)) {
+        field(b, ours[TRACEPARENT], seen[TRACEPARENT]->value);
+        return;
+    }
+    sp_buf_add(b, SP_STR("traceparent: 00-"));
+    add_hex(b, hop->random[0]);
+    add_hex(b, hop->random[1]);
+    sp_buf_addc(b, '-');
+    add_hex(b, hop->random[2] | 1);
+    sp_buf_add(b, SP_STR("-00\r\n"));
+}
 
-static void write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_header_edit *edit) {
+void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {
+    const sp_header_edit *edit = &hop->entry->action->request;
+    const sp_header *seen[OURS] = {0};
     bool lists = connection_lists_fields(h);
     for (size_t i = 0; i < h->headers.n; i++) {
         const sp_header *f = &h->headers.p[i];
-        if (is_in(f->name, ours, SP_COUNT(ours)) || ends_here(h, f->name, lists)) continue;
-        if (!is_removed(edit, f->name)) field(b, f->name, f->value);
+        enum ours which_one = which(f->name);
+        if (which_one != OURS) {
+            bool ids = which_one == REQUEST_ID || which_one == TRACEPARENT;
+            if (!seen[which_one] && (hop->trusted || ids)) seen[which_one] = f;
+            continue;
+        }
+        if (!ends_here(h, f->name, lists) && !is_removed(edit, f->name))
+            field(b, f->name, f->value);
     }
     write_edits(b, edit);
+    write_client(b, h, hop, hop->trusted);
+    write_forwarded(b, hop, seen);
+    write_ids(b, hop, seen);
 }
 
-void sp_http_write_request(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {
-    const sp_route_action *a = hop->entry->action;
-    sp_buf_add(b, h->method);
-    sp_buf_addc(b, ' ');
+void sp_http_write_target(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {
     if (sp_str_eq(h->target, SP_STR("*")))
         sp_buf_addc(b, '*');
     else
         sp_route_rewrite(hop->entry, hop->target.path, hop->target.query, b);
-    sp_buf_add(b, SP_STR(" HTTP/1.1\r\n"));
-    if (!is_removed(&a->request, SP_STR("host")))
-        field(b, SP_STR("host"), a->host.n ? a->host : hop->target.host);
-    write_request_fields(b, h, &a->request);
-    write_forwarded(b, h, hop);
-    if (h->framing == SP_H1_CHUNKED)
-        sp_buf_add(b, SP_STR("transfer-encoding: chunked\r\n"));
-    else if (h->framing == SP_H1_LENGTH ||
-             sp_headers_get(h->headers.p, h->headers.n, "content-length").n)
-        write_length(b, h->length);
+}
+
+sp_str sp_http_backend_host(const sp_http_hop *hop) {
+    const sp_route_action *a = hop->entry->action;
+    if (is_removed(&a->request, ours[HOST])) return (sp_str){0};
+    return a->host.n ? a->host : hop->target.host;
+}
+
+bool sp_http_request_has_length(const sp_h1_head *h) {
+    return h->framing == SP_H1_LENGTH ||
+           (h->framing == SP_H1_NO_BODY &&
+            sp_headers_get(h->headers.p, h->headers.n, "content-length").n);
+}
+
+static void write_request_connection(sp_buf *b, const sp_http_hop *hop) {
     if (hop->upgrade.n) {
         sp_buf_add(b, SP_STR("connection: upgrade\r\n"));
         field(b, SP_STR("upgrade"), hop->upgrade);
+        if (hop->key.n) field(b, SP_STR("sec-websocket-key"), hop->key);
+    } else if (hop->trailers) {
+        sp_buf_add(b, SP_STR("connection: te\r\nte: trailers\r\n"));
     }
+}
+
+void sp_http_write_request(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {
+    sp_str host = sp_http_backend_host(hop);
+    sp_buf_add(b, h->method);
+    sp_buf_addc(b, ' ');
+    sp_http_write_target(b, h, hop);
+    sp_buf_add(b, SP_STR(" HTTP/1.1\r\n"));
+    if (host.p) field(b, ours[HOST], host);
+    sp_http_write_request_fields(b, h, hop);
+    if (h->framing == SP_H1_CHUNKED)
+        sp_buf_add(b, SP_STR("transfer-encoding: chunked\r\n"));
+    else if (sp_http_request_has_length(h))
+        write_length(b, h->length);
+    write_request_connection(b, hop);
     sp_buf_add(b, SP_STR("\r\n"));
 }
 
@@ -187,12 +306,17 @@ sp_http_body_as sp_http_answer_body(const sp_h1_head *answer, int client_minor) 
     return client_minor >= 1 ? SP_BODY_CHUNKED : SP_BODY_UNTIL_CLOSE;
 }
 
+bool sp_http_answer_has_length(const sp_h1_head *h) {
+    if (h->status < 200 || h->status == 204) return false;
+    if (h->framing == SP_H1_CHUNKED || h->framing == SP_H1_UNTIL_CLOSE) return false;
+    return h->framing == SP_H1_LENGTH ||
+           sp_headers_get(h->headers.p, h->headers.n, "content-length").n > 0;
+}
+
 static void write_answer_framing(sp_buf *b, const sp_h1_head *h, sp_http_body_as body) {
-    bool has_length = h->framing == SP_H1_LENGTH ||
-                      sp_headers_get(h->headers.p, h->headers.n, "content-length").n > 0;
     if (body == SP_BODY_CHUNKED)
         sp_buf_add(b, SP_STR("transfer-encoding: chunked\r\n"));
-    else if (body == SP_BODY_AS_IS && has_length && h->status >= 200 && h->status != 204)
+    else if (body == SP_BODY_AS_IS && sp_http_answer_has_length(h))
         write_length(b, h->length);
 }
 
@@ -209,23 +333,70 @@ static void write_answer_connection(sp_buf *b, const sp_h1_head *h, int client_m
     }
 }
 
-void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_header_edit *edit,
-                          sp_http_body_as body, int client_minor, bool keep_alive) {
+void sp_http_write_answer_fields(sp_buf *b, const sp_h1_head *h, const sp_http_edit *edit) {
+    static const sp_http_edit none;
     bool lists = connection_lists_fields(h);
+    if (!edit) edit = &none;
+    for (size_t i = 0; i < h->headers.n; i++) {
+        const sp_header *f = &h->headers.p[i];
+        if (ends_here(h, f->name, lists) || is_removed(edit->by_rule, f->name)) continue;
+        if (edit->no_cors && sp_str_starts(f->name, SP_STR("access-control-"))) continue;
+        field(b, f->name, f->value);
+    }
+    write_edits(b, edit->by_rule);
+    sp_buf_add(b, edit->extra);
+}
+
+void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_http_edit *edit,
+                          sp_http_body_as body, int client_minor, bool keep_alive) {
     sp_buf_add(b, SP_STR("HTTP/1.1 "));
     sp_buf_u64(b, (uint64_t)h->status);
     sp_buf_addc(b, ' ');
     sp_buf_add(b, h->reason);
     sp_buf_add(b, SP_STR("\r\n"));
-    for (size_t i = 0; i < h->headers.n; i++) {
-        const sp_header *f = &h->headers.p[i];
-        if (!ends_here(h, f->name, lists) && !is_removed(edit, f->name))
-            field(b, f->name, f->value);
-    }
-    write_edits(b, edit);
+    sp_http_write_answer_fields(b, h, edit);
     write_answer_framing(b, h, body);
     write_answer_connection(b, h, client_minor, keep_alive);
     sp_buf_add(b, SP_STR("\r\n"));
+}
+
+/* --- trailers --- */
+
+static const sp_str not_behind[] = {
+    SP_STR_INIT("content-length"),
+    SP_STR_INIT("content-encoding"),
+    SP_STR_INIT("content-type"),
+    SP_STR_INIT("content-range"),
+    SP_STR_INIT("host"),
+    SP_STR_INIT("authorization"),
+    SP_STR_INIT("cookie"),
+    SP_STR_INIT("set-cookie"),
+    SP_STR_INIT("cache-control"),
+    SP_STR_INIT("expect"),
+    SP_STR_INIT("range"),
+    SP_STR_INIT("max-forwards"),
+    SP_STR_INIT("www-authenticate"),
+    SP_STR_INIT("forwarded"),
+};
+
+static bool may_be_behind(sp_str name) {
+    return sp_http_is_token(name) && !is_in(name, hop_by_hop, SP_COUNT(hop_by_hop)) &&
+           !is_in(name, not_behind, SP_COUNT(not_behind)) &&
+           !sp_str_starts(name, SP_STR("x-forwarded-"));
+}
+
+void sp_http_filter_trailers(sp_buf *b, sp_str lines) {
+    while (lines.n) {
+        ptrdiff_t end = sp_str_find(lines, SP_STR("\r\n"));
+        if (end < 0) return;
+        sp_str line = sp_str_sub(lines, 0, (size_t)end);
+        lines = sp_str_from(lines, (size_t)end + 2);
+        ptrdiff_t colon = sp_str_chr(line, ':');
+        if (colon <= 0) continue;
+        sp_str name = sp_str_sub(line, 0, (size_t)colon);
+        sp_str value = sp_str_trim(sp_str_from(line, (size_t)colon + 1));
+        if (may_be_behind(name) && sp_http_is_value(value)) field(b, name, value);
+    }
 }
 
 static sp_str without_port(sp_str host) {
@@ -235,7 +406,9 @@ static sp_str without_port(sp_str host) {
 
 void sp_http_redirect_location(sp_buf *b, const sp_http_hop *hop, uint16_t local_port) {
     const sp_route_action *a = hop->entry->action;
-    sp_str scheme = a->redirect_scheme.n ? a->redirect_scheme : SP_STR("http");
+    sp_str scheme = a->redirect_scheme.n ? a->redirect_scheme
+                    : hop->tls           ? SP_STR("https")
+                                         : SP_STR("http");
     bool https = sp_str_eqz(scheme, "https");
     /* The well-known port of a scheme that was named; else the one the client came to. */
     unsigned port = a->redirect_port       ? a->redirect_port

@@ -19,13 +19,39 @@ bool sp_http_is_idempotent(sp_str method);
  * our rules. {0}: none. */
 sp_str sp_http_upgrade(const sp_h1_head *h);
 
+/* What the gateway knows of the request beside its head. */
 typedef struct sp_http_hop {
     sp_str client_ip;
+    uint16_t port; /* the one the client came to */
+    bool tls;      /* the client's connection is encrypted */
+    bool trusted;  /* its X-Forwarded-* and Forwarded are believed and continued, not replaced */
+    bool trailers; /* TE: trailers */
     sp_http_target target;
     const sp_route_entry *entry;
-    sp_str upgrade; /* of the request; {0} = none */
+    sp_str upgrade;     /* of the request; {0} = none */
+    uint64_t random[3]; /* for an id and a trace where the client brought none */
+    sp_str key;         /* of a WebSocket over HTTP/2: Sec-WebSocket-Key for the endpoint */
 } sp_http_hop;
 void sp_http_write_request(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop);
+/* Path and query as the backend gets them. */
+void sp_http_write_target(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop);
+/* The Host that the backend sees; {0}: an edit sets it. */
+sp_str sp_http_backend_host(const sp_http_hop *hop);
+/* The fields alone, but Host and those of framing and connection: "name: value\r\n"... */
+void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop);
+/* Changes to an answer on its way to the client. */
+typedef struct sp_http_edit {
+    const sp_header_edit *by_rule; /* NULL = none */
+    sp_str extra;                  /* "name: value\r\n"..., behind all others */
+    bool no_cors;                  /* Access-Control-* of the endpoint are dropped: we decide */
+} sp_http_edit;
+void sp_http_write_answer_fields(sp_buf *b, const sp_h1_head *h, const sp_http_edit *edit);
+/* Content-Length is to be written: the body has this length, or would have (HEAD). */
+bool sp_http_answer_has_length(const sp_h1_head *h);
+bool sp_http_request_has_length(const sp_h1_head *h);
+/* Appends the trailer fields that may stand behind a body (RFC 9110 6.5.1): nothing of framing,
+ * routing, authentication or content; names in lower case. */
+void sp_http_filter_trailers(sp_buf *b, sp_str lines);
 
 typedef enum sp_http_body_as {
     SP_BODY_AS_IS,
@@ -35,7 +61,7 @@ typedef enum sp_http_body_as {
 /* How a client of that version gets the body of that answer. */
 sp_http_body_as sp_http_answer_body(const sp_h1_head *answer, int client_minor);
 /* edit may be NULL. keep_alive: what the client is told. */
-void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_header_edit *edit,
+void sp_http_write_answer(sp_buf *b, const sp_h1_head *h, const sp_http_edit *edit,
                           sp_http_body_as body, int client_minor, bool keep_alive);
 /* Where an entry with redirect_status sends the client. */
 void sp_http_redirect_location(sp_buf *b, const sp_http_hop *hop, uint16_t local_port);

@@ -116,6 +116,7 @@ static sp_upstream *new_upstream(const sp_addr *addr) {
     u->e.refs = 1;
     u->e.at = SP_BALANCE_NOWHERE;
     sp_list_init(&u->idle);
+    sp_list_init(&u->h2);
     return u;
 }
 

@@ -4,11 +4,7 @@
  * through a 1 MiB pipe after one read that filled the scratch (measured: splice halves the CPU per
  * byte of bulk and costs a fifth more per small message). What the other side does not take at once
  * waits in one buffer (or the pipe), and nothing more is read until it is gone: that is the
- * back-pressure. The end of one direction is passed on as a half close; a reset as a reset.
- *
- * Every few seconds somebody looks whether both sides are still there. The kernel's own keep-alive
- * probes find a silent peer that vanished, but with unacknowledged data it would go on for a
- * quarter of an hour (kubernetes/kubernetes#48638). */
+ * back-pressure. The end of one direction is passed on as a half close; a reset as a reset. */
 #include "base/clock.h"
 #include "gateway/datapath.h"
 #include "gateway/proxy_header.h"
@@ -19,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PIPE_BYTES = 1 << 20, SPARE_PIPES = 16, LOOK_EVERY_MS = 15000 };
+enum { PIPE_BYTES = 1 << 20, SPARE_PIPES = 16 };
 
 typedef struct half {
     sp_sock *from, *to;
@@ -38,9 +34,7 @@ typedef struct tunnel {
     sp_pool *pool;
     sp_upstream *upstream;
     uint64_t counted_in, counted_out; /* of the client's bytes, in the statistics already */
-    int64_t started_ms, moved_ms;
-    uint32_t idle_ms; /* it may be silent so long; 0 = for ever */
-    sp_alarm watch;
+    int64_t started_ms;
 } tunnel;
 
 /* --- pipes --- */
@@ -182,7 +176,6 @@ static void count(tunnel *t) {
     t->counted_out += out;
     stats->bytes_in += in;
     stats->bytes_out += out;
-    if (in || out) t->moved_ms = sp_poller_now_ms(t->s.worker->poller);
     if (!t->upstream) return;
     t->upstream->counts.bytes_in += in;
     t->upstream->counts.bytes_out += out;
@@ -210,7 +203,6 @@ static void end(tunnel *t, bool reset) {
     count(t);
     log_tunnel(t);
     end_dial(t);
-    sp_alarm_stop(&t->watch);
     give_pipe(w, &t->up);
     give_pipe(w, &t->down);
     sp_sock_close(w, &t->client, reset);
@@ -219,26 +211,6 @@ static void end(tunnel *t, bool reset) {
     sp_pool_unref(w, t->pool);
     sp_listener_unref(t->listener);
     sp_session_close(&t->s);
-}
-
-static void watch(tunnel *t) {
-    uint32_t ms = t->idle_ms ? SP_MIN(t->idle_ms, (uint32_t)LOOK_EVERY_MS) : LOOK_EVERY_MS;
-    sp_alarm_after(t->s.worker->poller, &t->watch, ms);
-}
-
-static void on_watch(sp_alarm *a) {
-    tunnel *t = SP_CONTAINER(a, tunnel, watch);
-    int64_t silent = sp_poller_now_ms(t->s.worker->poller) - t->moved_ms;
-    bool too_long = t->idle_ms && silent >= t->idle_ms && !t->dial;
-    bool gone = sp_sock_vanished(&t->client) || sp_sock_vanished(&t->server);
-    if (too_long || gone)
-        end(t, gone);
-    else
-        watch(t);
-}
-
-static uint32_t shorter(uint32_t a, uint32_t b) {
-    return !a || (b && b < a) ? b : a;
 }
 
 static void run(tunnel *t) {
@@ -302,9 +274,7 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
     t->client.io.fd = t->server.io.fd = -1;
     t->up = (half){.from = &t->client, .to = &t->server, .pipe = {-1, -1}};
     t->down = (half){.from = &t->server, .to = &t->client, .pipe = {-1, -1}};
-    t->started_ms = t->moved_ms = sp_poller_now_ms(w->poller);
-    sp_alarm_init(&t->watch, on_watch);
-    watch(t);
+    t->started_ms = sp_poller_now_ms(w->poller);
     return t;
 }
 
@@ -316,9 +286,6 @@ static void begin(tunnel *t, const sp_targets *targets) {
         return;
     }
     sp_affinity_request r = {.client = &t->s.client};
-    const sp_listener_spec *spec = t->listener->spec;
-    t->idle_ms = shorter(spec ? spec->idle_timeout_ms : 0, w->config->pools[pool].idle_timeout_ms);
-    if (t->idle_ms) watch(t);
     t->pool = sp_pool_ref(w->pool_at.p[pool]);
     t->dial = sp_zalloc(1, sizeof *t->dial);
     t->dial->affinity = sp_affinity_of(&w->config->pools[pool], &r);

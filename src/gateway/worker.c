@@ -89,12 +89,14 @@ static void on_handle_closed(uv_handle_t *h) {
 
 static void finish_stop(sp_worker *w) {
     if (!sp_list_empty(&w->sessions) || uv_is_closing((uv_handle_t *)&w->grace_timer)) return;
+    sp_worker_cancel_mirrors(w);
     sp_vec_each(&w->pool_at, p) sp_pool_unref(w, *p);
     sp_vec_free(&w->pool_at);
     sp_map_free(&w->pools);
     w->config = sp_gateway_config_unref(w->config);
     sp_worker_close_pipes(w);
     sp_worker_free_exchanges(w);
+    sp_h2_pool_free(w);
     sp_vec_free(&w->answer.headers);
     sp_vec_each(&w->spare, b) sp_buf_free(b);
     sp_vec_free(&w->spare);
@@ -190,6 +192,7 @@ sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s) {
     w->sockets = s->sockets ? s->sockets : sp_sockets_new(1);
     sp_list_init(&w->sessions);
     sp_list_init(&w->queues);
+    sp_list_init(&w->mirrors);
     sp_worker_init_accept(w);
     set_timeouts(w);
     sp_poller_on_turn_end(w->poller, on_turn_end, w);

@@ -71,6 +71,8 @@ typedef struct sp_h1_body {
     uint32_t extra;  /* bytes of chunk extensions and trailers so far */
     uint32_t line;   /* bytes of the current trailer line */
     bool colon;
+    sp_buf *trailers; /* where trailer fields go, names in lower case; NULL = dropped. Borrowed; set
+                         it after sp_h1_body_start */
 } sp_h1_body;
 
 void sp_h1_body_start(sp_h1_body *b, const sp_h1_head *head);
@@ -80,7 +82,7 @@ typedef enum sp_h1_piece {
     SP_H1_END,   /* the body is complete; *in starts with what follows it */
     SP_H1_BROKEN /* *err says why */
 } sp_h1_piece;
-/* Takes bytes off *in. Trailer fields are checked and dropped. */
+/* Takes bytes off *in. Trailer fields are checked. */
 sp_h1_piece sp_h1_body_next(sp_h1_body *b, sp_str *in, sp_str *ret, sp_h1_error *err);
 /* The connection ended: was the body complete? */
 bool sp_h1_body_eof_ok(const sp_h1_body *b);

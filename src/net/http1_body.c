@@ -76,6 +76,7 @@ static const char *size_end(sp_h1_body *b, char c) {
 static const char *trailer_byte(sp_h1_body *b, char c) {
     if (c == '\r') {
         if (b->line && !b->colon) return "broken trailer field";
+        if (b->line && b->trailers) sp_buf_add(b->trailers, SP_STR("\r\n"));
         b->state = TRAILER_LF;
         return NULL;
     }
@@ -86,6 +87,8 @@ static const char *trailer_byte(sp_h1_body *b, char c) {
     if (c == ':') b->colon = true;
     b->line++;
     if (++b->extra > MAX_EXTRA) return "chunk extensions and trailers are too large";
+    bool upper = in_name && c >= 'A' && c <= 'Z';
+    if (b->trailers) sp_buf_addc(b->trailers, upper ? (char)(c + ('a' - 'A')) : c);
     return NULL;
 }
 
