@@ -179,6 +179,7 @@ extern const sp_schema sp_schema_oam_ref, sp_schema_oam_status;
         __VA_ARGS__, NULL   \
     }
 /* Each kind is declared by the file that holds it, gathered by rows.c. */
+extern const sp_resource sp_row_virtual_address; /* virtual_address.c */
 extern const sp_resource sp_row_namespace, sp_row_config_map, sp_row_secret, sp_row_service_account,
     sp_row_event, sp_row_pod, sp_row_service, sp_row_endpoints, sp_row_endpoint_slice, sp_row_node,
     sp_row_deployment, sp_row_extensions_deployment, sp_row_replica_set, sp_row_lease,

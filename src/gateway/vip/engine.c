@@ -19,7 +19,7 @@ typedef struct router {
     sp_addr source;
     sp_vip_wire *wire;
     uv_poll_t *poll;
-    bool has_addresses, stopped, cannot_send;
+    bool has_addresses, stopped, cannot_send, inherited;
     bool in_fault, pending; /* of its own, without the group's */
     uint64_t sent, received, refused;
     int64_t since_wall_ms;
@@ -321,6 +321,16 @@ static void tell_health(router *r, const sp_vip_sum *own) {
     feed(r, &event);
 }
 
+/* As soon as health allows: the addresses are here and their lease runs. */
+static void take_inheritance(sp_vip_engine *e) {
+    sp_vrrp_event take = {.kind = SP_VRRP_TAKE};
+    sp_vec_each(&e->routers, r) {
+        if (!(*r)->inherited || (*r)->machine.state == SP_VRRP_INIT) continue;
+        (*r)->inherited = false;
+        feed(*r, &take);
+    }
+}
+
 static void look_at_health(sp_vip_engine *e) {
     SP_VEC(sp_vip_sum) sums = {0};
     sp_vec_each(&e->routers, r) {
@@ -330,6 +340,7 @@ static void look_at_health(sp_vip_engine *e) {
         sp_vec_push(&sums, s);
     }
     for (size_t i = 0; i < e->routers.n; i++) tell_health(e->routers.p[i], &sums.p[i]);
+    take_inheritance(e);
     sp_vec_free(&sums);
     set_timer(e);
     e->hooks.changed(e->hooks.ctx);
@@ -468,7 +479,9 @@ static router *new_router(sp_vip_engine *e, const sp_vip_instance *spec) {
     snprintf(r->interface, sizeof r->interface, "%.*s", SP_ARG(spec->interface));
     sp_vrrp_init(&r->machine, &spec->options, spec->priority);
     look_at_link(r);
-    if (r->link.index) remove_addresses(r); /* left behind by one that was killed */
+    if (e->hooks.inherit && spec->addresses.n)
+        r->inherited = sp_vip_link_has(r->interface, &spec->addresses.p[0].ip);
+    if (r->link.index && !r->inherited) remove_addresses(r); /* of one that was killed */
     return r;
 }
 
@@ -548,6 +561,8 @@ void sp_vip_engine_apply(sp_vip_engine *e, sp_vip_config *config) {
     look_at_health(e);
     sp_vrrp_event start = {.kind = SP_VRRP_START};
     sp_vec_each(&e->routers, r) feed(*r, &start);
+    take_inheritance(e);
+    e->hooks.inherit = false;
     write_will(e);
     set_timer(e);
 }
@@ -602,6 +617,16 @@ sp_vip_engine *sp_vip_engine_free(sp_vip_engine *e) {
     sp_vip_config_free(e->config);
     free(e);
     return NULL;
+}
+
+void sp_vip_engine_abandon(sp_vip_engine *e) {
+    sp_vec_each(&e->routers, r) {
+        close_wire(*r);
+        free(*r);
+    }
+    e->routers.n = 0;
+    write_will(e);
+    set_timer(e);
 }
 
 static void view_of(const router *r, sp_vip_view *v) {

@@ -186,3 +186,20 @@ sp_addr sp_vip_link_address(const char *name, uint8_t family, const sp_vip_addre
     freeifaddrs(all);
     return found;
 }
+
+bool sp_vip_link_has(const char *name, const sp_addr *ip) {
+    struct ifaddrs *all;
+    bool found = false;
+    if (getifaddrs(&all) < 0) return false;
+    for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+        if (!i->ifa_addr || i->ifa_addr->sa_family != ip->family || strcmp(i->ifa_name, name) != 0)
+            continue;
+        struct sockaddr_storage ss = {0};
+        memcpy(&ss, i->ifa_addr,
+               ip->family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+        sp_addr a = sp_addr_from_sock(&ss);
+        found |= sp_addr_eq(&a, ip);
+    }
+    freeifaddrs(all);
+    return found;
+}

@@ -32,3 +32,4 @@ sp_vip_link sp_vip_link_read(const char *name);
  * when there is none. */
 sp_addr sp_vip_link_address(const char *name, uint8_t family, const sp_vip_address *not_these,
                             size_t count);
+bool sp_vip_link_has(const char *name, const sp_addr *ip);

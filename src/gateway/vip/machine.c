@@ -251,7 +251,7 @@ static unsigned on_yield(sp_vrrp *m, int64_t now) {
 
 static unsigned on_take(sp_vrrp *m, int64_t now) {
     if (m->state != SP_VRRP_BACKUP || m->stopping) return 0;
-    return become_master(m, now, "the sync group takes over");
+    return become_master(m, now, "others of this node were master before");
 }
 
 /* Nobody came: a sick owner is better than none, unless we slept through the heir's coming. */

@@ -8,7 +8,7 @@
 #include <sched.h>
 #include <stdio.h>
 
-typedef enum order_kind { APPLY, HEALTH, STOP, QUIT } order_kind;
+typedef enum order_kind { APPLY, HEALTH, STOP, ABANDON, QUIT } order_kind;
 
 typedef struct order {
     order_kind kind;
@@ -87,6 +87,7 @@ static void carry_out(sp_vip *v, const order *o) {
     case APPLY: sp_vip_engine_apply(v->engine, o->config); break;
     case HEALTH: sp_vip_engine_set_health(v->engine, sp_str_z(o->name), o->flag); break;
     case STOP: sp_vip_engine_stop(v->engine, o->flag); break;
+    case ABANDON: sp_vip_engine_abandon(v->engine); break;
     case QUIT: quit(v); break;
     }
 }
@@ -156,6 +157,7 @@ static sp_vip *take_apart(sp_vip *v) {
 
 static bool start(sp_vip *v, sp_err *err) {
     sp_vip_engine_hooks hooks = {.changed = on_changed, .stopped = on_engine_stopped, .ctx = v};
+    hooks.inherit = v->settings.inherit;
     if (v->settings.last_will) {
         if (!sp_vip_will_start(&v->will, err)) return false;
         hooks.will = on_will;
@@ -200,6 +202,11 @@ void sp_vip_stop(sp_vip *v, bool hand_over, void (*done)(void *ctx), void *ctx) 
     v->done = done;
     v->done_ctx = ctx;
     give(v, (order){.kind = STOP, .flag = hand_over});
+}
+
+sp_vip *sp_vip_abandon(sp_vip *v) {
+    give(v, (order){.kind = ABANDON});
+    return sp_vip_free(v);
 }
 
 sp_vip *sp_vip_free(sp_vip *v) {

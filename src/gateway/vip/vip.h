@@ -15,6 +15,9 @@ typedef struct sp_vip_settings {
     /* A helper process that, when this one dies in whatever way, says so to the others (priority 0)
      * and removes the addresses at once, instead of leaving both to timers. */
     bool last_will;
+    /* Addresses of the first configuration that are there already were held by a predecessor on
+     * this machine (sp_vip_abandon): this one is their master from the start. */
+    bool inherit;
 } sp_vip_settings;
 
 /* Starts the thread; the loop runs on until sp_vip_free. Needs CAP_NET_RAW and CAP_NET_ADMIN only
@@ -27,6 +30,8 @@ void sp_vip_set_health(sp_vip *v, const char *name, bool up);
 /* Gives the addresses up: with hand_over first tells the others and waits until one of them answers
  * (at most one advertisement interval). done: on the loop, once; then sp_vip_free. */
 void sp_vip_stop(sp_vip *v, bool hand_over, void (*done)(void *ctx), void *ctx);
+/* Ends at once, silently, and leaves the addresses there; returns NULL. */
+sp_vip *sp_vip_abandon(sp_vip *v);
 sp_vip *sp_vip_free(sp_vip *v); /* takes NULL, returns NULL; addresses still held are removed */
 
 /* For `sampan gateway status`, the status of objects, metrics: a list of instances. */
