@@ -9,6 +9,7 @@
 #include "gateway/handover.h"
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
+#include "gateway/vip/control.h"
 #include "gateway/vip/run.h"
 #include "gateway/vip/will.h"
 #include "net/loop.h"
@@ -44,6 +45,7 @@ typedef struct gateway {
     sp_fleet *fleet;
     sp_control *control;
     sp_files *files;
+    sp_vip_control *vips; /* beside the API server; files have their own */
     sp_http_server *server;
     sp_gateway_metrics metrics;
     sp_admin *admin;
@@ -190,6 +192,7 @@ static void on_fleet_stopped(void *ctx) {
 static void leave(gateway *g, uint32_t idle_ms) {
     g->stopping = true;
     g->late = sp_timer_stop(g->late);
+    g->vips = sp_vip_control_free(g->vips);
     g->control = sp_control_free(g->control);
     g->files = sp_files_free(g->files);
     g->manager = sp_manager_free(g->manager);
@@ -214,7 +217,7 @@ static void on_signal(void *ctx, int signum) {
     if (g->files)
         sp_files_hand_over(g->files, on_handed_over, g);
     else
-        leave(g, 0);
+        sp_vip_control_stop(g->vips, on_handed_over, g);
 }
 
 /* A successor serves our ports. What belongs to the machine (the services' route) is its now. */
@@ -222,6 +225,7 @@ static void on_taken(void *ctx) {
     gateway *g = ctx;
     g->handed_over = true;
     if (g->stopping) return;
+    if (g->vips) sp_vip_control_abandon(g->vips);
     sp_info("gateway was replaced and drains", SP_KV("grace_ms", g->grace_ms));
     leave(g, SP_MIN((uint32_t)LAST_REQUEST_MS, g->grace_ms / 2));
 }
@@ -236,7 +240,7 @@ static void on_upgrade(void *ctx, int signum) {
 /* --- the beginning --- */
 
 static bool listen_for_metrics(gateway *g, sp_err *err) {
-    g->metrics = (sp_gateway_metrics){g->fleet, g->manager, g->control};
+    g->metrics = (sp_gateway_metrics){g->fleet, g->manager, g->control, &g->vips};
     if (!g->metrics_port) return true;
     sp_http_server_config c = {.host = g->metrics_bind,
                                .port = g->metrics_port,
@@ -258,6 +262,7 @@ static void finish_take_over(gateway *g) {
     if (!sp_takeover_finish(g->predecessor, &err))
         sp_warn("the old gateway may still be there", SP_KV("why", err.text));
     g->predecessor = -1;
+    if (g->vips) sp_vip_control_begin(g->vips);
     sp_sockets_drop_unused(g->sockets);
     err = (sp_err){0};
     if (!listen_for_people(g, true, &err))
@@ -270,6 +275,7 @@ static void on_ready(void *ctx) {
     sp_info("gateway is ready", SP_KV("http_port", g->http_port),
             SP_KV("https_port", g->https_port), SP_KV("address", g->node_address),
             SP_KV("loops", sp_fleet_loops(g->fleet)), SP_KV("cluster_ips", g->options.cluster_ips));
+    if (g->vips) sp_vip_control_set_health(g->vips, "gateway", true);
     sp_role_ready();
 }
 
@@ -324,11 +330,22 @@ static void on_hangup(void *ctx, int signum) {
     if (g->files && !g->stopping) sp_files_reload(g->files);
 }
 
+/* A successor begins when its predecessor has let go of the addresses. */
+static bool start_vips(gateway *g, sp_err *err) {
+    sp_vip_control_config c = {.loop = &g->loop,
+                               .manager = g->manager,
+                               .node_name = g->node_name,
+                               .keepalived_conf = g->keepalived_conf,
+                               .exact = g->exact,
+                               .inherit = g->predecessor >= 0};
+    return sp_vip_control_new(&c, &g->vips, err);
+}
+
 static bool start_source(gateway *g, sp_err *err) {
     if (!g->haproxy_cfg) {
         g->manager = sp_manager_new(g->kube, "sampan-gateway");
         g->control = sp_control_new(g->manager, g->fleet, &g->options, on_ready, g);
-        return true;
+        return start_vips(g, err);
     }
     g->hangup = sp_signal_watch(&g->loop, SIGHUP, on_hangup, g);
     return sp_files_start(g->files, &g->loop, g->fleet, &g->options, on_ready, g, err);

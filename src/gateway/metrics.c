@@ -63,6 +63,7 @@ static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
     sp_metrics_servers(r, b);
     sp_fleet_report_free(r);
     if (m->control) write_checks(sp_build_health(sp_control_build(m->control)), b);
+    if (*m->vips) sp_vip_control_metrics(*m->vips, b);
     sp_manager_metrics(m->manager, b);
 }
 

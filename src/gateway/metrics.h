@@ -1,12 +1,14 @@
 /* /metrics, /healthz and /readyz of the gateway. */
 #pragma once
 #include "gateway/control.h"
+#include "gateway/vip/control.h"
 #include "net/server.h"
 
 typedef struct sp_gateway_metrics {
     sp_fleet *fleet;
     sp_manager *manager;
     sp_control *control;
+    sp_vip_control **vips; /* *vips may be NULL */
 } sp_gateway_metrics;
 
 /* An sp_http_handler; ctx is a sp_gateway_metrics. */

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(not IS_ROOT, reason="namespaces need root")
 needs_keepalived = pytest.mark.skipif(not shutil.which("keepalived"), reason="keepalived is not installed")
 
 VIP = "10.77.0.16"
+PATH = "/apis/sampan.dev/v1alpha1/virtualaddresses"
 BACKEND = """
 import socket, sys
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -328,6 +329,32 @@ def test_bad_file_is_told(tmp_path):
     done = subprocess.run([BINARY, "gateway", "--keepalived-conf", str(bad)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert f"{bad}:3: error: frobnicate in vrrp_instance is not supported" in done.stderr
+
+
+def test_objects(fresh):
+    """A VirtualAddress is held by the one gateway there is, says so, and goes with its object."""
+    sh("ip link add vipa type veth peer name vipb; ip link set vipa up; ip link set vipb up; ip addr add 10.78.0.1/24 dev vipa")
+    try:
+        fresh.roles = "apiserver,controllers,gateway"
+        s = fresh.start()
+        doc = {"apiVersion": "sampan.dev/v1alpha1", "kind": "VirtualAddress", "metadata": {"name": "entry"},
+               "spec": {"addresses": ["10.78.0.16/24"], "interface": "vipa", "virtualRouterID": 7,
+                        "nodes": [{"name": "node-1", "priority": 150}, {"name": "node-2", "priority": 150}]}}
+        assert s.api("POST", PATH, doc)[0] == 201
+        wait_until(lambda: "10.78.0.16/24" in sh("ip addr show vipa"), "the address is held")
+        obj = wait_until(lambda: (lambda o: o.get("status", {}).get("owner") and o)(s.api("GET", PATH + "/entry")[1]), "the owner is told")
+        assert obj["status"]["owner"] == "node-1"
+        assert obj["status"]["nodes"]["node-1"]["state"] == "MASTER"
+        assert "same priority 150" in obj["status"]["conditions"][0]["message"]
+        sh("ip link set vipb down")
+        wait_until(lambda: s.api("GET", PATH + "/entry")[1]["status"]["nodes"]["node-1"]["state"] == "FAULT", "the fault is told")
+        wait_until(lambda: "10.78.0.16/24" not in sh("ip addr show vipa"), "the address is gone")
+        sh("ip link set vipb up")
+        wait_until(lambda: "10.78.0.16/24" in sh("ip addr show vipa"), "the address is back")
+        assert s.api("DELETE", PATH + "/entry")[0] == 200
+        wait_until(lambda: "10.78.0.16/24" not in sh("ip addr show vipa"), "the address goes with its object")
+    finally:
+        sh("ip link del vipa")
 
 
 @pytest.mark.skipif(not os.environ.get("VIP_LONG"), reason="VIP_LONG=1 runs it")

@@ -21,7 +21,7 @@ struct sp_vip_control {
     sp_buf applied; /* what the last configuration was made of */
     sp_map refused; /* object name → why, a heap string */
     sp_map health;  /* name → HEALTH_UP or HEALTH_DOWN, for a vip that starts later */
-    bool synced, stopping;
+    bool synced, stopping, waiting; /* waiting: for the predecessor */
 };
 
 static char health_up, health_down;
@@ -134,7 +134,7 @@ static void on_object(void *ctx, const sp_json *old, const sp_json *obj) {
     sp_vip_control *c = ctx;
     bool status_only = old && obj && sp_obj_generation(old) == sp_obj_generation(obj) &&
                        sp_obj_deleting(old) == sp_obj_deleting(obj);
-    if (!c->synced || c->settle || c->stopping || status_only) return;
+    if (!c->synced || c->settle || c->stopping || c->waiting || status_only) return;
     c->settle = sp_timer_start(c->c.loop, SETTLE_MS, rebuild, c);
 }
 
@@ -142,7 +142,8 @@ static void on_object(void *ctx, const sp_json *old, const sp_json *obj) {
 static void on_secret(void *ctx, const sp_json *old, const sp_json *obj) {
     sp_vip_control *c = ctx;
     (void)old, (void)obj;
-    if (!c->synced || c->settle || c->stopping || sp_informer_count(c->objects) == 0) return;
+    if (!c->synced || c->settle || c->stopping || c->waiting || sp_informer_count(c->objects) == 0)
+        return;
     c->settle = sp_timer_start(c->c.loop, SETTLE_MS, rebuild, c);
 }
 
@@ -150,7 +151,7 @@ static void on_synced(void *ctx) {
     sp_vip_control *c = ctx;
     if (!sp_informer_synced(c->objects) || !sp_informer_synced(c->secrets)) return;
     c->synced = true;
-    if (!c->stopping && !c->settle) rebuild(c);
+    if (!c->stopping && !c->settle && !c->waiting) rebuild(c);
 }
 
 /* --- status --- */
@@ -281,14 +282,20 @@ bool sp_vip_control_new(const sp_vip_control_config *config, sp_vip_control **re
         return false;
     }
     if (config->manager && config->node_name) watch_objects(c);
-    if (config->keepalived_conf) rebuild(c); /* does not wait for an API server */
+    c->waiting = config->inherit;
+    if (config->keepalived_conf && !c->waiting) rebuild(c); /* does not wait for an API server */
     *ret = c;
     return true;
 }
 
+void sp_vip_control_begin(sp_vip_control *c) {
+    c->waiting = false;
+    if (c->synced || c->c.keepalived_conf) rebuild(c);
+}
+
 void sp_vip_control_reload(sp_vip_control *c) {
     sp_err err = {0};
-    if (!c->c.keepalived_conf || c->stopping) return;
+    if (!c->c.keepalived_conf || c->stopping || c->waiting) return;
     if (read_file(c, &err))
         rebuild(c);
     else
@@ -301,9 +308,9 @@ void sp_vip_control_set_health(sp_vip_control *c, const char *name, bool up) {
 }
 
 void sp_vip_control_stop(sp_vip_control *c, void (*done)(void *ctx), void *ctx) {
-    c->stopping = true;
-    c->settle = sp_timer_stop(c->settle);
-    if (c->vip)
+    if (c) c->stopping = true;
+    if (c) c->settle = sp_timer_stop(c->settle);
+    if (c && c->vip)
         sp_vip_stop(c->vip, true, done, ctx);
     else
         done(ctx);

@@ -12,7 +12,8 @@ typedef struct sp_vip_control_config {
     const char *node_name;       /* NULL: no objects. Borrowed for ever, as the next */
     const char *keepalived_conf; /* path; NULL: no file */
     bool exact;                  /* for the file; see keepalived.h */
-    /* This process takes a predecessor's place: addresses that are there are held on to. */
+    /* This process takes a predecessor's place: nothing happens before sp_vip_control_begin, and
+     * addresses that are there are held on to. */
     bool inherit;
 } sp_vip_control_config;
 
@@ -20,11 +21,14 @@ typedef struct sp_vip_control_config {
  * started before there is an address to hold. */
 SP_MUST_USE bool sp_vip_control_new(const sp_vip_control_config *c, sp_vip_control **ret,
                                     sp_err *err);
+/* The predecessor has let go (sp_vip_control_abandon). */
+void sp_vip_control_begin(sp_vip_control *c);
 /* Reads the file again; one that cannot be used is logged, and what was before goes on. */
 void sp_vip_control_reload(sp_vip_control *c);
 /* "gateway" is what objects track by default: up while traffic is taken. */
 void sp_vip_control_set_health(sp_vip_control *c, const char *name, bool up);
-/* Hands the addresses over; done exactly once, from the loop (from the call, when there are none).
+/* Hands the addresses over; done exactly once, from the loop (from the call, when there are none
+ * or c is NULL).
  * Before sp_manager_free. */
 void sp_vip_control_stop(sp_vip_control *c, void (*done)(void *ctx), void *ctx);
 /* For a successor on this machine: sends nothing more and leaves the addresses where they are. */
