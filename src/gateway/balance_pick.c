@@ -76,19 +76,19 @@ static uint64_t load_key(const sp_endpoint *e) {
 }
 
 /* Who stayed away for long, or is new, begins at the present time and not in the past, or it would
- * get everything until it has caught up; half a step, so that equals mix. */
-static void renew_key(const sp_balance *b, sp_endpoint *e) {
+ * get everything until it has caught up; the newcomers spread over their first step. */
+static void renew_key(const sp_balance *b, const sp_balance_group *g, sp_endpoint *e) {
     uint64_t step = key_scale / e->effective;
     if (b->algorithm == SP_BALANCE_LEAST)
         e->key = load_key(e);
-    else if (e->key - b->now > step)
-        e->key = b->now + step / 2;
+    else if (!e->key || e->key - b->now > step)
+        e->key = b->now + step * (2 * (e->at - g->start) + 1) / (2 * g->n);
 }
 
 void sp_balance_heapify(sp_balance *b) {
     if (!is_heap(b)) return;
     sp_vec_each(&b->groups, g) {
-        for (size_t i = 0; i < g->n; i++) renew_key(b, b->order[g->start + i]);
+        for (size_t i = 0; i < g->n; i++) renew_key(b, g, b->order[g->start + i]);
         for (size_t i = g->n / 2; i-- > 0;) sift_down(b, g, i, g->n);
     }
 }
