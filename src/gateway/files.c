@@ -177,6 +177,8 @@ static const struct {
     {"HTTPRoute", offsetof(sp_cluster_view, routes)},
     {"TLSRoute", offsetof(sp_cluster_view, tls_routes)},
     {"TCPRoute", offsetof(sp_cluster_view, tcp_routes)},
+    {"BackendPolicy", offsetof(sp_cluster_view, backend_policies)},
+    {"TrafficPolicy", offsetof(sp_cluster_view, traffic_policies)},
     {"BackendTLSPolicy", offsetof(sp_cluster_view, backend_tls_policies)},
     {"Secret", offsetof(sp_cluster_view, secrets)},
     {"ConfigMap", offsetof(sp_cluster_view, config_maps)},

@@ -41,11 +41,18 @@ static void put(sp_cluster_view *v, const sp_json *d) {
     const struct {
         const char *kind;
         sp_obj_list *list;
-    } rows[] = {{"Service", &v->services},     {"EndpointSlice", &v->slices},
-                {"Gateway", &v->gateways},     {"GatewayClass", &v->gateway_classes},
-                {"HTTPRoute", &v->routes},     {"TLSRoute", &v->tls_routes},
-                {"TCPRoute", &v->tcp_routes},  {"Secret", &v->secrets},
-                {"ConfigMap", &v->config_maps}};
+    } rows[] = {{"Service", &v->services},
+                {"EndpointSlice", &v->slices},
+                {"Gateway", &v->gateways},
+                {"GatewayClass", &v->gateway_classes},
+                {"HTTPRoute", &v->routes},
+                {"TLSRoute", &v->tls_routes},
+                {"TCPRoute", &v->tcp_routes},
+                {"Secret", &v->secrets},
+                {"ConfigMap", &v->config_maps},
+                {"BackendPolicy", &v->backend_policies},
+                {"TrafficPolicy", &v->traffic_policies},
+                {"BackendTLSPolicy", &v->backend_tls_policies}};
     for (size_t i = 0; i < SP_COUNT(rows); i++)
         if (sp_str_eqz(sp_obj_kind(d), rows[i].kind)) sp_vec_push(rows[i].list, d);
 }

@@ -117,7 +117,7 @@ typedef struct sp_hap_server {
     sp_str name, host, cookie, sni, ca_pem, cert_pem, check_sni;
     sp_strs addresses; /* host as IP addresses */
     uint16_t port, check_port;
-    bool check, backup, disabled, tls, no_verify, check_tls, h2, agent, slow, given_tls, alpn_h2;
+    bool check, backup, disabled, tls, no_verify, check_tls, h2, agent, slow, weight_given, alpn_h2;
     uint8_t send_proxy;
     uint32_t weight, maxconn, inter_ms, fast_ms, down_ms, rise, fall, slow_ms, agent_ms;
     uint16_t agent_port;

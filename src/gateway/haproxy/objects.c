@@ -44,8 +44,15 @@ sp_json *sp_hap_backend_ref(sp_hap *h, const sp_hap_proxy *b) {
     return sp_hap_make(h, "{'name':~,'port':#}", b->id, (unsigned)sp_hap_service_port(b));
 }
 
-static sp_json *endpoint(sp_hap *h, sp_str ip, const sp_hap_server *s) {
-    sp_json *e = sp_hap_make(h, "{'addresses':[~],'conditions':{}}", ip);
+sp_str sp_hap_endpoint_name(sp_hap *h, const sp_hap_server *s, size_t i) {
+    return s->addresses.n == 1 ? s->name
+                               : sp_arena_printf(h->arena, "%.*s-%zu", SP_ARG(s->name), i + 1);
+}
+
+static sp_json *endpoint(sp_hap *h, const sp_hap_server *s, size_t i) {
+    sp_json *e =
+        sp_hap_make(h, "{'addresses':[~],'conditions':{},'targetRef':{'kind':'Server','name':~}}",
+                    s->addresses.p[i], sp_hap_endpoint_name(h, s, i));
     sp_json_set_bool(h->arena, sp_json_get(e, "conditions"), "ready", !s->disabled);
     return e;
 }
@@ -55,10 +62,9 @@ static void slice(sp_hap *h, const sp_hap_proxy *b, uint16_t port, bool v6) {
     sp_str family = v6 ? SP_STR("ipv6") : SP_STR("ipv4");
     sp_json *endpoints = sp_json_array(h->arena);
     sp_vec_each(&b->servers, s) {
-        sp_vec_each(&s->addresses, ip) {
-            bool is_v6 = sp_str_chr(*ip, ':') >= 0;
-            if (s->port == port && is_v6 == v6) sp_json_push(endpoints, endpoint(h, *ip, s));
-        }
+        for (size_t i = 0; s->port == port && i < s->addresses.n; i++)
+            if ((sp_str_chr(s->addresses.p[i], ':') >= 0) == v6)
+                sp_json_push(endpoints, endpoint(h, s, i));
     }
     if (!endpoints->count) return;
     sp_json *o = sp_hap_object(
@@ -88,10 +94,10 @@ static void slices(sp_hap *h, const sp_hap_proxy *b) {
 static void service(sp_hap *h, const sp_hap_proxy *b) {
     sp_json *o = sp_hap_object(h, "v1", "Service", b->id);
     unsigned port = sp_hap_service_port(b);
-    bool h2 = b->servers.n && b->servers.p[0].h2;
+    const char *app = sp_hap_app_protocol(h, b);
     sp_json *ports =
         sp_hap_make(h, "[{'name':'main','port':#,'targetPort':#,'protocol':'TCP'}]", port, port);
-    if (h2) sp_json_set_z(h->arena, ports->first, "appProtocol", "kubernetes.io/h2c");
+    if (app) sp_json_set_z(h->arena, ports->first, "appProtocol", app);
     sp_json_set(h->arena, o, "spec", sp_hap_make(h, "{'clusterIP':'None'}"));
     sp_json *spec = sp_json_get(o, "spec");
     sp_json_set(h->arena, spec, "ports", ports);
@@ -270,12 +276,22 @@ static void listener(sp_hap *h, sp_json *g, sp_hap_door *d, bool sni) {
         sp_json_set(h->arena, tls, "certificateRefs",
                     certificates(
                         h, b, sp_arena_printf(h->arena, "%.*s-%u", SP_ARG(d->front->id), d->port)));
+        if (b->tls13)
+            sp_json_set(h->arena, tls, "options",
+                        sp_hap_make(h, "{'sampan.dev/min-tls-version':'1.3'}"));
         sp_json_set(h->arena, l, "tls", tls);
         client_authority(h, g, d);
     } else if (sni) {
         sp_json_set(h->arena, l, "tls", sp_hap_make(h, "{'mode':'Passthrough'}"));
     }
     sp_json_push(sp_json_dig(g, "spec", "listeners", NULL), l);
+}
+
+/* In mode tcp who may come is asked once for all: the rules' lists are the same. */
+static void listener_access(sp_hap *h, const sp_hap_door *d, const sp_hap_rules *rules) {
+    const sp_strs none = {0};
+    const sp_hap_rule *r = !d->front->http && rules->n ? &rules->p[rules->n - 1] : NULL;
+    sp_hap_listener_policy(h, d, r ? &r->allowed : &none, r ? &r->denied : &none);
 }
 
 static void open_door(sp_hap *h, sp_hap_proxy *p, const sp_hap_bind *b, uint16_t port) {
@@ -285,6 +301,7 @@ static void open_door(sp_hap *h, sp_hap_proxy *p, const sp_hap_bind *b, uint16_t
     bool sni = !p->http && !b->tls && asks_server_name(&rules);
     sp_json *g = gateway_for(h, p, &b->addr, &d.gateway);
     listener(h, g, &d, sni);
+    listener_access(h, &d, &rules);
     if (p->http)
         sp_hap_http_routes(h, &d, &rules);
     else
@@ -334,6 +351,8 @@ void sp_hap_objects(sp_hap *h) {
         if (!((*p)->kind & (SP_HAP_BACKEND | SP_HAP_LISTEN)) || (*p)->disabled) continue;
         service(h, *p);
         slices(h, *p);
+        sp_hap_backend_policy(h, *p);
+        sp_hap_backend_tls(h, *p);
     }
     sp_vec_each(&h->proxies, p) {
         if (((*p)->kind & (SP_HAP_FRONTEND | SP_HAP_LISTEN)) && !(*p)->disabled) frontend(h, *p);

@@ -27,5 +27,16 @@ sp_json *sp_hap_backend_ref(sp_hap *h, const sp_hap_proxy *backend);
 uint16_t sp_hap_service_port(const sp_hap_proxy *backend);
 /* parentRefs of a route that stands already, or a new route's. */
 void sp_hap_attach(sp_hap *h, sp_json *route, const sp_hap_door *d);
+/* --- objects_policy.c --- */
+void sp_hap_backend_policy(sp_hap *h, const sp_hap_proxy *b);
+void sp_hap_backend_tls(sp_hap *h, const sp_hap_proxy *b);
+const char *sp_hap_app_protocol(sp_hap *h, const sp_hap_proxy *b); /* NULL: none */
+void sp_hap_listener_policy(sp_hap *h, const sp_hap_door *d, const sp_strs *allowed,
+                            const sp_strs *denied);
+void sp_hap_route_policy(sp_hap *h, sp_str route, const sp_strs *allowed, const sp_strs *denied);
+/* What the endpoint of the server's i-th address is called. */
+sp_str sp_hap_endpoint_name(sp_hap *h, const sp_hap_server *s, size_t i);
+
+/* --- objects_http.c --- */
 /* Emits it, or attaches an equal one that stands already (spec but for parentRefs, annotations). */
 void sp_hap_emit_route(sp_hap *h, const sp_hap_door *d, sp_json *route);

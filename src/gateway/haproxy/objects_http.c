@@ -266,15 +266,6 @@ static void redirect_filter(sp_hap *h, const sp_hap_rule *r, sp_json *filters, r
 
 /* --- what all rules of one route share --- */
 
-static sp_str join(sp_arena *a, const sp_strs *list) {
-    sp_auto(sp_buf) b = {0};
-    sp_vec_each(list, it) {
-        if (b.n) sp_buf_addc(&b, ',');
-        sp_buf_add(&b, *it);
-    }
-    return sp_arena_str(a, sp_buf_str(&b));
-}
-
 static void annotate(sp_hap *h, sp_json *notes, const char *key, sp_str value) {
     sp_json_set(h->arena, notes, key, sp_json_new_str(h->arena, value));
 }
@@ -282,8 +273,6 @@ static void annotate(sp_hap *h, sp_json *notes, const char *key, sp_str value) {
 static sp_json *annotations_of(sp_hap *h, const sp_hap_rule *r) {
     sp_json *notes = sp_json_object(h->arena);
     const sp_hap_step *answer = r->answer;
-    if (r->denied.n) annotate(h, notes, "sampan.dev/denied-sources", join(h->arena, &r->denied));
-    if (r->allowed.n) annotate(h, notes, "sampan.dev/allowed-sources", join(h->arena, &r->allowed));
     if (r->redirect && r->redirect->target.location.n) {
         annotate(h, notes, "sampan.dev/answer",
                  sp_arena_printf(h->arena, "%u", r->redirect->status));
@@ -356,6 +345,16 @@ void sp_hap_emit_route(sp_hap *h, const sp_hap_door *d, sp_json *route) {
     sp_hap_emit(h, route);
 }
 
+static bool same_list(const sp_strs *a, const sp_strs *b) {
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++) same = sp_str_eq(a->p[i], b->p[i]);
+    return same;
+}
+
+static bool same_access(const sp_hap_rule *a, const sp_hap_rule *b) {
+    return same_list(&a->allowed, &b->allowed) && same_list(&a->denied, &b->denied);
+}
+
 static bool same(const sp_json *a, const sp_json *b) {
     return (!a && !b) || (a && b && sp_json_equal(a, b));
 }
@@ -381,24 +380,50 @@ static sp_json *host_names(sp_hap *h, const sp_hap_atom *a) {
     return list;
 }
 
+/* A route under way: what its rules share. */
+typedef struct pending {
+    sp_json *route, *hosts, *notes;
+    const sp_hap_rule *first;
+} pending;
+
+static bool fits(const pending *p, const sp_hap_rule *r, const sp_json *hosts,
+                 const sp_json *notes) {
+    return p->route && sp_json_dig(p->route, "spec", "rules", NULL)->count < MAX_ROUTE_RULES &&
+           same(hosts, p->hosts) && same(notes, p->notes) && same_access(p->first, r);
+}
+
+/* An own access list keeps a route from being shared between listeners by mistake: its policy
+ * names it. */
+static void finish_route(sp_hap *h, const sp_hap_door *d, pending *p) {
+    if (!p->route) return;
+    bool limited = p->first->allowed.n || p->first->denied.n;
+    if (limited)
+        sp_hap_route_policy(h, sp_json_str(sp_json_dig(p->route, "metadata", "name", NULL)),
+                            &p->first->allowed, &p->first->denied);
+    if (limited) {
+        sp_hap_attach(h, p->route, d);
+        sp_hap_emit(h, p->route);
+    } else {
+        sp_hap_emit_route(h, d, p->route);
+    }
+}
+
 void sp_hap_http_routes(sp_hap *h, const sp_hap_door *d, const sp_hap_rules *rules) {
-    sp_json *route = NULL, *route_hosts = NULL, *route_notes = NULL;
+    pending p = {0};
     size_t number = 0;
     sp_vec_each(rules, r) {
         rule_parts parts = {0};
         sp_json *rule = rule_of(h, d, r, &parts);
         sp_json *hosts = host_names(h, parts.hosts), *notes = annotations_of(h, r);
-        bool full = route && sp_json_dig(route, "spec", "rules", NULL)->count >= MAX_ROUTE_RULES;
-        if (!route || full || !same(hosts, route_hosts) || !same(notes, route_notes)) {
-            if (route) sp_hap_emit_route(h, d, route);
-            route_notes = sp_json_clone(h->arena, notes);
-            route_hosts = hosts;
-            route = new_route(h, d, hosts ? sp_json_clone(h->arena, hosts) : NULL, notes, ++number,
-                              rules->n > 1);
+        if (!fits(&p, r, hosts, notes)) {
+            finish_route(h, d, &p);
+            p = (pending){.hosts = hosts, .notes = sp_json_clone(h->arena, notes), .first = r};
+            p.route = new_route(h, d, hosts ? sp_json_clone(h->arena, hosts) : NULL, notes,
+                                ++number, rules->n > 1);
         }
-        sp_json_push(sp_json_dig(route, "spec", "rules", NULL), rule);
+        sp_json_push(sp_json_dig(p.route, "spec", "rules", NULL), rule);
     }
-    if (route) sp_hap_emit_route(h, d, route);
+    finish_route(h, d, &p);
 }
 
 /* --- connections --- */

@@ -11,6 +11,7 @@ static void number_into(sp_hap *h, unsigned line, sp_str v, uint64_t max, uint32
 
 static void set_weight(sp_hap *h, unsigned line, sp_str v, sp_hap_server *s) {
     number_into(h, line, v, 256, &s->weight);
+    s->weight_given = true;
 }
 static void set_maxconn(sp_hap *h, unsigned line, sp_str v, sp_hap_server *s) {
     number_into(h, line, v, UINT32_MAX, &s->maxconn);
