@@ -65,6 +65,8 @@ static void answer_redirect(sp_exchange *x) {
 
 static void answer_fixed(sp_exchange *x) {
     const sp_route_action *a = x->hop.entry->action;
+    if (a->answer_location.n)
+        sp_buf_printf(&x->extra, "location: %.*s\r\n", SP_ARG(a->answer_location));
     sp_str type = a->answer_body.n ? SP_STR("text/plain; charset=utf-8") : (sp_str){0};
     sp_exchange_answer_own(x, a->answer_status, type, a->answer_body);
 }

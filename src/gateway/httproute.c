@@ -144,7 +144,7 @@ typedef struct rule_visit {
     sp_translator *t;
     sp_route_kind kind;
     sp_referrer from;
-    const sp_json *rule;
+    const sp_json *route, *rule;
     sp_str owner; /* "HTTPRoute ns/name" */
     size_t index;
 } rule_visit;
@@ -195,6 +195,18 @@ static void add_backends(const rule_visit *r, sp_route_action *act) {
     }
 }
 
+/* sampan.dev/answer: a status that the gateway itself answers all rules of the route with;
+ * sampan.dev/answer-body: its text; sampan.dev/answer-location: its Location, as it is. */
+static void set_answer(sp_arena *a, sp_route_action *act, const sp_json *route) {
+    uint64_t status;
+    if (!sp_str_u64(sp_obj_annotation(route, "sampan.dev/answer"), &status)) return;
+    if (status < 200 || status > 599) return;
+    act->answer_status = (uint16_t)status;
+    act->answer_body = sp_arena_str(a, sp_obj_annotation(route, "sampan.dev/answer-body"));
+    sp_str location = sp_obj_annotation(route, "sampan.dev/answer-location");
+    if (sp_http_is_value(location)) act->answer_location = sp_arena_str(a, location);
+}
+
 static sp_route_action *rule_action(const rule_visit *r) {
     const sp_json *timeouts = sp_json_get(r->rule, "timeouts");
     sp_route_action *act = SP_NEW(r->t->arena, sp_route_action);
@@ -204,6 +216,7 @@ static sp_route_action *rule_action(const rule_visit *r) {
     set_retry(r->t->arena, act, sp_json_get(r->rule, "retry"));
     sp_http_filters(r->t, r->from, sp_json_get(r->rule, "filters"), act);
     add_backends(r, act);
+    set_answer(r->t->arena, act, r->route);
     return act;
 }
 
@@ -280,7 +293,7 @@ void sp_http_entries(sp_translator *t, uint32_t table, sp_route_kind kind, const
     sp_route_entry e = {.created_ms = sp_translate_created_ms(route),
                         .rank = rank_of(route),
                         .object = sp_obj_key(t->arena, route)};
-    rule_visit r = {.t = t, .kind = kind};
+    rule_visit r = {.t = t, .kind = kind, .route = route};
     r.from = (sp_referrer){sp_route_kind_name(kind), sp_obj_namespace(route)};
     r.owner = sp_arena_printf(t->arena, "%s %.*s", sp_route_kind_name(kind), SP_ARG(e.object));
     sp_json_each(sp_json_dig(route, "spec", "rules", NULL), rule) {

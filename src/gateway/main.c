@@ -311,7 +311,7 @@ static sp_files_paths paths_of(const gateway *g) {
 static bool open_files(gateway *g, sp_err *err) {
     sp_files_limits limits = {0};
     sp_files_paths paths = paths_of(g);
-    g->options.http_port = 0; /* the file says where */
+    g->options.http_port = g->options.https_port = 0; /* the file says where */
     if (!sp_files_open(&paths, &g->files, &limits, err)) return false;
     if (limits.max_connections) g->max_connections = limits.max_connections;
     if (limits.grace_ms) g->grace_ms = limits.grace_ms;

@@ -88,7 +88,7 @@ typedef struct sp_route_action {
     sp_str owner; /* "Ingress default/web": logs, metrics, error bodies */
     sp_targets targets;
     uint16_t answer_status; /* answered by the gateway itself with `answer_body`; 0 = not */
-    sp_str answer_body;
+    sp_str answer_body, answer_location;
     sp_cidr *allowed, *denied; /* by the client's address: 403. Denied first */
     size_t allowed_count, denied_count;
     sp_rate_limit *limits;

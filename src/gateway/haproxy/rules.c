@@ -157,7 +157,7 @@ void sp_hap_monitor_uri(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t
     if (!needs_http(h, p, l) || !sp_hap_word(h, l, at, "the path", &path)) return;
     sp_str words[] = {SP_STR("if"), SP_STR("{"), SP_STR("path"), path, SP_STR("}")};
     sp_hap_line cond = {.number = l->number, .n = SP_COUNT(words), .words = words};
-    sp_hap_step s = {.kind = SP_STEP_ANSWER, .status = 200, .value = SP_STR("OK\n")};
+    sp_hap_step s = {.kind = SP_STEP_ANSWER, .status = 200, .value = SP_STR("OK")};
     if (!push(h, p, &cond, 0, &p->steps, s)) return;
     s = p->steps.p[p->steps.n - 1];
     memmove(p->steps.p + 1, p->steps.p, (p->steps.n - 1) * sizeof s);
