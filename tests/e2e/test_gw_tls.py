@@ -1,0 +1,257 @@
+"""TLS through the gateway as clients see it: curl, openssl and Python, against Gateway objects and Secrets."""
+import base64
+import http.server
+import os
+import re
+import socket
+import ssl
+import subprocess
+import threading
+
+import pytest
+
+from conftest import free_port, needs_root, own_address, wait_until
+
+pytestmark = needs_root
+
+
+class Ca:
+    """A CA with an intermediate one, which signs the leaves."""
+
+    def __init__(self, directory):
+        self.dir = directory
+        directory.mkdir()
+        self.pem = self._make("root", "/CN=root", "basicConstraints=critical,CA:TRUE", None)
+        self._make("mid", "/CN=mid", "basicConstraints=critical,CA:TRUE", "root")
+
+    def _make(self, name, subject, extension, issuer):
+        key, cert = self.dir / f"{name}.key", self.dir / f"{name}.crt"
+        by = ["-CA", str(self.dir / f"{issuer}.crt"), "-CAkey", str(self.dir / f"{issuer}.key")] if issuer else []
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", subject, "-addext", extension, "-keyout", key, "-out", cert, *by], check=True, capture_output=True)
+        return cert
+
+    def leaf(self, name, *names):
+        """(chain, key) as bytes; the intermediate certificate goes along."""
+        alt = ",".join(f"DNS:{n}" for n in names)
+        self._make(name, f"/CN={names[0]}", f"subjectAltName={alt}", "mid")
+        chain = (self.dir / f"{name}.crt").read_bytes() + (self.dir / "mid.crt").read_bytes()
+        return chain, (self.dir / f"{name}.key").read_bytes()
+
+    def trusting(self):
+        return ssl.create_default_context(cafile=str(self.pem))
+
+
+@pytest.fixture(scope="module")
+def ca(workdir):
+    return Ca(workdir / "tls-ca")
+
+
+class Hello(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        body = f"{self.server.name} {self.headers.get('x-forwarded-proto')}".encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def backend(name, context=None):
+    server = http.server.ThreadingHTTPServer((own_address(), 0), Hello)
+    server.name, server.daemon_threads = name, True
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def service(name, server):
+    """A Service whose one endpoint is a server of this test."""
+    address, port = server.server_address
+    return [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"ports": [{"port": 80, "targetPort": port}]}},
+            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {
+                "name": name + "-1", "labels": {"kubernetes.io/service-name": name}}, "addressType": "IPv4",
+             "ports": [{"name": "", "port": port}], "endpoints": [{"addresses": [address], "conditions": {"ready": True}}]}]
+
+
+def secret(name, chain, key):
+    data = {"tls.crt": base64.b64encode(chain).decode(), "tls.key": base64.b64encode(key).decode()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "kubernetes.io/tls", "data": data}
+
+
+def gateway(*listeners):
+    return [{"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "sampan"},
+             "spec": {"controllerName": "sampan.dev/gateway"}},
+            {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "door"},
+             "spec": {"gatewayClassName": "sampan", "listeners": list(listeners)}}]
+
+
+def https(name, port, host, *secrets):
+    return {"name": name, "protocol": "HTTPS", "port": port, "hostname": host,
+            "tls": {"certificateRefs": [{"name": s} for s in secrets]}}
+
+
+def route(kind, name, host, to, version="v1"):
+    return {"apiVersion": f"gateway.networking.k8s.io/{version}", "kind": kind, "metadata": {"name": name}, "spec": {
+        "parentRefs": [{"name": "door"}], "hostnames": [host], "rules": [{"backendRefs": [{"name": to, "port": 80}]}]}}
+
+
+def connect(port, host, context, timeout=5):
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout), server_hostname=host)
+
+
+def ask(connection, host):
+    connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        piece = connection.recv(4096)
+        assert piece, answer
+        answer += piece
+    head, body = answer.split(b"\r\n\r\n", 1)
+    length = int(re.search(rb"content-length: (\d+)", head).group(1))
+    while len(body) < length:
+        body += connection.recv(4096)
+    return int(head.split()[1]), body.decode()
+
+
+def serves(port, host, context):
+    try:
+        with connect(port, host, context) as c:
+            return ask(c, host)
+    except OSError:
+        return None
+
+
+@pytest.fixture
+def door(sampan, ns, ca):
+    """Two names on one port, each with its certificate."""
+    port, a, b = free_port(), f"a.{ns}.test", f"b.{ns}.test"
+    server = backend("plain")
+    sampan.apply(*service("web", server), secret("cert-a", *ca.leaf("a" + ns, a)), secret("cert-b", *ca.leaf("b" + ns, f"*.{ns}.test")),
+                 *gateway(https("a", port, a, "cert-a"), https("b", port, f"*.{ns}.test", "cert-b")),
+                 route("HTTPRoute", "a", a, "web"), route("HTTPRoute", "b", b, "web"), namespace=ns)
+    wait_until(lambda: serves(port, a, ca.trusting()) and serves(port, b, ca.trusting()), "both names")
+    yield type("Door", (), {"port": port, "a": a, "b": b})
+    server.shutdown()
+
+
+def test_names_and_chains_for_curl_and_openssl(door, ca, ns):
+    for host, want in ((door.a, door.a), (door.b, f"*.{ns}.test")):
+        out = subprocess.run(["curl", "-sS", "--fail", "--cacert", ca.pem, "--resolve", f"{host}:{door.port}:127.0.0.1",
+                              f"https://{host}:{door.port}/"], capture_output=True, text=True, timeout=20)
+        assert out.stdout.startswith("plain"), out
+        seen = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{door.port}", "-servername", host, "-CAfile", ca.pem,
+                               "-verify_return_error"], input="", capture_output=True, text=True, timeout=20).stdout
+        assert "Verify return code: 0 (ok)" in seen and f"CN = {want}" in seen.split("---")[1], seen
+    for name in ("nobody.test", None):
+        refused = ca.trusting()
+        refused.check_hostname = False
+        with pytest.raises(ssl.SSLError, match="unrecognized|UNRECOGNIZED"):
+            connect(door.port, name, refused)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_versions_and_resumption(door, ca, version):
+    context = ca.trusting()
+    context.minimum_version = context.maximum_version = version
+    with connect(door.port, door.a, context) as c:
+        ask(c, door.a)
+        session = c.session
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", door.port), 5), server_hostname=door.a, session=session) as c:
+        assert c.session_reused and ask(c, door.a)[0] == 200
+
+
+def test_old_versions_and_other_protocols_are_refused(door, ca):
+    old = ca.trusting()
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version, old.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.TLSVersion.TLSv1_1
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        connect(door.port, door.a, old)
+    other = ca.trusting()
+    other.set_alpn_protocols(["smtp"])
+    with pytest.raises(ssl.SSLError, match="no application protocol|NO_APPLICATION_PROTOCOL"):
+        connect(door.port, door.a, other)
+
+
+def test_clients_that_do_not_speak_tls(door, ca):
+    with socket.create_connection(("127.0.0.1", door.port), 5) as c:
+        c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert c.recv(4096).startswith(b"HTTP/1.1 400 ")
+    with socket.create_connection(("127.0.0.1", door.port), 5) as c:
+        c.sendall(b"x" + os.urandom(600))
+        try:
+            assert c.recv(4096) == b""
+        except ConnectionResetError:
+            pass
+    # Some that stop in the middle of their hello hold nobody up.
+    slow = [socket.create_connection(("127.0.0.1", door.port), 5) for _ in range(50)]
+    for s in slow:
+        s.sendall(b"\x16\x03\x01\x02\x00\x01")
+    assert serves(door.port, door.a, ca.trusting())[0] == 200
+    for s in slow:
+        s.close()
+
+
+def serial(connection):
+    return ssl.DER_cert_to_PEM_cert(connection.getpeercert(True))
+
+
+def test_a_new_certificate_under_load(sampan, ns, door, ca):
+    """The Secret changes again and again while clients come: none is refused, open connections stay."""
+    context, stop, seen, errors = ca.trusting(), threading.Event(), set(), []
+
+    def come():
+        while not stop.is_set():
+            try:
+                with connect(door.port, door.a, context, 20) as c:
+                    seen.add(serial(c))
+                    assert ask(c, door.a)[0] == 200
+            except Exception as e:  # noqa: BLE001: whatever it is, it must not be
+                errors.append(e)
+                return
+
+    with connect(door.port, door.a, context) as old:
+        before = serial(old)
+        clients = [threading.Thread(target=come) for _ in range(3)]
+        for t in clients:
+            t.start()
+        for i in range(3):
+            known = set(seen) | {before}
+            sampan.apply(secret("cert-a", *ca.leaf(f"a{i}{ns}", door.a)), namespace=ns)
+            wait_until(lambda: errors or set(seen) - known, "the new certificate")
+        stop.set()
+        for t in clients:
+            t.join()
+        assert not errors and len(seen) >= 4
+        assert ask(old, door.a)[0] == 200 and serial(old) == before
+
+
+def test_passed_through_and_tls_to_endpoints(sampan, ns, ca):
+    port, passed, again = free_port(), f"pass.{ns}.test", f"again.{ns}.test"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    chain, key = ca.leaf("server" + ns, passed, "inside.test")
+    (ca.dir / "s.pem").write_bytes(chain + key)
+    context.load_cert_chain(ca.dir / "s.pem")
+    server = backend("its own TLS", context)
+    sampan.apply(*service("safe", server), secret("cert", *ca.leaf("again" + ns, again)),
+                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": ca.pem.read_text()}},
+                 {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "BackendTLSPolicy", "metadata": {"name": "safe"}, "spec": {
+                     "targetRefs": [{"group": "", "kind": "Service", "name": "safe"}],
+                     "validation": {"hostname": "inside.test", "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}},
+                 *gateway({"name": "pass", "protocol": "TLS", "port": port, "hostname": passed, "tls": {"mode": "Passthrough"}},
+                          https("again", port, again, "cert")),
+                 *service("raw", server), route("TLSRoute", "pass", passed, "raw", "v1alpha2"), route("HTTPRoute", "again", again, "safe"),
+                 namespace=ns)
+    wait_until(lambda: serves(port, passed, ca.trusting()) and serves(port, again, ca.trusting()), "both ways")
+    with connect(port, passed, ca.trusting()) as c:
+        assert ("DNS", "inside.test") in c.getpeercert()["subjectAltName"]  # the server's own certificate
+        assert ask(c, passed)[1] == "its own TLS None"
+    with connect(port, again, ca.trusting()) as c:
+        assert ("DNS", "inside.test") not in c.getpeercert()["subjectAltName"]
+        assert ask(c, again)[1].startswith("its own TLS")
+    server.shutdown()
