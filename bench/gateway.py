@@ -1,190 +1,403 @@
 #!/usr/bin/python3
-"""The gateway beside haproxy and nginx, on one machine, over loopback.
+"""The gateway beside haproxy and nginx, on one machine, over loopback, each with as many threads.
 
   bench/gateway.py             every figure, as a table
-  bench/gateway.py tcp http    only these (idle, tcp, http, short, bulk)
+  bench/gateway.py tcp http    only these: idle, connections, tcp, conn, http, short, bulk, reload
+                               and, with certificates of its own, tls, tlsconn, h2, tlsconnections
 
-Needs wrk and nginx (the backend); haproxy and nginx as proxies are measured where they are installed.
-CPU per request is user and system time of the proxy's processes from /proc: the steadiest figure when
-client, proxy and backend share the cores. Each figure is the median of three runs.
+Needs wrk, h2load, curl and nginx (the backend); haproxy and nginx as proxies are measured where they
+are installed. CPU is user and system time of all of the proxy's processes and threads from /proc: the
+steadiest figure when client, proxy and backend share the cores, and the one to compare while the
+machine has other work. Each figure is the median of three runs; "x" is ours against that peer, above
+one is better for us.
+
+THREADS=2 (of each proxy), SECONDS_EACH=3, RUNS=3, SAMPAN=a release build.
 """
+import json
 import os
 import pathlib
 import re
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
 sys.path[0] = str(TOP / "tests" / "e2e")
-from conftest import Sampan, free_port, own_address, wait_until  # noqa: E402
+from conftest import BINARY, Sampan, free_port, own_address, wait_until  # noqa: E402
 
 TICK = os.sysconf("SC_CLK_TCK")
 BULK_MB = 1024
-SECONDS, RUNS, CONNECTIONS = int(os.environ.get("SECONDS_EACH", "3")), 3, 64
+SECONDS, RUNS = int(os.environ.get("SECONDS_EACH", "3")), int(os.environ.get("RUNS", "3"))
+CONNECTIONS, THREADS = 64, int(os.environ.get("THREADS", "2"))
+IDLE = 1000
+ROWS = ["idle", "connections", "tcp", "conn", "http", "short", "bulk", "reload", "tls", "tlsconn", "h2", "tlsconnections"]
 work = pathlib.Path(tempfile.mkdtemp(prefix="sampan-bench-"))
 children = []
 
 
-def start(*args):
-    p = subprocess.Popen([str(a) for a in args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start(*args, env=None):
+    p = subprocess.Popen([str(a) for a in args], stdout=subprocess.DEVNULL, stderr=open(work / "log", "a"), env=env)
     children.append(p)
     return p
 
 
-def listening(port):
-    with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", port)) == 0
+def answers(port, tls=False):
+    """Somebody accepts there and, with TLS, shakes hands."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as s:
+            if tls:
+                context = ssl._create_unverified_context()
+                context.wrap_socket(s, server_hostname="bench.test").close()
+        return True
+    except OSError:
+        return False
 
 
-def family(pid):
-    """A process and what it forked."""
-    out = [pid]
-    for p in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            if int((p / "stat").read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                out.append(int(p.name))
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return out
+class Proxy:
+    def __init__(self, name, process, ports, reload=None):
+        self.name, self.process, self.ports, self.how = name, process, ports, reload
+
+    def pids(self):
+        """The process, what it forked, and those that took over from it."""
+        found, parents = [], {}
+        for p in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (p / "stat").read_text().rsplit(")", 1)[1].split()
+                if fields[0] != "Z":
+                    parents[int(p.name)] = int(fields[1])
+                    if self.mark() and self.mark() in (p / "cmdline").read_bytes():
+                        found.append(int(p.name))
+            except (FileNotFoundError, ProcessLookupError):
+                pass
+        if self.process.pid in parents and self.process.pid not in found:
+            found.append(self.process.pid)
+        for _ in range(3):
+            found += [p for p, parent in parents.items() if parent in found and p not in found]
+        return found
+
+    def mark(self):
+        return None
+
+    def cpu(self):
+        total = 0
+        for pid in self.pids():
+            try:
+                f = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            total += int(f[11]) + int(f[12])
+        return total / TICK
+
+    def memory_kb(self, what="Pss"):
+        return sum(int(re.search(rf"^{what}:\s+(\d+)", pathlib.Path(f"/proc/{p}/smaps_rollup").read_text(), re.M).group(1))
+                   for p in self.pids())
+
+    def reload(self):
+        os.kill(self.process.pid, self.how)
 
 
-def cpu(pids):
-    total = 0
-    for pid in pids:
-        f = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(f[11]) + int(f[12])
-    return total / TICK
-
-
-def pss_kb(pids):
-    return sum(int(re.search(r"^Pss:\s+(\d+)", pathlib.Path(f"/proc/{p}/smaps_rollup").read_text(), re.M).group(1)) for p in pids)
-
-
-def nginx(name, http):
-    conf = work / f"{name}.conf"
-    conf.write_text(f"daemon off; pid {work}/{name}.pid; error_log /dev/null; worker_processes 1; worker_rlimit_nofile 65536;\n"
-                    f"events {{ worker_connections 16384; }}\nhttp {{ access_log off; keepalive_requests 1000000000;\n{http} }}\n"
-                    if "stream" not in name else
-                    f"load_module /usr/lib/nginx/modules/ngx_stream_module.so;\ndaemon off; pid {work}/{name}.pid; error_log /dev/null;\n"
-                    f"worker_processes 1; events {{ worker_connections 16384; }}\nstream {{ {http} }}\n")
-    return start("nginx", "-c", conf)
-
-
-def wrk(port, *more, host="bench.test"):
-    done = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}", "--latency", "-H", f"Host: {host}", *more,
-                           f"http://127.0.0.1:{port}/"], capture_output=True, text=True).stdout
-    requests = int(re.search(r"(\d+) requests in", done).group(1))
-    p99 = re.search(r"99%\s+(\S+)", done).group(1)
-    errors = re.search(r"Socket errors: (.*)|Non-2xx.*: (\d+)", done)
-    return requests, float(re.search(r"Requests/sec:\s+(\S+)", done).group(1)), p99, errors.group(0) if errors else ""
-
-
-def measure(title, port, pids, *more):
-    rate, each, last = [], [], None
-    for _ in range(RUNS):
-        before = cpu(pids)
-        requests, per_second, p99, errors = wrk(port, *more)
-        rate.append(per_second)
-        each.append((cpu(pids) - before) * 1e6 / max(requests, 1))
-        last = (p99, errors)
-    print(f"{title:34} {statistics.median(rate):>10.0f} /s   p99 {last[0]:>9}   {statistics.median(each):>6.1f} us CPU each   {last[1]}",
-          flush=True)
-
-
-def bulk(title, port, pids):
-    """One large body; what each gigabyte costs the proxy."""
-    rate, each = [], []
-    for _ in range(RUNS):
-        before, began = cpu(pids), time.monotonic()
-        subprocess.run(["curl", "-sf", "-o", "/dev/null", "-H", "Host: bench.test", f"http://127.0.0.1:{port}/bulk"], check=True)
-        rate.append(BULK_MB * 8 / 1000 / (time.monotonic() - began))
-        each.append((cpu(pids) - before) * 1000 / BULK_MB)
-    print(f"{title:34} {statistics.median(rate):>10.1f} Gb/s                  {statistics.median(each):>6.2f} s CPU per GB", flush=True)
-
-
-def haproxy(tcp, http, backend):
-    conf = work / "haproxy.cfg"
-    conf.write_text(f"""global
-  nbthread 1
-  maxconn 8000
+class Haproxy(Proxy):
+    def __init__(self, backend, certificate):
+        ports = {k: free_port() for k in ("tcp", "http", "tls", "tlstcp")}
+        conf = work / "haproxy.cfg"
+        conf.write_text(f"""global
+  nbthread {THREADS}
+  maxconn 7000
 defaults
   timeout connect 5s
   timeout client 60s
   timeout server 60s
 listen tcp
   mode tcp
-  bind 127.0.0.1:{tcp}
-  server b 127.0.0.1:{backend}
+  option splice-auto
+  bind 127.0.0.1:{ports["tcp"]}
+  server b {backend}
 listen http
   mode http
   option forwardfor
-  bind 127.0.0.1:{http}
-  server b 127.0.0.1:{backend}
+  bind 127.0.0.1:{ports["http"]}
+  server b {backend}
+listen tls
+  mode http
+  option forwardfor
+  bind 127.0.0.1:{ports["tls"]} ssl crt {certificate}.pem alpn h2,http/1.1
+  server b {backend}
+listen tlstcp
+  mode tcp
+  bind 127.0.0.1:{ports["tlstcp"]} ssl crt {certificate}.pem
+  server b {backend}
 """)
-    return start("haproxy", "-db", "-f", conf)
+        super().__init__("haproxy", start("haproxy", "-W", "-db", "-f", conf), ports, signal.SIGUSR2)
 
 
-def ours(backend, lb_port):
-    s = Sampan(work / "sampan", roles="apiserver,gateway", extra=["--node-ip", "127.0.0.1"])
-    s.start()
-    children.append(s.process)
-    backend_ref = {"service": {"name": "bench", "port": {"number": lb_port}}}
-    for o in ({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bench"},
-             "spec": {"type": "LoadBalancer", "ports": [{"port": lb_port}]}},
-            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-             "metadata": {"name": "bench", "labels": {"kubernetes.io/service-name": "bench"}},
-             "ports": [{"port": backend}], "endpoints": [{"addresses": [own_address()], "conditions": {"ready": True}}]},
-            {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "bench"}, "spec": {"rules": [
-                {"host": "bench.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend_ref}]}}]}}):
-        s.apply(o)
-    wait_until(lambda: s.http(port=lb_port)[0] == 200 and s.http(headers={"Host": "bench.test"})[0] == 200, "the gateway's answer")
-    return s
+class Nginx(Proxy):
+    def __init__(self, backend, certificate):
+        ports = {k: free_port() for k in ("tcp", "http", "tls", "tlstcp")}
+        conf = work / "nginx.conf"
+        tls = f"ssl_certificate {certificate}.crt; ssl_certificate_key {certificate}.key;"
+        pass_on = ("proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ''; "
+                   "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;")
+        module = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+        stream = f"""stream {{ server {{ listen 127.0.0.1:{ports["tcp"]} backlog=4096 reuseport; proxy_pass {backend}; }}
+  server {{ listen 127.0.0.1:{ports["tlstcp"]} ssl backlog=4096 reuseport; {tls} proxy_pass {backend}; }} }}"""
+        if not module.exists():
+            stream = ""
+            ports["tcp"] = ports["tlstcp"] = None
+        conf.write_text(f"""{f"load_module {module};" if stream else ""}
+daemon off; pid {work}/nginx.pid; error_log /dev/null; worker_processes {THREADS}; worker_rlimit_nofile 65536;
+events {{ worker_connections 16384; }}
+http {{ access_log off; keepalive_requests 1000000000;
+  upstream b {{ server {backend}; keepalive 128; keepalive_requests 1000000000; }}
+  server {{ listen 127.0.0.1:{ports["http"]} backlog=4096 reuseport; location / {{ {pass_on} }} }}
+  server {{ listen 127.0.0.1:{ports["tls"]} ssl http2 backlog=4096 reuseport; {tls} location / {{ {pass_on} }} }} }}
+{stream}""")
+        super().__init__("nginx", start("nginx", "-c", conf), ports, signal.SIGHUP)
 
 
-def main(wanted):
-    backend, tcp, http, ntcp, nhttp, lb = (free_port() for _ in range(6))
-    body = "x" * 64
+class Ours(Proxy):
+    def __init__(self, backend, certificate):
+        ports = {k: free_port() for k in ("tcp", "http", "tls", "tlstcp")}
+        host, port = backend.split(":")
+        self.platform = Sampan(work / "sampan", roles="apiserver").start()
+        children.append(self.platform.process)
+        self.platform.apply(*self.objects(host, int(port), ports, certificate))
+        self.socket = work / "gateway.sock"
+        process = start(BINARY, "gateway", "--kubeconfig", self.platform.dir / "conf" / "gateway.kubeconfig", "--http-port",
+                        ports["http"], "--cluster-ips", "off", "--loops", THREADS, "--control-socket", self.socket)
+        super().__init__("sampan", process, ports, signal.SIGUSR2)
+
+    def objects(self, host, port, ports, certificate):
+        tcp = ports["tcp"]
+        yield {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "bench"},
+               "spec": {"type": "LoadBalancer", "ports": [{"port": tcp}]}}
+        yield {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+               "metadata": {"name": "bench", "labels": {"kubernetes.io/service-name": "bench"}},
+               "ports": [{"port": port}], "endpoints": [{"addresses": [host], "conditions": {"ready": True}}]}
+        yield {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "bench"}, "spec": {"rules": [
+            {"http": {"paths": [{"path": "/", "pathType": "Prefix",
+                                 "backend": {"service": {"name": "bench", "port": {"number": tcp}}}}]}}]}}
+        yield {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "bench"}, "stringData": {
+            "tls.crt": pathlib.Path(f"{certificate}.crt").read_text(), "tls.key": pathlib.Path(f"{certificate}.key").read_text()}}
+        terminate = {"mode": "Terminate", "certificateRefs": [{"name": "bench"}]}
+        yield {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "bench"}, "spec": {
+            "gatewayClassName": "sampan", "listeners": [
+                {"name": "https", "port": ports["tls"], "protocol": "HTTPS", "tls": terminate},
+                {"name": "tls", "port": ports["tlstcp"], "protocol": "TLS", "tls": terminate}]}}
+        backend = [{"name": "bench", "port": tcp}]
+        yield {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "bench"}, "spec": {
+            "parentRefs": [{"name": "bench", "sectionName": "https"}], "rules": [{"backendRefs": backend}]}}
+        yield {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "TCPRoute", "metadata": {"name": "bench"}, "spec": {
+            "parentRefs": [{"name": "bench", "sectionName": "tls"}], "rules": [{"backendRefs": backend}]}}
+
+    def mark(self):
+        return str(self.socket).encode()
+
+    def pids(self):
+        return [p for p in super().pids() if self.platform.process.pid != p]
+
+    def reload(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(self.socket))
+            s.sendall(b'{"do":"reload"}\n')
+            assert json.loads(s.makefile().readline())["ok"]
+
+
+def backend_server():
+    """nginx: a short answer at /, a large file at /bulk."""
+    port = free_port()
     with open(work / "bulk", "wb") as f:
         f.truncate(BULK_MB * 1000000)
     os.chmod(work, 0o755)
-    nginx("backend", f"server {{ listen {backend} backlog=4096; sendfile on; location / {{ return 200 '{body}'; }} "
-          f"location /bulk {{ root {work}; }} }}")
-    wait_until(lambda: listening(backend), "nginx")
-    s = ours(backend, lb)
-    proxies = [("sampan gateway", [s.role_pids()["gateway"]], lb, s.gateway_port)]
-    if shutil.which("haproxy"):
-        p = haproxy(tcp, http, backend)
-        wait_until(lambda: listening(tcp), "haproxy")
-        proxies.append(("haproxy (1 thread)", family(p.pid), tcp, http))
-    p = nginx("proxy", f"upstream b {{ server 127.0.0.1:{backend}; keepalive 128; keepalive_requests 1000000000; }}\n"
-              f"server {{ listen 127.0.0.1:{nhttp} backlog=4096; location / {{ proxy_pass http://b; proxy_http_version 1.1; "
-              "proxy_set_header Connection ''; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; } }")
-    wait_until(lambda: listening(nhttp), "nginx as a proxy")
-    proxies.append(("nginx (1 worker)", family(p.pid), None, nhttp))
-    if "idle" in wanted:
-        for name, pids, _, _ in proxies:
-            print(f"{'idle memory, ' + name:34} {pss_kb(pids):>10} KiB PSS", flush=True)
-    for figure, at, more in (("tcp", 2, ()), ("http", 3, ()), ("short", 3, ("-H", "Connection: close"))):
+    conf = work / "backend.conf"
+    conf.write_text(f"""daemon off; pid {work}/backend.pid; error_log /dev/null; worker_processes {THREADS};
+worker_rlimit_nofile 65536; events {{ worker_connections 16384; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600; client_header_timeout 3600;
+  server {{ listen {port} backlog=4096 reuseport; sendfile on; location / {{ return 200 '{"x" * 64}'; }}
+  location /bulk {{ root {work}; }} }} }}""")
+    start("nginx", "-c", conf)
+    wait_until(lambda: answers(port), "the backend")
+    return f"{own_address()}:{port}"
+
+
+def certificate():
+    at = work / "bench"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+                    "/CN=bench.test", "-addext", "subjectAltName=DNS:bench.test", "-keyout", f"{at}.key", "-out", f"{at}.crt"],
+                   check=True, capture_output=True)
+    pathlib.Path(f"{at}.pem").write_text(pathlib.Path(f"{at}.crt").read_text() + pathlib.Path(f"{at}.key").read_text())
+    return at
+
+
+# --- one run of each kind: (work done, seconds, p99 in ms or None, errors) ---
+
+def milliseconds(text):
+    number, unit = re.match(r"([\d.]+)(us|ms|s)", text).groups()
+    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+
+def wrk(url, *more, seconds=SECONDS):
+    done = subprocess.run(["wrk", f"-t{THREADS}", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency", "-H", "Host: bench.test", *more, url],
+                          capture_output=True, text=True).stdout
+    requests, took = re.search(r"(\d+) requests in ([\d.]+)s", done).groups()
+    errors = sum(int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", done))
+    errors += sum(int(n) for n in re.findall(r"Non-2xx.*: (\d+)", done))
+    return int(requests), float(took), milliseconds(re.search(r"99%\s+(\S+)", done).group(1)), errors
+
+
+def h2load(url):
+    done = subprocess.run(["h2load", f"-t{THREADS}", "-c16", "-m16", f"-D{SECONDS}", "--warm-up-time=1", url], capture_output=True, text=True).stdout
+    total, _, _, _, failed = re.search(r"requests: (\d+) total, (\d+) started, (\d+) done, (\d+) succeeded, (\d+) failed", done).groups()
+    return int(total), float(SECONDS), None, int(failed)
+
+
+def curl(url, flows):
+    began = time.monotonic()
+    running = [subprocess.Popen(["curl", "-sf", "-o", "/dev/null", url]) for _ in range(flows)]
+    errors = sum(p.wait() != 0 for p in running)
+    return BULK_MB * flows / 1000, time.monotonic() - began, None, errors
+
+
+RUN = {  # row: (port, what is counted, one run)
+    "tcp": ("tcp", "request", lambda port: wrk(f"http://127.0.0.1:{port}/")),
+    "conn": ("tcp", "connection", lambda port: wrk(f"http://127.0.0.1:{port}/", "-H", "Connection: close")),
+    "http": ("http", "request", lambda port: wrk(f"http://127.0.0.1:{port}/")),
+    "short": ("http", "request", lambda port: wrk(f"http://127.0.0.1:{port}/", "-H", "Connection: close")),
+    "bulk tcp, 1 flow": ("tcp", "GB", lambda port: curl(f"http://127.0.0.1:{port}/bulk", 1)),
+    "bulk tcp, 4 flows": ("tcp", "GB", lambda port: curl(f"http://127.0.0.1:{port}/bulk", 4)),
+    "bulk http": ("http", "GB", lambda port: curl(f"http://127.0.0.1:{port}/bulk", 1)),
+    "tls": ("tls", "request", lambda port: wrk(f"https://127.0.0.1:{port}/")),
+    "tlsconn": ("tls", "connection", lambda port: wrk(f"https://127.0.0.1:{port}/", "-H", "Connection: close")),
+    "h2": ("tls", "request", lambda port: h2load(f"https://127.0.0.1:{port}/")),
+}
+KIND = {"bulk": ["bulk tcp, 1 flow", "bulk tcp, 4 flows", "bulk http"]}
+
+
+def measure(proxy, port, run):
+    """Medians of what a second does, what one costs, and the 99th percentile; the sum of errors."""
+    rate, each, p99, failed = [], [], [], 0
+    for _ in range(RUNS):
+        before = proxy.cpu()
+        count, took, late, errors = run(port)
+        rate.append(count / took)
+        each.append((proxy.cpu() - before) / max(count, 1e-9))
+        p99 += [late] if late is not None else []
+        failed += errors
+    return statistics.median(rate), statistics.median(each), statistics.median(p99) if p99 else None, failed
+
+
+def table(row, proxies):
+    key, unit, run = RUN[row]
+    mine = None
+    for proxy in proxies:
+        port = proxy.ports.get(key)
+        if not port or not answers(port, key.startswith("tls")):
+            print(f"{row:18} {proxy.name:8} -", flush=True)
+            continue
+        rate, each, p99, failed = measure(proxy, port, run)
+        cost = f"{each:8.2f} s" if unit == "GB" else f"{each * 1e6:8.1f} us"
+        speed = f"{rate * 8:10.1f} Gb/s" if unit == "GB" else f"{rate:10.0f} /s  "
+        ratio = ""
+        if mine is None:
+            mine = (rate, each)
+        elif mine[1]:
+            ratio = f"x {mine[0] / rate:.2f} speed, x {each / mine[1]:.2f} CPU"
+        print(f"{row:18} {proxy.name:8} {speed} {cost} CPU per {unit:10} p99 {f'{p99:.2f} ms' if p99 else '-':9} {f'{failed} ERRORS' if failed else '':10} {ratio}",
+              flush=True)
+
+
+# --- memory and reloads ---
+
+def idle_connections(row, proxies, key):
+    for proxy in proxies:
+        port = proxy.ports.get(key)
+        if not port or not answers(port, key.startswith("tls")):
+            print(f"{row:18} {proxy.name:8} -", flush=True)
+            continue
+        context = ssl._create_unverified_context()
+        open_ones = []
+
+        def more(n):
+            for _ in range(n):
+                s = socket.create_connection(("127.0.0.1", port))
+                open_ones.append(context.wrap_socket(s, server_hostname="bench.test") if key.startswith("tls") else s)
+            time.sleep(1)
+
+        more(200)  # what is allocated once
+        before = proxy.memory_kb("Private_Dirty")
+        more(IDLE)
+        grown = proxy.memory_kb("Private_Dirty") - before
+        print(f"{row:18} {proxy.name:8} {grown / IDLE:10.2f} KiB of its own memory per idle connection", flush=True)
+        for s in open_ones:
+            s.close()
+        time.sleep(1)
+
+
+def reloads(proxies):
+    for mode in ("tcp", "http"):
         for proxy in proxies:
-            if figure in wanted and proxy[at]:
-                measure(f"{figure}, {proxy[0]}", proxy[at], proxy[1], *more)
-    for figure, at in (("bulk tcp", 2), ("bulk http", 3)):
-        for proxy in proxies:
-            if "bulk" in wanted and proxy[at]:
-                bulk(f"{figure}, {proxy[0]}", proxy[at], proxy[1])
+            port = proxy.ports.get(mode)
+            if not port:
+                continue
+            result = []
+            load = threading.Thread(target=lambda: result.append(wrk(f"http://127.0.0.1:{port}/", seconds=8)))
+            load.start()
+            for _ in range(6):
+                time.sleep(1.1)
+                proxy.reload()
+            load.join()
+            requests, _, _, errors = result[0]
+            print(f"{'six reloads, ' + mode:18} {proxy.name:8} {errors:10} errors in {requests} requests", flush=True)
+            time.sleep(2)
+
+
+def main(wanted):
+    backend, at = backend_server(), certificate()
+    proxies = [Ours(backend, at)]
+    proxies += [Haproxy(backend, at)] if shutil.which("haproxy") else []
+    proxies += [Nginx(backend, at)]
+    for proxy in proxies:
+        wait_until(lambda: proxy.process.poll() is not None or answers(proxy.ports["http"]) and (not proxy.ports["tcp"] or answers(proxy.ports["tcp"])), proxy.name)
+        if proxy.process.poll() is not None:
+            sys.exit(f"{proxy.name} does not start: {(work / 'log').read_text()[-2000:]}")
+    time.sleep(1)
+    print(f"{THREADS} threads each, {CONNECTIONS} connections, medians of {RUNS} runs of {SECONDS} s; "
+          f"load of the machine before: {os.getloadavg()[0]:.1f}", flush=True)
+    for row in wanted:
+        if row == "idle":
+            for proxy in proxies:
+                print(f"{'idle':18} {proxy.name:8} {proxy.memory_kb():10} KiB PSS, {proxy.memory_kb('Rss')} KiB resident", flush=True)
+        elif row == "connections":
+            idle_connections(row, proxies, "tcp")
+        elif row == "tlsconnections":
+            idle_connections(row, proxies, "tlstcp")
+        elif row == "reload":
+            reloads(proxies)
+        else:
+            for one in KIND.get(row, [row]):
+                table(one, proxies)
 
 
 try:
-    main(sys.argv[1:] or ["idle", "tcp", "http", "short", "bulk"])
+    for name in sys.argv[1:]:
+        if name not in ROWS:
+            sys.exit(f"{name}: one of {', '.join(ROWS)}")
+    main(sys.argv[1:] or ROWS)
 finally:
     for child in children:
         child.send_signal(signal.SIGTERM)
     for child in children:
         child.wait()
+    for p in pathlib.Path("/proc").glob("[0-9]*"):  # the last of those that took over
+        try:
+            if str(work).encode() in (p / "cmdline").read_bytes():
+                os.kill(int(p.name), signal.SIGTERM)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
     shutil.rmtree(work, ignore_errors=True)
