@@ -194,8 +194,11 @@ static inline bool sp_sock_blocked(const sp_sock *c) {
 void sp_sock_shutdown(sp_worker *w, sp_sock *c);
 sp_buf sp_worker_take_buf(sp_worker *w);
 void sp_worker_give_buf(sp_worker *w, sp_buf *b);
-/* No delay; a peer that vanished is noticed. A listening socket passes it on to what it accepts. */
+/* Small writes go out at once. */
 void sp_sock_tune(int fd);
+/* A peer that vanished is noticed within two minutes. Both are inherited from a listening socket.
+ */
+void sp_sock_probe(int fd);
 /* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
 
@@ -250,6 +253,7 @@ typedef struct sp_dial {
     bool queued;        /* in the pool's queue */
     bool came_by_queue; /* give_up is the queue's */
     bool retrying;      /* counted in the pool's retries */
+    bool probed_later;  /* the caller sees to sp_sock_probe: most of its connections end soon */
     void *ctx;
     /* Exactly once unless cancelled. OK: sock is connected (sp_sock_take it) and upstream yours. */
     void (*done)(struct sp_dial *d, sp_dial_result r);

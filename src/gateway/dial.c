@@ -108,6 +108,7 @@ static bool begin_connect(sp_dial *d) {
     int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return false;
     sp_sock_tune(fd);
+    if (!d->probed_later) sp_sock_probe(fd);
     if ((connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) ||
         !sp_sock_open(d->worker, &d->sock, fd, on_event)) {
         int error = errno;

@@ -29,11 +29,17 @@ void sp_worker_give_buf(sp_worker *w, sp_buf *b) {
 }
 
 void sp_sock_tune(int fd) {
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+void sp_sock_probe(int fd) {
     static const struct {
         int level, name, value;
     } options[] = {
-        {IPPROTO_TCP, TCP_NODELAY, 1},   {SOL_SOCKET, SO_KEEPALIVE, 1},
-        {IPPROTO_TCP, TCP_KEEPIDLE, 60}, {IPPROTO_TCP, TCP_KEEPINTVL, 15},
+        {SOL_SOCKET, SO_KEEPALIVE, 1},
+        {IPPROTO_TCP, TCP_KEEPIDLE, 60},
+        {IPPROTO_TCP, TCP_KEEPINTVL, 15},
         {IPPROTO_TCP, TCP_KEEPCNT, 4},
     };
     for (size_t i = 0; i < SP_COUNT(options); i++)
@@ -123,7 +129,9 @@ static void write_plain(sp_worker *w, sp_sock *c, sp_str bytes) {
     ssize_t n = 0;
     if (count && c->io.writable && !c->broken) {
         struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)count};
-        do n = sendmsg(c->io.fd, &m, MSG_NOSIGNAL);
+        do
+            n = c->out.n ? sendmsg(c->io.fd, &m, MSG_NOSIGNAL)
+                         : send(c->io.fd, bytes.p, bytes.n, MSG_NOSIGNAL);
         while (n < 0 && errno == EINTR);
         if (n < 0) {
             c->io.writable = false;

@@ -91,6 +91,7 @@ static bool listen_on(int fd, sp_addr *addr) {
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
     sp_sock_tune(fd); /* inherited by what it accepts */
+    sp_sock_probe(fd);
     if (addr->family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     if (bind(fd, (struct sockaddr *)&ss, len) < 0 || listen(fd, BACKLOG) < 0) return false;
     len = sizeof ss;
@@ -180,6 +181,7 @@ static void adopt(sp_sockets *s, int fd) {
         return;
     }
     sp_sock_tune(fd); /* the other binary may have thought otherwise */
+    sp_sock_probe(fd);
     sp_port *p = find(s, &at, 0);
     if (!p) {
         p = sp_zalloc(1, sizeof *p);

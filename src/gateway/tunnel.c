@@ -15,12 +15,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PIPE_BYTES = 1 << 20, SPARE_PIPES = 16 };
+enum { PIPE_BYTES = 1 << 20, SPARE_PIPES = 16, WATCH_MS = 5000 };
 
 typedef struct half {
-    sp_sock *from, *to;
     sp_pipe pipe; /* read < 0: copying */
-    size_t in_pipe;
+    uint32_t in_pipe;
+    bool up;   /* from the client to the server */
     bool bulk; /* the last read filled the scratch */
     bool done; /* the end was passed on */
 } half;
@@ -34,8 +34,19 @@ typedef struct tunnel {
     sp_pool *pool;
     sp_upstream *upstream;
     uint64_t counted_in, counted_out; /* of the client's bytes, in the statistics already */
-    int64_t started_ms;
+    int64_t started_ms, moved_ms;
+    sp_alarm watch; /* keep-alive probes for those that last; idle timeout */
+    bool upgraded;  /* from HTTP */
+    bool probed;
 } tunnel;
+
+static sp_sock *from(half *h) {
+    return h->up ? &SP_CONTAINER(h, tunnel, up)->client : &SP_CONTAINER(h, tunnel, down)->server;
+}
+
+static sp_sock *to(half *h) {
+    return h->up ? &SP_CONTAINER(h, tunnel, up)->server : &SP_CONTAINER(h, tunnel, down)->client;
+}
 
 /* --- pipes --- */
 
@@ -75,67 +86,66 @@ void sp_worker_close_pipes(sp_worker *w) {
 
 /* False when the pipe is still full. */
 static bool drain_pipe(half *h) {
+    sp_sock *dest = to(h);
     while (h->in_pipe) {
-        if (!h->to->io.writable) return false;
-        ssize_t n = splice(h->pipe.read, NULL, h->to->io.fd, NULL, h->in_pipe,
+        if (!dest->io.writable) return false;
+        ssize_t n = splice(h->pipe.read, NULL, dest->io.fd, NULL, h->in_pipe,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (n < 0) {
-            h->to->io.writable = false;
-            if (errno != EAGAIN) h->to->broken = true;
+            dest->io.writable = false;
+            if (errno != EAGAIN) dest->broken = true;
             return false;
         }
-        h->in_pipe -= (size_t)n;
-        h->to->sent += (uint64_t)n;
+        h->in_pipe -= (uint32_t)n;
+        dest->sent += (uint64_t)n;
     }
     return true;
 }
 
 /* The pipe is empty here, so "would block" can only mean that the socket is. */
 static void fill_pipe(sp_worker *w, half *h) {
-    ssize_t n = splice(h->from->io.fd, NULL, h->pipe.write, NULL, PIPE_BYTES,
+    sp_sock *src = from(h);
+    ssize_t n = splice(src->io.fd, NULL, h->pipe.write, NULL, PIPE_BYTES,
                        SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
-        h->in_pipe = (size_t)n;
-        h->from->received += (uint64_t)n;
+        h->in_pipe = (uint32_t)n;
+        src->received += (uint64_t)n;
         return;
     }
-    h->from->io.readable = false;
+    src->io.readable = false;
     if (n == 0)
-        h->from->eof = true;
+        src->eof = true;
     else if (errno == EINVAL)
-        h->from->io.readable = true; /* no splice here: copy */
+        src->io.readable = true; /* no splice here: copy */
     else if (errno != EAGAIN)
-        h->from->failed = true;
+        src->failed = true;
     give_pipe(w, h);
     h->bulk = false;
 }
 
 static void copy_once(sp_worker *w, half *h) {
-    sp_str bytes = sp_sock_read(w, h->from);
-    h->bulk = bytes.n >= SP_READ_SIZE && !h->from->tls && !h->to->tls;
-    if (bytes.n) sp_sock_write(w, h->to, bytes);
+    sp_str bytes = sp_sock_read(w, from(h));
+    h->bulk = bytes.n >= SP_READ_SIZE && !from(h)->tls && !to(h)->tls;
+    if (bytes.n) sp_sock_write(w, to(h), bytes);
 }
 
-static void pass_end(sp_worker *w, half *h) {
-    sp_sock_shutdown(w, h->to);
-    h->done = h->to->shut;
-}
-
-static bool broken(const half *h) {
-    return h->from->failed || h->to->broken;
+static bool broken(half *h) {
+    return from(h)->failed || to(h)->broken;
 }
 
 /* Moves what can be moved now; false when it used up its share of the turn. */
 static bool run_half(sp_worker *w, half *h) {
+    sp_sock *src = from(h), *dest = to(h);
     for (int budget = SP_RUN_BUDGET; budget > 0; budget--) {
         if (h->done || broken(h) || !drain_pipe(h)) return true;
-        sp_sock_flush(w, h->to);
-        if (sp_sock_blocked(h->to) || h->to->broken) return true;
-        if (h->from->eof && !h->from->in.n) {
-            pass_end(w, h);
+        sp_sock_flush(w, dest);
+        if (sp_sock_blocked(dest) || dest->broken) return true;
+        if (src->eof && !src->in.n) {
+            sp_sock_shutdown(w, dest);
+            h->done = dest->shut;
             return true;
         }
-        if (!sp_sock_has_input(h->from) && !h->from->in.n) return true;
+        if (!sp_sock_has_input(src) && !src->in.n) return true;
         if (h->bulk && h->pipe.read < 0 && !take_pipe(w, &h->pipe)) h->bulk = false;
         if (h->pipe.read >= 0)
             fill_pipe(w, h);
@@ -174,6 +184,7 @@ static void count(tunnel *t) {
     uint64_t in = t->client.received - t->counted_in, out = t->client.sent - t->counted_out;
     t->counted_in += in;
     t->counted_out += out;
+    if (in || out) t->moved_ms = sp_poller_now_ms(t->s.worker->poller);
     stats->bytes_in += in;
     stats->bytes_out += out;
     if (!t->upstream) return;
@@ -203,6 +214,7 @@ static void end(tunnel *t, bool reset) {
     count(t);
     log_tunnel(t);
     end_dial(t);
+    sp_alarm_stop(&t->watch);
     give_pipe(w, &t->up);
     give_pipe(w, &t->down);
     sp_sock_close(w, &t->client, reset);
@@ -263,6 +275,27 @@ static void stop(sp_session *s, bool force) {
     if (force) end((tunnel *)(void *)s, true);
 }
 
+static uint32_t idle_limit(const tunnel *t) {
+    const sp_listener_spec *spec = t->listener->spec;
+    if (!spec) return 0;
+    return t->upgraded || !spec->idle_timeout_ms ? spec->stream_timeout_ms : spec->idle_timeout_ms;
+}
+
+/* Most connections are over before it rings first, and cost the server's socket no options. */
+static void on_watch(sp_alarm *a) {
+    tunnel *t = SP_CONTAINER(a, tunnel, watch);
+    sp_poller *p = t->s.worker->poller;
+    int64_t quiet = sp_poller_now_ms(p) - t->moved_ms, limit = idle_limit(t);
+    if (!t->probed && t->server.io.fd >= 0) sp_sock_probe(t->server.io.fd);
+    t->probed |= t->server.io.fd >= 0;
+    if (limit && quiet >= limit)
+        end(t, false);
+    else if (limit)
+        sp_alarm_after(p, a, (uint32_t)SP_MAX(limit - quiet, 1));
+    else if (!t->probed)
+        sp_alarm_after(p, a, WATCH_MS);
+}
+
 static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *local) {
     sp_worker *w = l->worker;
     tunnel *t = sp_zalloc(1, sizeof *t);
@@ -272,9 +305,11 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
     t->listener = l;
     l->refs++;
     t->client.io.fd = t->server.io.fd = -1;
-    t->up = (half){.from = &t->client, .to = &t->server, .pipe = {-1, -1}};
-    t->down = (half){.from = &t->server, .to = &t->client, .pipe = {-1, -1}};
-    t->started_ms = sp_poller_now_ms(w->poller);
+    t->up = (half){.up = true, .pipe = {-1, -1}};
+    t->down = (half){.pipe = {-1, -1}};
+    t->started_ms = t->moved_ms = sp_poller_now_ms(w->poller);
+    sp_alarm_init(&t->watch, on_watch);
+    sp_alarm_after(w->poller, &t->watch, WATCH_MS);
     return t;
 }
 
@@ -290,6 +325,7 @@ static void begin(tunnel *t, const sp_targets *targets) {
     t->dial = sp_zalloc(1, sizeof *t->dial);
     t->dial->affinity = sp_affinity_of(&w->config->pools[pool], &r);
     t->dial->ctx = t;
+    t->dial->probed_later = true;
     t->dial->done = on_dialed;
     t->dial->describe = describe;
     sp_dial_start(t->dial, w, t->pool, &t->s.client);
@@ -315,6 +351,7 @@ void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstrea
     sp_sock_take(&t->client, client, on_client_event);
     sp_sock_take(&t->server, server, on_server_event);
     t->upstream = upstream;
+    t->upgraded = true;
     t->client.io.readable = t->server.io.readable = true;
     sp_io_again(&t->client.io); /* not from here: the caller is about to end its session */
 }
