@@ -19,9 +19,9 @@ typedef struct sp_process_params {
     const char *cwd;         /* NULL = inherit */
     bool as_user;            /* run with these ids and no other groups; needs root */
     uint32_t uid, gid;
-    sp_str input;            /* given to stdin, then closed; copied */
-    uint32_t timeout_ms;     /* 0 = none */
-    size_t max_output;       /* 0 = 64 KiB each */
+    sp_str input;        /* given to stdin, then closed; copied */
+    uint32_t timeout_ms; /* 0 = none */
+    size_t max_output;   /* 0 = 64 KiB each */
     /* Exactly once. err is set when the program could not be started at all. */
     void (*done)(void *ctx, const sp_process_result *r, const sp_err *err);
     void *ctx;

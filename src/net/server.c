@@ -5,6 +5,7 @@
 #include "net/server_internal.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 enum {
     BACKLOG = 1024,
@@ -118,6 +119,31 @@ static void on_closed(void *ctx, const sp_err *err) {
 
 static const sp_conn_events events = {on_ready, on_data, on_fill, on_timeout, on_closed};
 
+static void welcome(srv_conn *c) {
+    sp_http_server *s = c->server;
+    s->n_conns++;
+    sp_list_append(&s->conns, &c->link);
+    make_who(c);
+    sp_conn_deadline(c->io, s->config.header_timeout_ms);
+}
+
+void sp_http_server_take(sp_http_server *s, int fd, const sp_tls_peer *peer) {
+    if (s->stopping || s->n_conns >= s->config.max_connections) {
+        close(fd);
+        return;
+    }
+    srv_conn *c = sp_zalloc(1, sizeof *c);
+    sp_list_init(&c->link);
+    c->server = s;
+    c->io = sp_conn_open(s->loop, fd, &events, c);
+    if (!c->io) {
+        free(c);
+        return;
+    }
+    welcome(c);
+    copy_peer(c->who, peer);
+}
+
 static void on_connection(uv_stream_t *listener, int status) {
     sp_http_server *s = listener->data;
     if (status != 0) return;
@@ -135,10 +161,7 @@ static void on_connection(uv_stream_t *listener, int status) {
         free(c);
         return;
     }
-    s->n_conns++;
-    sp_list_append(&s->conns, &c->link);
-    make_who(c);
-    sp_conn_deadline(c->io, s->config.header_timeout_ms);
+    welcome(c);
 }
 
 /* --- requests --- */

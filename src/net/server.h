@@ -43,6 +43,9 @@ typedef struct sp_http_server_config {
 
 SP_MUST_USE bool sp_http_server_start(uv_loop_t *loop, const sp_http_server_config *c,
                                       sp_http_server **ret, sp_err *err);
+/* One more connection, from a socket (taken; plain) instead of the listener: it counts and is
+ * served as any other. peer: who it is, copied; NULL = nobody known. */
+void sp_http_server_take(sp_http_server *s, int fd, const sp_tls_peer *peer);
 uint16_t sp_http_server_port(const sp_http_server *s);
 /* Stops accepting, says GOAWAY (in two steps: server_h2.c) or Connection: close, lets running
  * answers end for grace_ms, then closes everything and calls done (may be NULL). The server is
