@@ -5,6 +5,7 @@
 #include "agent/node.h"
 #include "agent/pod.h"
 #include "agent/server.h"
+#include "agent/tunnel.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/flags.h"
@@ -17,7 +18,7 @@
 
 typedef struct options {
     const char *kubeconfig, *node_name, *data_dir, *pod_cidr, *bridge, *address, *node_ip;
-    const char *cert, *key, *ca;
+    const char *cert, *key, *ca, *tunnel;
     sp_log_level level;
     int64_t max_pods;
     uint16_t port;
@@ -29,6 +30,7 @@ typedef struct role {
     sp_agent agent;
     sp_node *node;
     sp_agent_server *server;
+    sp_tunnel *tunnel;
     char selector[300];
     sp_signal *term, *interrupt;
     int64_t stop_by_ms;
@@ -144,6 +146,11 @@ static bool start_client(role *r, sp_err *err) {
     return true;
 }
 
+static bool start_tunnel(role *r, sp_err *err) {
+    if (!r->server || strcmp(r->o.tunnel, "never") == 0) return true;
+    return sp_tunnel_start(&r->agent, r->server, r->o.kubeconfig, r->o.tunnel, &r->tunnel, err);
+}
+
 static void follow(role *r) {
     sp_agent *g = &r->agent;
     snprintf(r->selector, sizeof r->selector, "spec.nodeName=%s", g->node);
@@ -161,7 +168,8 @@ static int run(role *r) {
     sp_err err = {0};
     if (!prepare(r, &err)) return complain(err.text);
     if (r->o.cleanup) return sp_machine_cleanup(&r->agent) ? 0 : 1;
-    if (!start_client(r, &err) || !start_server(r, &err)) return complain(err.text);
+    if (!start_client(r, &err) || !start_server(r, &err) || !start_tunnel(r, &err))
+        return complain(err.text);
     sp_machine_firewall(&r->agent);
     r->term = sp_signal_watch(r->agent.loop, SIGTERM, on_stop, r);
     r->interrupt = sp_signal_watch(r->agent.loop, SIGINT, on_stop, r);
@@ -188,6 +196,11 @@ static bool check(const options *o) {
                           : o->cert && (!o->key || !o->ca)
                               ? "--tls-private-key-file and --client-ca-file"
                               : NULL;
+    if (strcmp(o->tunnel, "auto") != 0 && strcmp(o->tunnel, "always") != 0 &&
+        strcmp(o->tunnel, "never") != 0) {
+        fprintf(stderr, "sampan agent: --tunnel \"%s\" must be auto, always or never\n", o->tunnel);
+        return false;
+    }
     if (missing) fprintf(stderr, "sampan agent: %s is needed; see sampan agent --help\n", missing);
     if (!missing && o->node_name && !sp_name_is_subdomain(sp_str_z(o->node_name))) {
         fprintf(stderr,
@@ -199,7 +212,7 @@ static bool check(const options *o) {
 }
 
 int sp_agent_main(int argc, char **argv) {
-    static role r = {.o = {.max_pods = 250, .port = 10250, .level = SP_LOG_INFO}};
+    static role r = {.o = {.max_pods = 250, .port = 10250, .tunnel = "auto", .level = SP_LOG_INFO}};
     options *o = &r.o;
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &o->kubeconfig, "FILE",
@@ -218,6 +231,9 @@ int sp_agent_main(int argc, char **argv) {
         {"tls-cert-file", 0, SP_FLAG_STR, &o->cert, "FILE", "our server certificate"},
         {"tls-private-key-file", 0, SP_FLAG_STR, &o->key, "FILE", "its key"},
         {"client-ca-file", 0, SP_FLAG_STR, &o->ca, "FILE", "whose client certificates may ask"},
+        {"tunnel", 0, SP_FLAG_STR, &o->tunnel, "WHEN",
+         "hold a connection to the API server through which it reaches us: auto (used where it "
+         "cannot\nconnect to --node-ip), always or never (auto)"},
         {"max-pods", 0, SP_FLAG_INT, &o->max_pods, "N", "how many pods the node takes (250)"},
         SP_LOG_LEVEL_FLAG(&o->level),
         {"stop-containers", 0, SP_FLAG_BOOL, &o->stop_containers, NULL,

@@ -308,6 +308,14 @@ bool sp_agent_server_start(sp_agent *g, const sp_agent_server_config *c, sp_agen
     return true;
 }
 
+/* The API server proved who it is when the tunnel was made. */
+void sp_agent_server_take(sp_agent_server *s, int fd) {
+    sp_str organization = SP_STR("system:masters");
+    sp_tls_peer peer = {.common_name = SP_STR("kube-apiserver"),
+                        .organizations = {&organization, 1, 1}};
+    sp_http_server_take(s->http, fd, &peer);
+}
+
 uint16_t sp_agent_server_port(const sp_agent_server *s) {
     return sp_http_server_port(s->http);
 }

@@ -1,5 +1,6 @@
 /* Start and stop of the server: what is opened in which order, and closed in the reverse. */
 #include "apiserver/server.h"
+#include "apiserver/tunnel.h"
 #include "base/log.h"
 
 #include <stdio.h>
@@ -53,6 +54,7 @@ bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on
     s->openapi = sp_openapi_new();
     s->hub = sp_watch_hub_new(s);
     s->nodes = sp_node_links_new(s);
+    s->tunnels = sp_tunnels_new(s);
     sp_list_init(&s->streams);
     *ret = s; /* from here on sp_apiserver_stop cleans up */
     if (!sp_crds_start(s, err) || !listen_on(s, err)) return false;
@@ -82,6 +84,7 @@ static void http_stopped(void *ctx) {
     sp_pod_streams_end(p->s);
     sp_watch_hub_free(p->s->hub);
     sp_node_links_free(p->s->nodes);
+    sp_tunnels_free(p->s->tunnels);
     sp_store_close(p->s->store, store_closed, p);
 }
 

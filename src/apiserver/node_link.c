@@ -1,6 +1,8 @@
-/* The agent's address is the node's InternalIP and status.daemonEndpoints.kubeletEndpoint.Port. */
+/* The agent's address is the node's InternalIP and status.daemonEndpoints.kubeletEndpoint.Port, or
+ * the node's own tunnel leads there. */
 #include "apiserver/node_link.h"
 
+#include "apiserver/tunnel.h"
 #include "base/map.h"
 
 #include <arpa/inet.h>
@@ -28,13 +30,18 @@ void sp_node_links_free(struct sp_node_links *n) {
 }
 
 sp_http_client *sp_node_client_new(struct sp_node_links *n, const sp_node_place *p) {
+    sp_http_client_config way;
+    if (sp_tunnel_way(n->s->tunnels, p->node, &way)) return sp_http_client_new(n->s->loop, &way);
     sp_http_client_config c = {
         .host = p->ip, .port = p->port, .tls = n->s->config.kubelet, .connect_timeout_ms = 5000};
     return sp_http_client_new(n->s->loop, &c);
 }
 
 sp_http_client *sp_node_client(struct sp_node_links *n, const sp_node_place *p) {
+    sp_http_client_config way;
     char key[96];
+    if (sp_tunnel_way(n->s->tunnels, p->node, &way))
+        return sp_tunnel_client(n->s->tunnels, p->node);
     snprintf(key, sizeof key, "%s:%u", p->ip, p->port);
     sp_http_client *c = sp_map_get(&n->clients, sp_str_z(key));
     if (c) return c;
@@ -84,8 +91,7 @@ static bool choose_container(sp_call *c, const sp_json *pod, sp_str *ret, sp_err
                    SP_ARG(*ret), SP_ARG(c->op.name), sp_buf_z(&names));
 }
 
-static bool node_address(const sp_json *node, const char **ret_ip, uint16_t *ret_port,
-                         sp_err *err) {
+bool sp_node_address(const sp_json *node, sp_node_place *ret, sp_err *err) {
     int64_t port = sp_json_int(
         sp_json_dig(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port", NULL), 0);
     const char *ip = NULL;
@@ -105,8 +111,8 @@ static bool node_address(const sp_json *node, const char **ret_ip, uint16_t *ret
                        "node %.*s has not told where its agent listens (status.addresses, "
                        "status.daemonEndpoints)",
                        SP_ARG(sp_obj_name(node)));
-    *ret_ip = ip;
-    *ret_port = (uint16_t)port;
+    ret->ip = ip;
+    ret->port = (uint16_t)port;
     return true;
 }
 
@@ -116,13 +122,15 @@ bool sp_node_locate(sp_call *c, const char *what, bool container, sp_node_place 
     sp_str node_name = sp_json_str(sp_json_dig(pod, "spec", "nodeName", NULL));
     ret->node = sp_arena_str(c->op.arena, node_name);
     if (!node_name.n) return true;
-    if (!c->op.s->config.kubelet)
+    sp_http_client_config way;
+    bool tunnel = sp_tunnel_way(c->op.s->tunnels, ret->node, &way);
+    if (!tunnel && !c->op.s->config.kubelet)
         return sp_fail(err, SP_UNAVAILABLE,
                        "this server was started without --kubelet-client-certificate, so it cannot "
                        "ask the node for %s",
                        what);
     const sp_json *node = stored(c, "nodes", SP_STR(""), node_name, err);
-    return node && node_address(node, &ret->ip, &ret->port, err);
+    return node && (sp_node_address(node, ret, err) || tunnel);
 }
 
 void sp_node_explain(sp_call *c, sp_str node, int status, sp_str text, const sp_err *from,
@@ -130,6 +138,7 @@ void sp_node_explain(sp_call *c, sp_str node, int status, sp_str text, const sp_
     if (from) {
         *err = *from;
         err->code = SP_UNAVAILABLE;
+        sp_tunnel_note_failure(c->op.s->tunnels, node);
         sp_err_wrap(err, "the agent of node %.*s does not answer", SP_ARG(node));
         return;
     }

@@ -6,7 +6,7 @@
 typedef struct sp_node_place {
     sp_str node;      /* name; empty: the pod is not scheduled */
     sp_str container; /* as asked for, or the only one */
-    const char *ip;   /* of the agent, in the call's arena */
+    const char *ip;   /* of the agent, in the call's arena; NULL: only by its tunnel */
     uint16_t port;
 } sp_node_place;
 
@@ -14,6 +14,8 @@ typedef struct sp_node_place {
  * filled; that is no error. what: "logs", for messages. */
 SP_MUST_USE bool sp_node_locate(sp_call *c, const char *what, bool container, sp_node_place *ret,
                                 sp_err *err);
+/* Where a Node says that its agent listens. err may be NULL. */
+SP_MUST_USE bool sp_node_address(const sp_json *node, sp_node_place *ret, sp_err *err);
 /* Kept connections, for logs; NULL when there are too many addresses. */
 sp_http_client *sp_node_client(struct sp_node_links *n, const sp_node_place *p);
 /* A connection for one call alone; the caller frees it. */

@@ -35,6 +35,7 @@ struct sp_apiserver {
     struct sp_crds *crds;
     struct sp_watch_hub *hub;
     struct sp_node_links *nodes;
+    struct sp_tunnels *tunnels;
     sp_list streams; /* exec, attach, port-forward */
     size_t streams_n;
     struct sp_event_expiry *expiry;

@@ -85,7 +85,7 @@ static bool issue(const sp_pki_config *c, const struct identity *id, const pair 
                          "kubernetes.default.svc",
                          "kubernetes.default.svc.cluster.local",
                          NULL};
-    const char *ips[] = {"127.0.0.1", "::1", "10.96.0.1", c->node_ip, NULL};
+    const char *ips[] = {"127.0.0.1", "::1", "10.96.0.1", c->node_ip, c->host, NULL};
     const sp_cert_request request = {
         .common_name = id->common_name ? id->common_name : node,
         .organization = id->organization,
@@ -153,7 +153,7 @@ static bool write_kubeconfig(const sp_pki_config *c, const struct identity *id, 
 static bool names_changed(const sp_pki_config *c, sp_err *err, bool *ret) {
     sp_auto(sp_buf) now = {0}, before = {0};
     char path[PATH_MAX];
-    sp_buf_printf(&now, "%s %s\n", c->node_name, c->node_ip);
+    sp_buf_printf(&now, "%s %s %s\n", c->node_name, c->node_ip, c->host);
     snprintf(path, sizeof path, "%s/pki/names", c->dir);
     bool same =
         sp_file_read(path, 4096, &before, NULL) && sp_str_eq(sp_buf_str(&now), sp_buf_str(&before));

@@ -175,7 +175,7 @@ static void agent_args(up *u, args *a) {
                         "--pod-cidr", u->pod_cidr, "--bridge", u->bridge, "--port",
                         number(u, u->agent_port), "--tls-cert-file", in_dir(u, "pki/agent.crt"),
                         "--tls-private-key-file", in_dir(u, "pki/agent.key"), "--client-ca-file",
-                        in_dir(u, "pki/ca.crt")));
+                        in_dir(u, "pki/ca.crt"), "--tunnel", "never"));
     if (u->stop_containers) sp_vec_push(a, "--stop-containers");
 }
 

@@ -7,7 +7,7 @@
 
 typedef struct sp_mux sp_mux;
 
-enum { SP_MUX_PING_MS = 5000, SP_MUX_STREAMS = 1000 };
+enum { SP_MUX_PING_MS = 3000, SP_MUX_STREAMS = 1000 };
 
 typedef struct sp_mux_events {
     void (*stream)(void *ctx,

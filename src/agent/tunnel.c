@@ -1,0 +1,137 @@
+/* IDLE → CALLING (the upgrade) → OPEN (a mux) → IDLE with a pause that doubles, up to 15 s, and is
+ * shortened at random so that a thousand nodes do not come back in the same moment. A tunnel that
+ * held for a while starts the pauses anew. */
+#include "agent/tunnel.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "kube/kubeconfig.h"
+#include "net/client.h"
+#include "net/mux.h"
+
+enum { FIRST_PAUSE_MS = 500, LONGEST_PAUSE_MS = 15000, CALL_MS = 10000, HELD_MS = 30000 };
+
+struct sp_tunnel {
+    sp_agent *agent;
+    sp_agent_server *server;
+    sp_arena *arena;
+    sp_http_client *client;
+    sp_str target, authorization;
+    const char *mode;
+    sp_http_call *call;
+    sp_mux *mux;
+    sp_timer *again;
+    uint64_t pause_ms;
+    int64_t opened_ms;
+    int status;
+    bool said; /* the present trouble is in the log */
+};
+
+static void dial(void *ctx);
+
+static void try_again(sp_tunnel *t, const char *why) {
+    if (!t->said) sp_warn("no tunnel to the API server; trying on", SP_KV("reason", why));
+    t->said = true;
+    uint64_t ms = t->pause_ms / 2 + sp_rng_below(t->pause_ms / 2 + 1);
+    t->pause_ms = SP_MIN(t->pause_ms * 2, (uint64_t)LONGEST_PAUSE_MS);
+    t->again = sp_timer_start(t->agent->loop, ms, dial, t);
+}
+
+static void on_stream(void *ctx, int fd) {
+    sp_agent_server_take(((sp_tunnel *)ctx)->server, fd);
+}
+
+static void on_closed(void *ctx, const sp_err *err) {
+    sp_tunnel *t = ctx;
+    t->mux = NULL;
+    if (sp_clock_mono_ms() - t->opened_ms > HELD_MS) t->pause_ms = FIRST_PAUSE_MS;
+    try_again(t, err->text);
+}
+
+static void on_upgraded(void *ctx, const sp_header *h, size_t n, sp_conn *io, sp_str early) {
+    static const sp_mux_events events = {on_stream, on_closed};
+    sp_tunnel *t = ctx;
+    (void)h, (void)n;
+    t->call = NULL;
+    t->said = false;
+    t->opened_ms = sp_clock_mono_ms();
+    t->mux = sp_mux_start(t->agent->loop, io, false, early, &events, t);
+    sp_info("tunnel to the API server is open");
+}
+
+static void on_head(void *ctx, int status, const sp_header *h, size_t n) {
+    (void)h, (void)n;
+    ((sp_tunnel *)ctx)->status = status;
+}
+
+static void on_done(void *ctx, const sp_err *err) {
+    sp_tunnel *t = ctx;
+    char text[80];
+    t->call = NULL;
+    snprintf(text, sizeof text, "the API server answered %d", t->status);
+    try_again(t, err ? err->text : text);
+}
+
+static void dial(void *ctx) {
+    sp_tunnel *t = ctx;
+    t->again = NULL;
+    t->status = 0;
+    const sp_header h[] = {{SP_STR("connection"), SP_STR("Upgrade")},
+                           {SP_STR("upgrade"), SP_STR("sampan-tunnel")},
+                           {SP_STR("x-sampan-tunnel"), sp_str_z(t->mode)},
+                           {SP_STR("authorization"), t->authorization}};
+    sp_http_call_params p = {.method = "GET",
+                             .target = t->target,
+                             .headers = h,
+                             .header_count = t->authorization.n ? 4 : 3,
+                             .timeout_ms = CALL_MS,
+                             .once = true,
+                             .upgraded = on_upgraded,
+                             .head = on_head,
+                             .done = on_done,
+                             .ctx = t};
+    t->call = sp_http_call_start(t->client, &p);
+}
+
+bool sp_tunnel_start(sp_agent *g, sp_agent_server *server, const char *kubeconfig, const char *mode,
+                     sp_tunnel **ret, sp_err *err) {
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_kubeconfig k;
+    sp_tls_ctx *tls = NULL;
+    if (!sp_kubeconfig_load(a, kubeconfig, NULL, &k, err)) return false;
+    sp_tls_config c = {.cert_pem = k.cert_pem,
+                       .key_pem = k.key_pem,
+                       .ca_pem = k.ca_pem,
+                       .insecure = k.insecure,
+                       .alpn = "http/1.1"}; /* HTTP/2 has no upgrade */
+    if (k.tls && !sp_tls_ctx_new(&c, &tls, err)) return false;
+    sp_tunnel *t = *ret = sp_zalloc(1, sizeof *t);
+    sp_http_client_config config = {.host = sp_arena_strz(a, k.host),
+                                    .port = k.port,
+                                    .tls = tls,
+                                    .server_name =
+                                        k.server_name.n ? sp_arena_strz(a, k.server_name) : NULL};
+    t->agent = g;
+    t->server = server;
+    t->mode = mode;
+    t->pause_ms = FIRST_PAUSE_MS;
+    t->client = sp_http_client_new(g->loop, &config);
+    t->target = sp_arena_printf(a, "%.*s/sampan/v1/tunnel/%s", SP_ARG(k.prefix), g->node);
+    if (k.token.n) t->authorization = sp_arena_printf(a, "Bearer %.*s", SP_ARG(k.token));
+    t->arena = sp_steal(a);
+    sp_tls_ctx_unref(tls);
+    dial(t);
+    return true;
+}
+
+sp_tunnel *sp_tunnel_stop(sp_tunnel *t) {
+    if (!t) return NULL;
+    if (t->call) sp_http_call_cancel(t->call);
+    sp_timer_stop(t->again);
+    sp_mux_free(t->mux);
+    sp_http_client_free(t->client);
+    sp_arena_free(t->arena);
+    free(t);
+    return NULL;
+}
