@@ -38,6 +38,7 @@ typedef struct stream {
     sp_buf in, out, trailers_out;
     size_t out_at;
     bool has_head, head_last; /* head_last: it ended the stream */
+    bool final_seen;          /* not only 1xx */
     bool in_end, out_end, deferred;
     bool closed, refused; /* refused: the endpoint did nothing with it */
     bool reused;
@@ -149,7 +150,7 @@ static void swap_blocks(sp_h2_block *a, sp_h2_block *b) {
 /* An interim head that was not passed on yet gives way to the next one. */
 static void take_block(conn *c, stream *st, const nghttp2_frame *f) {
     bool last = f->hd.flags & NGHTTP2_FLAG_END_STREAM;
-    bool trailers = f->headers.cat == NGHTTP2_HCAT_HEADERS && last && st->x->answer_seen;
+    bool trailers = f->headers.cat == NGHTTP2_HCAT_HEADERS && last && st->final_seen;
     if (trailers) {
         swap_blocks(&st->trailers, &c->block);
     } else {
@@ -158,7 +159,7 @@ static void take_block(conn *c, stream *st, const nghttp2_frame *f) {
         st->head_last = last;
         bool interim =
             st->head.fields.n && sp_str_starts(sp_buf_str(&st->head.text), SP_STR(":status1"));
-        st->x->answer_seen = !interim;
+        st->x->answer_seen = st->final_seen = !interim;
     }
 }
 

@@ -142,8 +142,10 @@ static void write_data(sp_exchange *x, sp_str piece) {
 
 static void write_end(sp_exchange *x, sp_str trailers) {
     session *s = x->client;
-    (void)trailers;
-    if (x->answer_as == SP_BODY_CHUNKED) sp_sock_add(s->s.worker, &s->client, SP_STR("0\r\n\r\n"));
+    if (x->answer_as != SP_BODY_CHUNKED) return;
+    sp_sock_add(s->s.worker, &s->client, SP_STR("0\r\n"));
+    if (x->hop.trailers) sp_sock_add(s->s.worker, &s->client, trailers);
+    sp_sock_add(s->s.worker, &s->client, SP_STR("\r\n"));
 }
 
 static void flush(sp_exchange *x) {

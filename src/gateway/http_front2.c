@@ -57,6 +57,7 @@ typedef struct stream {
     size_t out_at;            /* of out, that much is in frames */
     bool answered;            /* the head is in frames, or about to be */
     bool in_end, out_end, deferred, closed;
+    bool cut; /* what is in out goes out, then a reset */
     bool reset_by_client;
     sp_alarm linger; /* the answer is out, the request is still coming in */
     uint64_t received, sent;
@@ -77,7 +78,8 @@ static void mark_ready(stream *st) {
 
 static void on_lingered(sp_alarm *a) {
     stream *st = SP_CONTAINER(a, stream, linger);
-    nghttp2_submit_rst_stream(st->s->h2, 0, st->id, NGHTTP2_NO_ERROR);
+    nghttp2_submit_rst_stream(st->s->h2, 0, st->id,
+                              st->cut ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_NO_ERROR);
     sp_io_again(&st->s->client.io);
 }
 
@@ -398,6 +400,7 @@ static ssize_t read_out(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t ca
     stream *st = source->ptr;
     (void)buf, (void)ctx;
     size_t left = st->out.n - st->out_at, n = SP_MIN(left, cap);
+    if (!n && st->cut) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
     if (!n && !st->out_end) {
         st->deferred = true;
         return NGHTTP2_ERR_DEFERRED;
@@ -524,6 +527,14 @@ static bool spreads(const sp_exchange *x) {
            sp_worker_random(x->worker) % 1000000 < x->pool_spec->goaway_per_million;
 }
 
+static void cut(stream *st) {
+    st->cut = true;
+    if (!st->answered || st->out_at == st->out.n)
+        nghttp2_submit_rst_stream(st->s->h2, 0, st->id, NGHTTP2_INTERNAL_ERROR);
+    else
+        sp_alarm_start(st->s->s.worker->poller, &st->linger, SP_TIMEOUT_LINGER);
+}
+
 static void over(sp_exchange *x, sp_over how) {
     stream *st = x->client;
     session *s = st->s;
@@ -533,8 +544,7 @@ static void over(sp_exchange *x, sp_over how) {
         nghttp2_session_consume(s->h2, st->id, st->in.n);
         sp_worker_give_buf(s->s.worker, &st->in);
     }
-    if (how == SP_OVER_CUT && !st->closed && !s->dead)
-        nghttp2_submit_rst_stream(s->h2, 0, st->id, NGHTTP2_INTERNAL_ERROR);
+    if (how == SP_OVER_CUT && !st->closed && !s->dead) cut(st);
     if (how == SP_OVER_DONE && !s->dead && spreads(x)) begin_leaving(s);
     if (!s->running && !s->dead) sp_io_again(&s->client.io);
 }
