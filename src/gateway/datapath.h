@@ -215,6 +215,9 @@ static inline bool sp_sock_is_tls(const sp_sock *c) {
     return c->tls != NULL;
 }
 sp_str sp_sock_alpn(const sp_sock *c); /* "h2"; empty when nothing was agreed on, or plain */
+/* Of a client that showed a certificate which was verified: what it says (tls_io.h); else empty,
+ * and ret_error why, which is empty when it showed none. Both live as long as the connection. */
+sp_str sp_sock_client_cert(const sp_sock *c, sp_str *ret_error);
 bool sp_sock_tls_resumed(const sp_sock *c);
 sp_str sp_sock_sni(const sp_sock *c); /* empty when the client named nothing, or plain */
 /* True when what has arrived on an idle connection was only of TLS itself (session tickets): the

@@ -208,6 +208,7 @@ static void take_head(session *s, sp_str head) {
     }
     x->keep_client = x->request.keep_alive;
     x->hop.tls = sp_sock_is_tls(&s->client);
+    x->hop.client_cert = sp_sock_client_cert(&s->client, &x->hop.client_cert_error);
     sp_h1_body_start(&s->body, &x->request);
     s->body.trailers = &x->request_trailers;
     sp_exchange_begin(x, sp_listener_inner(s->listener, s->s.server_name));

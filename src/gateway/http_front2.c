@@ -282,6 +282,7 @@ static void begin_exchange(stream *st, bool end_stream) {
     st->in_end = end_stream;
     st->received = s->block.wire_bytes;
     x->hop.tls = sp_sock_is_tls(&s->client);
+    x->hop.client_cert = sp_sock_client_cert(&s->client, &x->hop.client_cert_error);
     bool ok = sp_h2_parse_request(&s->block, end_stream, &x->head, &x->request, &more, &err);
     if (!ok && !err.status) {
         x->status = 400;

@@ -130,7 +130,19 @@ sp_str sp_http_upgrade(const sp_h1_head *h) {
 }
 
 /* Fields that we write ourselves, or decide about. */
-enum ours { HOST, FOR, PROTO, XHOST, PORT, FORWARDED, REQUEST_ID, TRACEPARENT, OURS };
+enum ours {
+    HOST,
+    FOR,
+    PROTO,
+    XHOST,
+    PORT,
+    FORWARDED,
+    REQUEST_ID,
+    TRACEPARENT,
+    CERT,
+    CERT_ERROR,
+    OURS
+};
 static const sp_str ours[OURS] = {
     [HOST] = SP_STR_INIT("host"),
     [FOR] = SP_STR_INIT("x-forwarded-for"),
@@ -140,6 +152,8 @@ static const sp_str ours[OURS] = {
     [FORWARDED] = SP_STR_INIT("forwarded"),
     [REQUEST_ID] = SP_STR_INIT("x-request-id"),
     [TRACEPARENT] = SP_STR_INIT("traceparent"),
+    [CERT] = SP_STR_INIT("x-forwarded-client-cert"),
+    [CERT_ERROR] = SP_STR_INIT("x-forwarded-client-cert-error"),
 };
 
 static enum ours which(sp_str name) {
@@ -232,6 +246,14 @@ static void write_ids(sp_buf *b, const sp_http_hop *hop, const sp_header *const 
     sp_buf_add(b, SP_STR("-00\r\n"));
 }
 
+/* What the last hop proved itself counts; a trusted one that proved nothing may tell of its own. */
+static void write_cert(sp_buf *b, const sp_http_hop *hop, const sp_header *const seen[OURS]) {
+    bool own = hop->client_cert.n || hop->client_cert_error.n;
+    if (hop->client_cert.n) field(b, ours[CERT], hop->client_cert);
+    if (hop->client_cert_error.n) field(b, ours[CERT_ERROR], hop->client_cert_error);
+    if (!own && seen[CERT]) field(b, ours[CERT], seen[CERT]->value);
+}
+
 void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {
     const sp_header_edit *edit = &hop->entry->action->request;
     const sp_header *seen[OURS] = {0};
@@ -250,6 +272,7 @@ void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_
     write_edits(b, edit);
     write_client(b, h, hop, hop->trusted);
     write_forwarded(b, hop, seen);
+    write_cert(b, hop, seen);
     write_ids(b, hop, seen);
 }
 

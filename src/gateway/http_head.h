@@ -24,6 +24,8 @@ typedef struct sp_http_hop {
     sp_str client_ip;
     uint16_t port; /* the one the client came to */
     bool tls;      /* the client's connection is encrypted */
+    /* Of TLS: what its certificate says (tls_io.h), or why that was not accepted. */
+    sp_str client_cert, client_cert_error;
     bool trusted;  /* its X-Forwarded-* and Forwarded are believed and continued, not replaced */
     bool trailers; /* TE: trailers */
     sp_http_target target;

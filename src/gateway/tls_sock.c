@@ -16,7 +16,9 @@ typedef struct sp_sock_tls {
     sp_tls_io *io;
     sp_buf raw;  /* received, not yet looked at */
     sp_buf wire; /* encrypted, not yet sent */
-    bool open;   /* the handshake is done */
+    char *cert;  /* of the client; NULL = none */
+    const char *cert_error;
+    bool open; /* the handshake is done */
     bool said_goodbye;
 } sp_sock_tls;
 
@@ -165,6 +167,16 @@ void sp_sock_start_tls(sp_worker *w, sp_sock *c, sp_tls_ctx *ctx, bool server,
     c->more = received.n > 0;
 }
 
+static void note_cert(sp_sock_tls *t) {
+    sp_auto(sp_buf) b = {0};
+    if (sp_tls_io_client_cert(t->io, &b, &t->cert_error)) t->cert = sp_str_dup(sp_buf_str(&b));
+}
+
+sp_str sp_sock_client_cert(const sp_sock *c, sp_str *ret_error) {
+    *ret_error = sp_str_z(c->tls ? c->tls->cert_error : NULL);
+    return sp_str_z(c->tls ? c->tls->cert : NULL);
+}
+
 sp_tls_result sp_sock_handshake(sp_worker *w, sp_sock *c, sp_err *err) {
     sp_sock_tls *t = c->tls;
     sp_tls_io_feed(t->io, sp_buf_str(&t->raw));
@@ -174,6 +186,7 @@ sp_tls_result sp_sock_handshake(sp_worker *w, sp_sock *c, sp_err *err) {
         push(w, c);
         if (r == SP_TLS_OK) {
             t->open = true;
+            note_cert(t);
             sp_tls_io_lighten(t->io);
         }
         if (r == SP_TLS_FAILED || r == SP_TLS_CLOSED) c->failed = true;
@@ -203,6 +216,7 @@ void sp_sock_tls_free(sp_worker *w, sp_sock *c) {
     sp_worker_give_buf(w, &t->raw);
     sp_worker_give_buf(w, &t->wire);
     sp_tls_io_free(t->io);
+    free(t->cert);
     free(t);
     c->tls = NULL;
     c->more = c->held = false;

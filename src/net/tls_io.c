@@ -29,8 +29,7 @@ typedef struct secrets {
 
 /* What a lightened connection keeps of its handshake. */
 typedef struct facts {
-    char *alpn, *sni, *cert; /* owned; NULL = none */
-    const char *cert_why;    /* static */
+    char *alpn, *sni; /* owned; NULL = none */
     bool resumed;
 } facts;
 
@@ -167,7 +166,6 @@ static void free_facts(facts *f) {
     if (!f) return;
     free(f->alpn);
     free(f->sni);
-    free(f->cert);
     free(f);
 }
 
@@ -248,10 +246,7 @@ static char *dup_or_null(sp_str s) {
 
 static facts *take_facts(const sp_tls_io *t) {
     facts *f = sp_zalloc(1, sizeof *f);
-    sp_auto(sp_buf) cert = {0};
-    sp_tls_io_client_cert(t, &cert, &f->cert_why);
     sp_tls_io_peer(t);
-    f->cert = dup_or_null(sp_buf_str(&cert));
     f->alpn = dup_or_null(sp_tls_io_alpn(t));
     f->sni = dup_or_null(sp_tls_io_sni(t));
     f->resumed = sp_tls_io_resumed(t);
@@ -432,12 +427,7 @@ static bool verified(const sp_tls_io *t) {
 }
 
 bool sp_tls_io_client_cert(const sp_tls_io *t, sp_buf *ret, const char **ret_why) {
-    if (t->record) {
-        if (ret_why) *ret_why = t->facts->cert_why;
-        if (t->facts->cert) sp_buf_addz(ret, t->facts->cert);
-        return t->facts->cert != NULL;
-    }
-    X509 *x = t->server ? SSL_get0_peer_certificate(t->ssl) : NULL;
+    X509 *x = t->server && !t->record ? SSL_get0_peer_certificate(t->ssl) : NULL;
     bool ok = x && verified(t);
     if (ret_why) *ret_why = NULL;
     if (x && !ok && ret_why)

@@ -45,6 +45,7 @@ void sp_tls_io_remember(sp_tls_io *t, sp_tls_session **slot);
 sp_tls_session *sp_tls_session_free(sp_tls_session *s); /* takes NULL, returns NULL */
 /* Servers: what the client's certificate says, for those behind: Hash=…;Subject="…";URI=…;DNS=…
  * (the form of X-Forwarded-Client-Cert). False: it has shown none, or one that was not accepted;
- * then ret_why (static, may be NULL) is what is wrong with it, NULL = there is none. */
+ * then ret_why (static, may be NULL) is what is wrong with it, NULL = there is none. Not known any
+ * more once lightened. */
 bool sp_tls_io_client_cert(const sp_tls_io *t, sp_buf *ret, const char **ret_why);
 const sp_tls_peer *sp_tls_io_peer(const sp_tls_io *t); /* NULL: no verified certificate */

@@ -484,7 +484,7 @@ static void http_inside(void) {
     CHECK(!strcmp(common_name(&c), "web.test"));
     tls_say(&c, GET);
     int s = take(l);
-    hear_head(s);
+    CHECK(strstr(hear_head(s), "x-forwarded-proto: https\r\n"));
     say(s, OK2);
     tls_hear(&c, OK2_OUT);
     tls_say(&c, GET GET); /* kept, and pipelined in one record */
@@ -626,18 +626,23 @@ static void client_certificates(void) {
     SSL_set_tlsext_host_name(c.ssl, "must.test");
     CHECK(SSL_connect(c.ssl) != 1 || SSL_read(c.ssl, &b, 1) <= 0);
     drop(&c);
-    for (int i = 0; i < 3; i++) {
-        static const char *const names[] = {"must.test", "may.test", "may.test"};
+    for (int i = 0; i < 4; i++) {
+        static const char *const names[] = {"must.test", "may.test", "may.test", "may.test"};
         c = new_client(names[i], dial(DOOR));
         SSL_free(c.ssl);
-        if (i < 2) use_cert(c.ctx, &pki.client);
+        if (i != 2) use_cert(c.ctx, i < 2 ? &pki.client : &pki.stranger);
         c.ssl = SSL_new(c.ctx);
         SSL_set_fd(c.ssl, c.fd);
         SSL_set_tlsext_host_name(c.ssl, names[i]);
         CHECK(SSL_connect(c.ssl) == 1);
         tls_say(&c, "GET / HTTP/1.1\r\nHost: web.test\r\nX-Forwarded-Client-Cert: forged\r\n\r\n");
         int s = take(l);
-        hear_head(s);
+        const char *head = hear_head(s);
+        CHECK(!strstr(head, "forged"));
+        CHECK(!strstr(head, "Subject=\"CN=alice\"") == (i >= 2));
+        CHECK(!strstr(head, "x-forwarded-client-cert-error: ") == (i != 3));
+        say(s, OK2);
+        tls_hear(&c, "HTTP/1.1 200 OK\r\n");
         drop(&c);
         close(s);
     }
