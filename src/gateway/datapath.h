@@ -199,6 +199,8 @@ void sp_sock_tune(int fd);
 /* A peer that vanished is noticed within two minutes. Both are inherited from a listening socket.
  */
 void sp_sock_probe(int fd);
+/* It has not answered for about half a minute, though it had to. */
+bool sp_sock_vanished(const sp_sock *c);
 /* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
 

@@ -46,6 +46,17 @@ void sp_sock_probe(int fd) {
         setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
+/* TCP_USER_TIMEOUT would do it in the kernel, but it also ends a connection whose reader has only
+ * stopped to read. The counts below start anew with every acknowledgement, also of a probe of a
+ * closed window. Seven doublings from 200 ms are 25 s. */
+bool sp_sock_vanished(const sp_sock *c) {
+    enum { UNANSWERED = 7 };
+    struct tcp_info info;
+    socklen_t n = sizeof info;
+    if (c->io.fd < 0 || getsockopt(c->io.fd, IPPROTO_TCP, TCP_INFO, &info, &n) < 0) return false;
+    return info.tcpi_retransmits >= UNANSWERED || info.tcpi_probes >= UNANSWERED;
+}
+
 bool sp_sock_open(sp_worker *w, sp_sock *c, int fd, void (*on_event)(sp_io *)) {
     *c = (sp_sock){0};
     return sp_poller_add(w->poller, &c->io, fd, on_event);

@@ -31,6 +31,7 @@ enum {
     TO_TLS,
     HTTP_TO_TLS,
     HTTP_TO_PROXY,
+    QUIET,
     DOORS
 };
 
@@ -232,6 +233,7 @@ static sp_gateway_config *make_config(void) {
         l->plain.http = i == HTTP_TO_TLS || i == HTTP_TO_PROXY;
         l->plain.table = i == HTTP_TO_TLS ? 1 : 2;
         sp_assert(sp_addr_parse(sp_arena_str(a, sp_str_z(ip)), 0, &l->addr));
+        if (i == QUIET) l->idle_timeout_ms = 150;
         if (i == DOOR || i == PROXIED_DOOR) add_names(a, l);
         if (i == PROXIED || i == PROXIED_DOOR) {
             l->proxy_from = here;
@@ -990,6 +992,18 @@ static void tls_to_endpoints(void) {
     close(l);
 }
 
+static void silent_tunnel_ends(void) {
+    int l = serve(), c = dial(QUIET);
+    say(c, "hello");
+    int s = take(l);
+    hear(s, "hello");
+    say(s, "hello");
+    hear(c, "hello");
+    hear_end(c);
+    hear_end(s);
+    close(c), close(s), close(l);
+}
+
 /* An endpoint with a wrong certificate is one that cannot be reached. */
 static void bad_endpoint_goes_on_to_the_next(void) {
     int bad = listen_on(&t.servers[0]), good = listen_on(&t.servers[1]);
@@ -1119,6 +1133,7 @@ int main(void) {
         STORY(proxy_header_out),
         STORY(proxied_http_is_not_shared),
         STORY(tls_to_endpoints),
+        STORY(silent_tunnel_ends),
         STORY(bad_endpoint_goes_on_to_the_next),
         STORY(sessions_with_endpoints),
     };
