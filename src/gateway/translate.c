@@ -230,6 +230,7 @@ sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_opt
     http.port = options->http_port;
     if (http.port)
         sp_translate_port(&t, http, SP_CARRIES_HTTP, SP_STR("the gateway's own --http-port"));
+    if (http.port) sp_translate_ingress_ports(&t);
     index_held(&t);
     t.only_held = true;
     sp_translate_services(&t);

@@ -117,6 +117,7 @@ void sp_targets_add(sp_arena *a, sp_targets *t, uint32_t pool, uint32_t weight);
 int64_t sp_translate_created_ms(const sp_json *o);
 
 void sp_translate_services(sp_translator *t);
-void sp_translate_challenges(sp_translator *t); /* last: on every table there is */
+void sp_translate_challenges(sp_translator *t);    /* last: on every table there is */
+void sp_translate_ingress_ports(sp_translator *t); /* --https-port, before anybody else asks */
 void sp_translate_ingresses(sp_translator *t);
 void sp_translate_gateways(sp_translator *t); /* only_held: ports, nothing on them */

@@ -161,8 +161,10 @@ static void services_open_ports(void **state) {
     assert_non_null(listener(w, "10.96.0.6", 80)); /* beside 0.0.0.0:80 */
     assert_non_null(listener(w, "0.0.0.0", 30081));
     assert_int_equal(w->t->config->listener_count, 6);
-    const sp_pool_spec *p = &w->t->config->pools[listener(w, "0.0.0.0", 80)->plain.targets.list->pool];
-    assert_int_equal(listener(w, "10.96.0.5", 80)->plain.targets.list->pool, listener(w, "0.0.0.0", 30080)->plain.targets.list->pool);
+    const sp_pool_spec *p =
+        &w->t->config->pools[listener(w, "0.0.0.0", 80)->plain.targets.list->pool];
+    assert_int_equal(listener(w, "10.96.0.5", 80)->plain.targets.list->pool,
+                     listener(w, "0.0.0.0", 30080)->plain.targets.list->pool);
     assert_true(sp_str_eqz(p->name, "ns/web:80"));
     assert_int_equal(p->affinity_ms, 10800000);
     assert_int_equal(p->endpoint_count, 4);
@@ -314,7 +316,8 @@ static void ingresses(void **state) {
     sp_status_ingress(r, &v, find(&w->view.ingresses, "mine"));
     sp_json *at = sp_json_at(sp_json_dig(patched(r), "loadBalancer", "ingress", NULL), 0);
     assert_string_equal(sp_json_get_z(at, "ip"), "192.0.2.7");
-    static const char *const reasons[] = {"ServiceNotFound", "ServicePortNotFound", "TLSNotServed"};
+    static const char *const reasons[] = {"ServiceNotFound", "ServicePortNotFound",
+                                          "InvalidCertificate"};
     assert_int_equal(r->events.n, 3);
     for (size_t i = 0; i < 3; i++) assert_string_equal(r->events.p[i].reason, reasons[i]);
     assert_true(
