@@ -191,6 +191,7 @@ static bool turn(sp_poller *p, int timeout_ms) {
             deliver(p, &p->events[i]);
     }
     run_again(p);
+    sp_wheel_run(&p->wheel, p->now_ms); /* before the end: what alarms put off is for this turn */
     end_turn(p);
     return outside;
 }
@@ -203,8 +204,6 @@ static void on_ready(uv_poll_t *h, int status, int events) {
 static void on_timer(uv_timer_t *t) {
     sp_poller *p = t->data;
     p->timer_at_ms = 0;
-    p->now_ms = sp_clock_mono_ms();
-    sp_wheel_run(&p->wheel, p->now_ms);
     turn(p, 0);
 }
 
@@ -271,7 +270,6 @@ void sp_poller_run(sp_poller *p) {
     (void)uv_run(loop, UV_RUN_NOWAIT); /* puts new handles into its set */
     while (!p->freed) {
         bool outside = turn(p, sleep_ms(p, loop));
-        sp_wheel_run(&p->wheel, p->now_ms);
         if (outside || outside_ms(loop) == 0) (void)uv_run(loop, UV_RUN_NOWAIT);
     }
     p->outer = false;

@@ -1,0 +1,312 @@
+"""Choosing servers, keeping bad ones out, protecting good ones: with real servers on addresses of this
+machine, Services without a selector, and BackendPolicy and TrafficPolicy objects."""
+import collections
+import concurrent.futures
+import http.client
+import http.server
+import os
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import free_port, needs_root, wait_until
+
+pytestmark = needs_root
+
+
+class Server:
+    """Answers with its name; tests change what it does."""
+
+    def __init__(self, address, port, name):
+        self.address, self.port, self.name = address, port, name
+        self.well, self.status, self.gate, self.seen = True, 200, None, 0
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize, disable_nagle_algorithm = 8192, True
+
+            def do_GET(self):
+                status, text = (200 if server.well else 500, "check") if self.path == "/ok" else (server.status, server.name)
+                if self.path != "/ok":
+                    server.seen += 1
+                    if server.gate:
+                        server.gate.wait(20)
+                body = text.encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        class Listener(http.server.ThreadingHTTPServer):
+            request_queue_size = 64
+
+            def handle_error(self, *_):
+                pass
+
+        self.http = Listener((address, port), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
+
+    def stop(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture
+def web(sampan, ns):
+    """A Service with three servers, behind an Ingress."""
+    addresses = [f"192.0.2.{n}" for n in (11, 12, 13)]
+    for a in addresses:
+        subprocess.run(["ip", "address", "replace", f"{a}/32", "dev", "lo"], check=True)
+    port = free_port()
+    servers = [Server(a, port, f"s{i}") for i, a in enumerate(addresses)]
+    sampan.apply(
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"name": "http", "port": 80}]}},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+         "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+         "ports": [{"name": "http", "port": port}], "endpoints": [{"addresses": [a], "conditions": {"ready": True}} for a in addresses]},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}, "spec": {"rules": [
+            {"host": f"{ns}.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]}},
+        namespace=ns)
+    web = Web(sampan, ns, servers)
+    wait_until(lambda: web.get()[0] == 200, "an answer")
+    yield web
+    for s in servers:
+        if s.gate:
+            s.gate.set()
+        s.stop()
+
+
+class Web:
+    def __init__(self, sampan, ns, servers):
+        self.sampan, self.ns, self.servers = sampan, ns, servers
+
+    def request(self, path="/", headers=()):
+        c = http.client.HTTPConnection("127.0.0.1", self.sampan.gateway_port, timeout=20)
+        try:
+            c.request("GET", path, headers={"Host": f"{self.ns}.test", **dict(headers)})
+            r = c.getresponse()
+            return r.status, r.read().decode(), r.headers
+        finally:
+            c.close()
+
+    def get(self, path="/", headers=()):
+        try:
+            return self.request(path, headers)[:2]
+        except OSError as e:
+            return 0, str(e)
+
+    def count(self, n, **options):
+        return collections.Counter(self.get(**options)[1] for _ in range(n))
+
+    def policy(self, kind="BackendPolicy", target=None, name="p", accepted=True, **spec):
+        target = target or {"group": "", "kind": "Service", "name": "web"}
+        self.sampan.apply({"apiVersion": "sampan.dev/v1alpha1", "kind": kind, "metadata": {"name": name},
+                           "spec": {"targetRefs": [target], **spec}}, namespace=self.ns)
+        return wait_until(lambda: self.condition(kind, name, accepted), f"Accepted={accepted}")
+
+    def condition(self, kind, name, accepted):
+        o = self.sampan.get(kind.lower(), name, namespace=self.ns)
+        for c in o.get("status", {}).get("conditions", []):
+            if c["type"] == "Accepted" and c["observedGeneration"] == o["metadata"]["generation"] and c["status"] == str(accepted):
+                return c
+        return None
+
+    def server(self, i, **what):
+        return {"address": self.servers[i].address, **what}
+
+
+def test_shares_follow_the_algorithm(web):
+    web.policy(balance={"algorithm": "RoundRobin"}, servers=[web.server(0, weight=2)])
+    wait_until(lambda: abs(web.count(40)["s0"] - 20) <= 2, "half of the turns")
+    web.policy(balance={"algorithm": "First"})
+    wait_until(lambda: web.count(20) == {"s0": 20}, "all at the first one")
+    web.policy(balance={"algorithm": "Hash", "hash": {"by": "Header", "name": "X-User"}})
+    wait_until(lambda: len(web.count(10, headers={"X-User": "ada"})) == 1, "one server for one user")
+    users = {f"u{i}": web.get(headers={"X-User": f"u{i}"})[1] for i in range(40)}
+    assert set(users.values()) == {"s0", "s1", "s2"}
+    for user, server in users.items():
+        assert web.get(headers={"X-User": user})[1] == server
+    web.policy(balance={"algorithm": "Hash", "hash": {"by": "Header", "name": "X-User"}}, servers=[web.server(1, weight=0)])
+    theirs = next(u for u, s in users.items() if s == "s1")
+    wait_until(lambda: web.get(headers={"X-User": theirs})[1] != "s1", "s1 is drained")
+    for user, server in users.items():  # only its users go elsewhere
+        assert (web.get(headers={"X-User": user})[1] != server) == (server == "s1")
+    web.policy(balance={"algorithm": "LeastConnections"}, servers=[web.server(1, weight=0)])
+    gate = web.servers[0].gate = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        # Each loop has its own view of the load: both must have met the slow one.
+        held = [pool.submit(web.get) for _ in range(6)]
+        wait_until(lambda: sum(s.seen for s in web.servers) >= 6, "requests under way")
+        gate.set()
+        assert all(h.result()[0] == 200 for h in held)
+
+
+def test_a_cookie_sticks_also_after_a_restart(web):
+    web.policy(stickiness={"cookie": "SRV", "ttl": "1h"})
+    cookie = wait_until(lambda: web.request()[2].get("Set-Cookie"), "a cookie")
+    assert "HttpOnly" in cookie and "Max-Age=3600" in cookie
+    pair = cookie.split(";")[0]
+    first = web.get(headers={"Cookie": pair})[1]
+    assert web.count(15, headers={"Cookie": pair}) == {first: 15}
+    assert web.request(headers={"Cookie": pair})[2].get("Set-Cookie") is None
+    os.kill(web.sampan.role_pids()["gateway"], signal.SIGKILL)
+    wait_until(lambda: web.get(headers={"Cookie": pair})[0] == 200, "the next gateway")
+    assert web.count(15, headers={"Cookie": pair}) == {first: 15}
+    # Drained: who is there may go on, others come no more.
+    i = int(first[1])
+    web.policy(stickiness={"cookie": "SRV", "ttl": "1h"}, servers=[web.server(i, weight=0)])
+    wait_until(lambda: first not in web.count(12), "nobody new")
+    assert web.count(10, headers={"Cookie": pair}) == {first: 10}
+
+
+def test_checks_take_out_and_bring_back(web):
+    web.policy(check={"type": "HTTP", "interval": "100ms", "timeout": "10s", "rise": 2, "fall": 2, "http": {"path": "/ok", "body": "^check$"}})
+    assert set(web.count(40)) == {"s0", "s1", "s2"}
+    web.servers[1].well = False
+    wait_until(lambda: "s1" not in web.count(20), "s1 is out")
+    assert web.count(40)["s1"] == 0
+    log = web.sampan.logs()
+    assert "server is down" in log and "status 500" in log
+    web.servers[1].well = True
+    wait_until(lambda: web.count(20)["s1"] > 0, "s1 is back")
+    # All down: the panic threshold uses them anyway, without it nobody is left.
+    for s in web.servers:
+        s.well = False
+    wait_until(lambda: web.get()[0] == 503, "nobody left")
+    web.policy(check={"type": "HTTP", "interval": "100ms", "timeout": "10s", "rise": 2, "fall": 2, "http": {"path": "/ok"}}, panicPercent=50)
+    wait_until(lambda: web.get()[0] == 200, "panic")
+
+
+def test_an_agent_drains_and_weighs(web):
+    said = ["up 100%"] * 3
+
+    def agent(i):
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self):
+                self.wfile.write((said[i] + "\n").encode())
+        s = socketserver.ThreadingTCPServer((web.servers[i].address, port), Handler, bind_and_activate=False)
+        s.allow_reuse_address = True
+        s.server_bind()
+        s.server_activate()
+        threading.Thread(target=s.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
+        return s
+
+    port = free_port()
+    agents = [agent(i) for i in range(3)]
+    try:
+        web.policy(balance={"algorithm": "RoundRobin"}, agent={"port": port, "interval": "100ms"})
+        said[0] = "drain"
+        wait_until(lambda: web.count(12)["s0"] == 0, "drained")
+        said[1] = "down # no disk"
+        wait_until(lambda: web.count(8) == {"s2": 8}, "down")
+        assert "no disk" in web.sampan.logs()
+        said[0], said[1] = "ready up", "up"
+        wait_until(lambda: set(web.count(12)) == {"s0", "s1", "s2"}, "all are back")
+    finally:
+        for a in agents:
+            a.shutdown()
+            a.server_close()
+
+
+def test_outliers_are_put_out(web):
+    web.policy(balance={"algorithm": "RoundRobin"}, outlier={"consecutiveFailures": 3, "http": True, "ejectionTime": "60s"})
+    web.servers[2].status = 500
+    # Each loop finds out by itself.
+    wait_until(lambda: web.count(30)["s2"] == 0, "s2 is out")
+    seen = web.servers[2].seen
+    assert web.count(60)["s2"] == 0 and web.servers[2].seen == seen
+
+
+def test_queues_wait_in_order_and_refuse_what_is_too_much(web):
+    web.policy(limits={"maxRequests": 2, "maxPending": 3, "queueTimeout": "20s"}, servers=[web.server(1, weight=0), web.server(2, weight=0)])
+    wait_until(lambda: web.count(8) == {"s0": 8}, "only the first")
+    gate = web.servers[0].gate = threading.Event()
+    web.servers[0].seen = 0
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(web.get) for _ in range(8)]
+        refused = wait_until(lambda: [a.result() for a in answers if a.done()] if sum(a.done() for a in answers) >= 3 else None, "three are turned away")
+        assert all(status == 503 and "queue is full" in text for status, text in refused), refused
+        assert web.servers[0].seen == 2  # for all loops together
+        gate.set()
+        assert sorted(a.result()[0] for a in answers) == [200] * 5 + [503] * 3
+    web.servers[0].gate = gate = threading.Event()
+    web.policy(limits={"maxRequests": 1, "queueTimeout": "200ms"}, servers=[web.server(1, weight=0), web.server(2, weight=0)])
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(web.get), pool.submit(web.get)
+        done = wait_until(lambda: next((f for f in (first, second) if f.done()), None), "the one that waited")
+        assert done.result()[0] == 503 and "busy for too long" in done.result()[1]
+        gate.set()
+        assert {first.result()[0], second.result()[0]} == {200, 503}
+
+
+def test_limits_and_lists_of_clients(web):
+    ingress = {"group": "networking.k8s.io", "kind": "Ingress", "name": "web"}
+    web.policy(kind="TrafficPolicy", target=ingress, rateLimits=[{"by": "Header", "header": "X-Key", "requests": 5, "period": "10m"}])
+    wait_until(lambda: [web.get(headers={"X-Key": f"k{time.time()}"})[0] for _ in range(2)] == [200, 200], "the policy")
+    wait_until(lambda: web.get(headers={"X-Key": "probe"})[0] == 429, "it counts")
+    answers = [web.request(headers={"X-Key": "one"}) for _ in range(8)]
+    assert [a[0] for a in answers] == [200] * 5 + [429] * 3
+    assert 60 < int(answers[-1][2]["Retry-After"]) <= 120
+    assert web.get(headers={"X-Key": "two"})[0] == 200
+    if shutil.which("h2load"):  # all loops together
+        out = subprocess.run(["h2load", "--h1", "-n", "60", "-c", "6", "-H", "X-Key: load", "--connect-to", f"127.0.0.1:{web.sampan.gateway_port}",
+                              f"http://{web.ns}.test:{web.sampan.gateway_port}/"], capture_output=True, text=True, timeout=60).stdout
+        assert "status codes: 5 2xx, 0 3xx, 55 4xx, 0 5xx" in out, out
+    web.policy(kind="TrafficPolicy", target=ingress, deny=["127.0.0.0/8"])
+    wait_until(lambda: web.get()[0] == 403, "denied")
+    web.policy(kind="TrafficPolicy", target=ingress, allow=["127.0.0.1"])
+    wait_until(lambda: web.get()[0] == 200, "allowed")
+
+
+def test_ports_have_limits(web):
+    port = free_port()
+    web.sampan.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+                      "spec": {"type": "LoadBalancer", "ports": [{"name": "http", "port": 80, "targetPort": port}]}}, namespace=web.ns)
+    node_port = wait_until(lambda: web.sampan.get("service", "web", namespace=web.ns)["spec"]["ports"][0].get("nodePort"), "a port")
+    web.policy(kind="TrafficPolicy", maxConnections=2)
+
+    def is_open():
+        s = socket.create_connection(("127.0.0.1", node_port), timeout=10)
+        s.settimeout(10)
+        try:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            return s if s.recv(9).startswith(b"HTTP/1.1") else s.close()
+        except OSError:
+            s.close()
+
+    held = wait_until(lambda: (lambda a, b: (a, b) if a and b else None)(is_open(), is_open()), "two connections")
+    assert is_open() is None
+    held[0].close()
+    wait_until(is_open, "a place for another")
+    held[1].close()
+
+
+def test_policies_say_what_is_wrong(web):
+    web.policy(name="first", balance={"algorithm": "First"})
+    time.sleep(1.1)  # a later second of creation
+    c = web.policy(name="second", balance={"algorithm": "RoundRobin"}, accepted=False)
+    assert c["reason"] == "Conflicted" and "first" in c["message"]
+    c = web.policy(name="lost", target={"group": "", "kind": "Service", "name": "nobody"}, accepted=False)
+    assert c["reason"] == "TargetNotFound"
+    web.sampan.kubectl("delete", "backendpolicy", "first", "-n", web.ns)
+    wait_until(lambda: web.condition("BackendPolicy", "second", True), "the second takes over")
+    for kind, spec, text in [
+            ("BackendPolicy", {"balance": {"algorithm": "Best"}}, "spec.balance.algorithm"),
+            ("BackendPolicy", {"balance": {"algorithm": "Hash", "hash": {"by": "Header"}}}, "spec.balance.hash.name"),
+            ("BackendPolicy", {"servers": [{"weight": 3}]}, "spec.servers[0]"),
+            ("BackendPolicy", {"slowStart": "soon"}, "spec.slowStart"),
+            ("TrafficPolicy", {"allow": ["10.0.0.0/33"]}, "spec.allow[0]"),
+            ("TrafficPolicy", {"rateLimits": [{"by": "Header", "requests": 1}]}, "spec.rateLimits[0].header")]:
+        r = web.sampan.apply({"apiVersion": "sampan.dev/v1alpha1", "kind": kind, "metadata": {"name": "bad"}, "spec": {
+            "targetRefs": [{"group": "", "kind": "Service", "name": "web"}], **spec}}, namespace=web.ns, check=False)
+        assert r.code != 0 and text in r.err, (spec, r)
