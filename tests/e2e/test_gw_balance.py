@@ -109,13 +109,23 @@ class Web:
         return collections.Counter(self.get(**options)[1] for _ in range(n))
 
     def policy(self, kind="BackendPolicy", target=None, name="p", accepted=True, **spec):
-        target = target or {"group": "", "kind": "Service", "name": "web"}
-        self.sampan.apply({"apiVersion": "sampan.dev/v1alpha1", "kind": kind, "metadata": {"name": name},
-                           "spec": {"targetRefs": [target], **spec}}, namespace=self.ns)
+        status, answer = self.put(kind, name, target, **spec)
+        assert status in (200, 201), answer
         return wait_until(lambda: self.condition(kind, name, accepted), f"Accepted={accepted}")
 
+    def path(self, kind, name=""):
+        return f"/apis/sampan.dev/v1alpha1/namespaces/{self.ns}/{kind.lower()[:-1]}ies{name and '/' + name}"
+
+    def put(self, kind, name, target=None, **spec):
+        """Creates or replaces it; what the API server says."""
+        status, o = self.sampan.api("GET", self.path(kind, name))
+        if status == 404:
+            o = {"apiVersion": "sampan.dev/v1alpha1", "kind": kind, "metadata": {"name": name}}
+        o["spec"] = {"targetRefs": [target or {"group": "", "kind": "Service", "name": "web"}], **spec}
+        return self.sampan.api(*(("POST", self.path(kind)) if status == 404 else ("PUT", self.path(kind, name))), body=o)
+
     def condition(self, kind, name, accepted):
-        o = self.sampan.get(kind.lower(), name, namespace=self.ns)
+        o = self.sampan.api("GET", self.path(kind, name))[1]
         for c in o.get("status", {}).get("conditions", []):
             if c["type"] == "Accepted" and c["observedGeneration"] == o["metadata"]["generation"] and c["status"] == str(accepted):
                 return c
@@ -298,7 +308,7 @@ def test_policies_say_what_is_wrong(web):
     assert c["reason"] == "Conflicted" and "first" in c["message"]
     c = web.policy(name="lost", target={"group": "", "kind": "Service", "name": "nobody"}, accepted=False)
     assert c["reason"] == "TargetNotFound"
-    web.sampan.kubectl("delete", "backendpolicy", "first", "-n", web.ns)
+    assert web.sampan.api("DELETE", web.path("BackendPolicy", "first"))[0] == 200
     wait_until(lambda: web.condition("BackendPolicy", "second", True), "the second takes over")
     for kind, spec, text in [
             ("BackendPolicy", {"balance": {"algorithm": "Best"}}, "spec.balance.algorithm"),
@@ -307,6 +317,7 @@ def test_policies_say_what_is_wrong(web):
             ("BackendPolicy", {"slowStart": "soon"}, "spec.slowStart"),
             ("TrafficPolicy", {"allow": ["10.0.0.0/33"]}, "spec.allow[0]"),
             ("TrafficPolicy", {"rateLimits": [{"by": "Header", "requests": 1}]}, "spec.rateLimits[0].header")]:
-        r = web.sampan.apply({"apiVersion": "sampan.dev/v1alpha1", "kind": kind, "metadata": {"name": "bad"}, "spec": {
-            "targetRefs": [{"group": "", "kind": "Service", "name": "web"}], **spec}}, namespace=web.ns, check=False)
-        assert r.code != 0 and text in r.err, (spec, r)
+        status, answer = web.put(kind, "bad", **spec)
+        assert status == 422 and text in answer["message"], (spec, answer)
+    r = web.sampan.kubectl("get", "bpolicy,tpolicy", "-n", web.ns)
+    assert "second   web      True" in r.out, r
