@@ -207,6 +207,14 @@ static void set_answer(sp_arena *a, sp_route_action *act, const sp_json *route) 
     if (sp_http_is_value(location)) act->answer_location = sp_arena_str(a, location);
 }
 
+/* sampan.dev/rewrite-path: the new path; $1 to $9 are groups of a rule's RegularExpression. */
+static void set_rewrite(sp_arena *a, sp_route_action *act, const sp_json *route) {
+    sp_str path = sp_obj_annotation(route, "sampan.dev/rewrite-path");
+    if (!path.n) return;
+    act->path_edit = SP_PATH_REPLACE_GROUPS;
+    act->path = sp_arena_str(a, path);
+}
+
 static sp_route_action *rule_action(const rule_visit *r) {
     const sp_json *timeouts = sp_json_get(r->rule, "timeouts");
     sp_route_action *act = SP_NEW(r->t->arena, sp_route_action);
@@ -217,6 +225,7 @@ static sp_route_action *rule_action(const rule_visit *r) {
     sp_http_filters(r->t, r->from, sp_json_get(r->rule, "filters"), act);
     add_backends(r, act);
     set_answer(r->t->arena, act, r->route);
+    set_rewrite(r->t->arena, act, r->route);
     return act;
 }
 

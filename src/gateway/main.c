@@ -385,6 +385,7 @@ static int run(gateway *g) {
     sp_err err = {0};
     if (!start(g, &err)) {
         fprintf(stderr, "sampan gateway: %s\n", err.text);
+        (void)uv_loop_close(&g->loop); /* fails when something was begun; the process ends anyway */
         return 1;
     }
     uv_run(&g->loop, UV_RUN_DEFAULT);

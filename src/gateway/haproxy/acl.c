@@ -300,10 +300,13 @@ static void path_atom(criterion *c, sp_hap_proxy *p, sp_hap_acl *acl) {
         return;
     }
     if (plain_single(c, MATCH_STR)) {
+        a.begins = c->patterns.p[0];
         a.literal = sp_str_starts(c->patterns.p[0], SP_STR("/"));
         a.value = a.literal ? c->patterns.p[0] : pattern(c, ".*", "", "");
     } else {
-        if (plain_single(c, MATCH_ELEMENTS)) a.prefix = c->patterns.p[0];
+        if (plain_single(c, MATCH_ELEMENTS)) a.prefix = a.begins = c->patterns.p[0];
+        if (plain_single(c, MATCH_BEG)) a.begins = c->patterns.p[0];
+        a.only_begins = plain_single(c, MATCH_BEG);
         a.value = pattern(c, ".*", "", "");
     }
     add_text(c, p, acl, a);

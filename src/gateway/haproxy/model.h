@@ -45,8 +45,10 @@ typedef struct sp_hap_atom {
     bool truth;
     sp_str key; /* two atoms of the same key are the same question */
     sp_str name, value;
-    bool literal;  /* PATH, HEADER, QUERY: equal to `value`, else `value` is a pattern */
-    sp_str prefix; /* PATH: begins with these elements, and that is all it says; else "" */
+    bool literal;     /* PATH, HEADER, QUERY: equal to `value`, else `value` is a pattern */
+    sp_str begins;    /* PATH: every path it holds for begins so; "" = not known */
+    bool only_begins; /* and it holds for all that begin so */
+    sp_str prefix;    /* PATH: begins with these elements, and that is all it says; else "" */
     sp_strs hosts;
     unsigned line;
 } sp_hap_atom;

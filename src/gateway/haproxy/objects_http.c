@@ -134,12 +134,15 @@ static bool by_prefix(const sp_hap_rule *r, sp_str prefix) {
 typedef struct rule_parts {
     const sp_hap_atom *hosts; /* the first condition on the host: host names of the route */
     sp_str prefix;            /* matched by PathPrefix, for an edit; "" = not */
+    sp_str cut, rewrite;      /* else: cut off by a pattern's first group; what comes instead */
     unsigned line;
 } rule_parts;
 
 static sp_json *match_of(sp_hap *h, const sp_hap_rule *r, rule_parts *parts) {
     sp_json *match = sp_json_object(h->arena);
     text_matches texts = {0};
+    text_match whole = {SP_ATOM_PATH, {0}, parts->cut, false, 0};
+    if (parts->cut.n) add_text(h, &texts, &whole);
     if (parts->prefix.n)
         sp_json_set(h->arena, match, "path",
                     sp_hap_make(h, "{'type':'PathPrefix','value':~}", parts->prefix));
@@ -222,20 +225,24 @@ static void header_filters(sp_hap *h, const sp_hap_door *d, const sp_hap_rule *r
     }
 }
 
-static void prefix_error(sp_hap *h, unsigned line) {
-    sp_hap_error(h, line,
-                 "the beginning of a path is replaced only where no other condition on the "
-                 "path stands beside it");
+/* Other conditions on the path stand beside it: one pattern says all, and its first group is the
+ * rest of the path. */
+static void rewrite_by_group(sp_hap *h, rule_parts *parts, sp_str cut, sp_str with) {
+    while (with.n && with.p[with.n - 1] == '/') with.n--;
+    while (cut.n && cut.p[cut.n - 1] == '/') cut.n--;
+    parts->cut = sp_arena_printf(h->arena, "%.*s(/.*)", SP_ARG(quoted(h->arena, cut)));
+    parts->rewrite = sp_arena_printf(h->arena, "%.*s$1", SP_ARG(with));
 }
 
 static void path_filter(sp_hap *h, const sp_hap_rule *r, sp_json *filters, rule_parts *parts) {
     const sp_hap_step *s = r->path;
     if (!s || !r->backend) return;
     bool whole = s->kind == SP_STEP_PATH;
-    if (!whole && by_prefix(r, s->name))
-        parts->prefix = s->name;
-    else if (!whole)
-        prefix_error(h, s->line);
+    if (!whole && !by_prefix(r, s->name)) {
+        rewrite_by_group(h, parts, s->name, s->value);
+        return;
+    }
+    if (!whole) parts->prefix = s->name;
     sp_json *path =
         whole ? sp_hap_make(h, "{'type':'ReplaceFullPath','replaceFullPath':~}", s->value)
               : sp_hap_make(h, "{'type':'ReplacePrefixMatch','replacePrefixMatch':~}", s->value);
@@ -252,8 +259,10 @@ static void redirect_filter(sp_hap *h, const sp_hap_rule *r, sp_json *filters, r
         sp_json_set(h->arena, to, "hostname",
                     sp_json_new_str(h->arena, sp_hap_lower(h->arena, t->host)));
     if (t->port) sp_json_set_int(h->arena, to, "port", t->port);
-    if (t->prefix && t->path.n && !sp_str_eqz(t->path, "/")) {
-        if (!by_prefix(r, SP_STR("/"))) prefix_error(h, r->redirect->line);
+    bool prefix = t->prefix && t->path.n && !sp_str_eqz(t->path, "/");
+    if (prefix && !by_prefix(r, SP_STR("/"))) {
+        rewrite_by_group(h, parts, SP_STR("/"), t->path);
+    } else if (prefix) {
         parts->prefix = SP_STR("/");
         sp_json_set(
             h->arena, to, "path",
@@ -415,6 +424,7 @@ void sp_hap_http_routes(sp_hap *h, const sp_hap_door *d, const sp_hap_rules *rul
         rule_parts parts = {0};
         sp_json *rule = rule_of(h, d, r, &parts);
         sp_json *hosts = host_names(h, parts.hosts), *notes = annotations_of(h, r);
+        if (parts.rewrite.n) annotate(h, notes, "sampan.dev/rewrite-path", parts.rewrite);
         if (!fits(&p, r, hosts, notes)) {
             finish_route(h, d, &p);
             p = (pending){.hosts = hosts, .notes = sp_json_clone(h->arena, notes), .first = r};

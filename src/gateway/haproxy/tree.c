@@ -48,12 +48,20 @@ static bool only_exact(const sp_hap_atom *a) {
     return true;
 }
 
+/* Paths that begin so, and those of the other question. */
+static tri conclude_path(const sp_hap_atom *f, const sp_hap_atom *a) {
+    if (f->literal && a->literal) return sp_str_eq(f->value, a->value) ? YES : NO;
+    if (!f->begins.n || !a->begins.n) return OPEN;
+    if (a->only_begins && sp_str_starts(f->begins, a->begins)) return YES;
+    bool apart = !sp_str_starts(f->begins, a->begins) && !sp_str_starts(a->begins, f->begins);
+    return apart ? NO : OPEN;
+}
+
 /* What a true fact says about another atom of the same kind. */
 static tri conclude(const sp_hap_atom *f, const sp_hap_atom *a) {
     if (f->kind != a->kind) return OPEN;
-    bool both_literal = f->literal && a->literal && sp_str_eq(f->name, a->name);
-    if (a->kind == SP_ATOM_METHOD || (a->kind == SP_ATOM_PATH && both_literal))
-        return sp_str_eq(f->value, a->value) ? YES : NO;
+    if (a->kind == SP_ATOM_PATH) return conclude_path(f, a);
+    if (a->kind == SP_ATOM_METHOD) return sp_str_eq(f->value, a->value) ? YES : NO;
     if (a->kind != SP_ATOM_HOST && a->kind != SP_ATOM_SNI) return OPEN;
     if (!only_exact(f) || !only_exact(a)) return OPEN;
     size_t shared = 0;

@@ -1,0 +1,395 @@
+"""haproxy.cfg and keepalived.conf served by the gateway: the printed files, and behaviour beside real haproxy."""
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+
+from conftest import BINARY, TOP, free_port, needs_root, own_address, wait_until
+
+EXAMPLE = TOP / "examples" / "12-highly-available-api"
+HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
+needs_haproxy = pytest.mark.skipif(not os.access(HAPROXY, os.X_OK), reason="haproxy is not installed")
+
+
+def gateway(*words):
+    return subprocess.run([BINARY, "gateway", *map(str, words)], capture_output=True, text=True, timeout=60)
+
+
+# --- the printed files ---
+
+def test_the_printed_files_are_valid_and_every_note_has_its_line():
+    done = gateway("--haproxy-cfg", EXAMPLE / "haproxy.cfg", "--keepalived-conf", EXAMPLE / "keepalived.conf", "--check")
+    assert done.returncode == 0 and "configuration is valid" in done.stdout, done
+    lines = (EXAMPLE / "haproxy.cfg").read_text().splitlines()
+    notes = [n.split(":", 3) for n in done.stderr.splitlines() if "haproxy.cfg" in n]
+    assert len(notes) == 5 and all(kind == " note" for _, _, kind, _ in notes)
+    for _, number, _, text in notes:
+        assert text.split(":")[0].split()[0] in lines[int(number) - 1]
+
+
+def test_the_printed_files_as_objects_are_taken_by_the_api(sampan, ns):
+    done = gateway("--haproxy-cfg", EXAMPLE / "haproxy.cfg", "--print-objects")
+    assert done.returncode == 0, done
+    objects = [o for o in yaml.safe_load_all(done.stdout) if o]
+    assert {o["kind"] for o in objects} >= {"Service", "EndpointSlice", "Gateway", "TCPRoute", "BackendPolicy"}
+    slices = [o for o in objects if o["kind"] == "EndpointSlice"]
+    assert [e["addresses"][0] for e in slices[0]["endpoints"]] == ["10.53.61.195", "10.53.61.43", "10.53.61.159"]
+    for o in objects:
+        if "namespace" in o["metadata"]:
+            o["metadata"]["namespace"] = ns
+    sampan.apply(*objects, namespace=ns)
+    stored = sampan.get("tcproute", "kubernetes-apiserver-tcp-9443", namespace=ns)
+    assert stored["spec"]["rules"][0]["backendRefs"][0]["name"] == "kubernetes-apiserver"
+
+
+@pytest.mark.parametrize("text,line,says", [
+    ("frontend a\n  bind :80\n  frobnicate 3\n", 3, "frobnicate"),
+    ("frontend a\n  compression algo gzip\n", 2, "compression"),
+    ("backend b\n  server s 10.0.0.1:80 chekc\n", 2, "chekc"),
+    ("frontend a\n  bind :80\n  use_backend x if nobody\n", 3, "nobody"),
+    ("frontend a\n  bind :80\n  default_backend gone\n", 3, "gone"),
+    ("listen a\n  bind \"unclosed\n", 2, "quote"),
+])
+def test_what_is_not_supported_is_named_with_its_line(tmp_path, text, line, says):
+    cfg = tmp_path / "x.cfg"
+    cfg.write_text(text)
+    done = gateway("--haproxy-cfg", cfg, "--check")
+    errors = [e for e in done.stderr.splitlines() if ": error: " in e]
+    assert done.returncode == 1 and "valid" not in done.stdout
+    assert any(e.startswith(f"{cfg}:{line}: error: ") and says in e for e in errors), done.stderr
+
+
+# --- beside real haproxy ---
+
+class Answerer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        body = json.dumps({"server": self.server.name, "method": self.command, "path": self.path,
+                           "headers": sorted([k.lower(), v] for k, v in self.headers.items())}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Server", self.server.name)
+        self.send_header("X-Secret", "42")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
+
+    def log_message(self, *a):
+        pass
+
+
+@pytest.fixture(scope="module")
+def servers():
+    """Four servers that tell what they were asked; name → port."""
+    running = {}
+    for name in ("s1", "s2", "s3", "s4"):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Answerer)
+        server.name = name
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        running[name] = server
+    yield {name: s.server_address[1] for name, s in running.items()}
+    for s in running.values():
+        s.shutdown()
+        s.server_close()
+
+
+HEAD = """
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 10s
+    timeout server 10s
+"""
+
+
+@contextlib.contextmanager
+def serving(tmp_path, text, servers, ports):
+    """Both programs with the same file, each on ports of its own; yields [(name, {P: port})]."""
+    processes, result = [], []
+    for name in ("ours", "haproxy"):
+        own = {p: free_port() for p in ports}
+        cfg = tmp_path / f"{name}.cfg"
+        filled = HEAD + text
+        for key, port in {**own, **{k.upper(): v for k, v in servers.items()}}.items():
+            filled = filled.replace(f"@{key}@", str(port))
+        cfg.write_text(filled)
+        words = [BINARY, "gateway", "--haproxy-cfg", cfg, "--grace", "1s"] if name == "ours" else [HAPROXY, "-db", "-f", cfg]
+        log = open(tmp_path / f"{name}.log", "w")
+        processes.append(subprocess.Popen([str(w) for w in words], stdout=log, stderr=subprocess.STDOUT))
+        result.append((name, own))
+    try:
+        for (name, own), p in zip(result, processes):
+            for port in own.values():
+                wait_until(lambda: p.poll() is not None or can_connect(port), f"{name} at {port}")
+            assert p.poll() is None, (tmp_path / f"{name}.log").read_text()
+        yield result
+    finally:
+        for p in processes:
+            p.terminate()
+        for p in processes:
+            p.wait(30)
+
+
+def can_connect(port):
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
+
+
+def ask(port, method="GET", path="/", headers=(), body=None, tls=False):
+    """What a client sees, without what programs may choose."""
+    kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection
+    more = {"context": ssl._create_unverified_context()} if tls else {}
+    c = kind("127.0.0.1", port, timeout=10, **more)
+    try:
+        c.request(method, path, body=body, headers={"Host": "www.example.com", **dict(headers)})
+        r = c.getresponse()
+        text = r.read()
+    finally:
+        c.close()
+    seen = {"status": r.status, "location": r.headers.get("location"), "x": sorted((k.lower(), v) for k, v in r.headers.items() if k.lower().startswith("x-"))}
+    if text.startswith(b"{"):
+        got = json.loads(text)
+        own = ("x-forwarded-", "x-request-id", "traceparent", "connection")
+        seen["asked"] = [got["server"], got["method"], got["path"], [h for h in got["headers"] if not h[0].startswith(own)]]
+    elif r.status == 200:
+        seen["text"] = text.decode()
+    return seen
+
+
+ROUTING = ("""
+frontend web
+    bind 127.0.0.1:@P@
+    acl api path_beg /api /v2
+    acl img path_end -i .png .jpg
+    acl dir path_dir assets
+    acl sub path_sub needle
+    acl num path_reg ^/[0-9]+$
+    acl www hdr(host) -i www.example.com
+    acl blog hdr_end(host) -i .blog.test
+    acl dom hdr_dom(host) -i shop
+    acl canary req.hdr(x-canary) yes on
+    acl cook cook(mode) -m beg b
+    acl q url_param(v) 2
+    acl writes method POST PUT
+    acl agent hdr_sub(user-agent) -i bot
+    acl has hdr(x-here) -m found
+    use_backend two if api !writes
+    use_backend three if api writes || sub
+    use_backend four if img !dir or num
+    use_backend two if blog or canary
+    use_backend three if cook or q
+    use_backend four if dom
+    use_backend two if agent
+    use_backend four unless !has
+    default_backend one
+backend one
+    server s1 127.0.0.1:@S1@
+backend two
+    server s2 127.0.0.1:@S2@
+backend three
+    server s3 127.0.0.1:@S3@
+backend four
+    server s4 127.0.0.1:@S4@
+""", [dict(path=p) for p in ("/", "/api", "/api/x", "/apix", "/v2/y", "/a.png", "/a.PNG", "/assets/a.png", "/x/assets", "/assetsx/a.jpg", "/a/needle/b",
+                             "/needles", "/123", "/12a", "/?v=2", "/?v=3", "/?a=1&v=2", "/api?x=1")]
+     + [dict(path="/api", method=m) for m in ("POST", "PUT", "DELETE", "HEAD")]
+     + [dict(headers={"Host": h}) for h in ("a.blog.test", "b.a.blog.test", "blog.test", "shop.test", "my.shop", "myshop.test", "WWW.EXAMPLE.COM")]
+     + [dict(headers={"x-canary": v}) for v in ("yes", "no", "no, on", "YES", "yesno")]
+     + [dict(headers={"Cookie": v}) for v in ("mode=beta", "a=1; mode=b", "mode=a", "xmode=b")]
+     + [dict(headers={"User-Agent": "GoogleBot/1"}), dict(headers={"x-here": "1"})])
+
+CHANGES = ("""
+frontend web
+    bind 127.0.0.1:@P@
+    http-request deny if { path /no }
+    http-request deny deny_status 429 if { path /slow }
+    http-request return status 200 content-type text/plain string "hello" if { path /hello }
+    http-request redirect location /new code 301 if { path /old }
+    http-request redirect location https://else.example.com/x?y=1 if { path /far }
+    http-request redirect prefix https://pre.example.com code 308 if { hdr(host) -i pre.test }
+    http-request set-header X-Set one
+    http-request set-header X-Set two if { path_beg /two }
+    http-request add-header X-Add more if { path_beg /two }
+    http-request del-header X-Gone
+    http-request set-header X-Port %[dst_port] if { path /port }
+    http-request set-path /fixed if { path /moved }
+    http-request replace-path ^/strip/(.*) /\\1
+    http-request deny if { path_beg /admin } !{ src 127.0.0.1 }
+    http-request deny if { path_beg /local } { src 127.0.0.0/8 }
+    http-response set-header X-Answer yes
+    http-response del-header X-Secret
+    redirect location /late if { path /late }
+    default_backend one
+backend one
+    http-request set-header X-Backend one
+    server s1 127.0.0.1:@S1@
+""", [dict(path=p) for p in ("/", "/no", "/slow", "/hello", "/old", "/old?q=1", "/far", "/far?q=2", "/two", "/moved", "/moved?a=b", "/strip/a/b",
+                             "/strip/a?x=y", "/stripped", "/admin/x", "/local", "/late")]
+     + [dict(headers={"Host": "pre.test"}, path="/a/b?c=d"), dict(headers={"X-Gone": "x", "X-Set": "mine"}), dict(method="POST", body="abc", path="/two")])
+
+EDGES = ("""
+frontend a
+    bind 127.0.0.1:@P@
+    acl yes always_true
+    acl empty path /never
+    http-request allow if { path /open }
+    http-request deny if { path /open } or { path /shut }
+    use_backend none if { path /none }
+    use_backend two if yes !empty { path /two }
+    default_backend one
+frontend b
+    bind 127.0.0.1:@Q@
+    monitor-uri /alive
+frontend c
+    bind 127.0.0.1:@R@
+    mode tcp
+    default_backend stream
+backend one
+    balance source
+    server s1 127.0.0.1:@S1@
+    server dead 127.0.0.1:1 backup
+backend two
+    option redispatch
+    retries 2
+    server gone 127.0.0.1:1 weight 10
+    server s2 127.0.0.1:@S2@ backup
+    server off 127.0.0.1:1 disabled
+backend none
+backend stream
+    mode tcp
+    server s3 127.0.0.1:@S3@
+""", [dict(path=p) for p in ("/", "/open", "/shut", "/none")] + [dict(port="Q", path=p) for p in ("/alive", "/other")] + [dict(port="R", path="/x")])
+
+TABLE = {"routing": ROUTING, "changes": CHANGES, "edges": EDGES}
+
+
+@needs_haproxy
+@pytest.mark.parametrize("name", TABLE)
+def test_answers_are_those_of_haproxy(tmp_path, servers, name):
+    text, requests = TABLE[name]
+    ports = [p for p in "PQR" if f"@{p}@" in text]
+    with serving(tmp_path, text, servers, ports) as programs:
+        wrong = []
+        for r in requests:
+            r = dict(r)
+            port = r.pop("port", "P")
+            ours, theirs = (ask(own[port], **r) for _, own in programs)
+            if r.get("path") == "/alive":  # haproxy's body is a page
+                ours.pop("text", None), theirs.pop("text", None)
+            if ours != theirs:
+                wrong.append(f"{r}:\n  ours    {ours}\n  haproxy {theirs}")
+        assert not wrong, "\n".join(wrong)
+
+
+@needs_haproxy
+def test_tls_and_what_depends_on_the_listener(tmp_path, servers):
+    pem = tmp_path / "site.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=www.example.com",
+                    "-keyout", tmp_path / "key", "-out", tmp_path / "crt", "-days", "2"], check=True, capture_output=True)
+    pem.write_text((tmp_path / "crt").read_text() + (tmp_path / "key").read_text())
+    text = f"""
+frontend web
+    bind 127.0.0.1:@P@
+    bind 127.0.0.1:@Q@ ssl crt {pem} alpn http/1.1
+    http-request redirect scheme https code 301 if {{ path_beg /safe }} !{{ ssl_fc }}
+    http-request set-header X-Tls yes if {{ ssl_fc }}
+    default_backend one
+backend one
+    server s1 127.0.0.1:@S1@
+"""
+    with serving(tmp_path, text, servers, ["P", "Q"]) as programs:
+        for r in (dict(path="/"), dict(path="/safe/a?b=c")):
+            ours, theirs = (ask(own["P"], **r) for _, own in programs)
+            assert ours == theirs
+            ours, theirs = (ask(own["Q"], tls=True, **r) for _, own in programs)
+            assert ours == theirs and ["x-tls", "yes"] in ours["asked"][3]
+
+
+@needs_haproxy
+def test_cookies_keep_a_client_at_its_server(tmp_path, servers):
+    text = """
+frontend web
+    bind 127.0.0.1:@P@
+    default_backend all
+backend all
+    cookie SRV insert indirect nocache
+    server s1 127.0.0.1:@S1@ cookie one
+    server s2 127.0.0.1:@S2@ cookie two
+    server s3 127.0.0.1:@S3@ cookie three
+"""
+    with serving(tmp_path, text, servers, ["P"]) as programs:
+        for name, own in programs:
+            def visit(cookie=None):
+                c = http.client.HTTPConnection("127.0.0.1", own["P"], timeout=10)
+                c.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
+                r = c.getresponse()
+                r.read()
+                c.close()
+                return r.headers["x-server"], (r.headers.get("set-cookie") or "").split(";")[0]
+            server, cookie = visit()
+            assert cookie.startswith("SRV="), name
+            assert {visit(cookie)[0] for _ in range(6)} == {server}, name
+            assert len({visit()[0] for _ in range(9)}) == 3, name
+
+
+# --- life ---
+
+def test_sighup_reads_again_and_a_bad_file_changes_nothing(tmp_path, servers):
+    cfg, port = tmp_path / "x.cfg", free_port()
+    body = HEAD + f"frontend f\n bind 127.0.0.1:{port}\n default_backend b\nbackend b\n server s 127.0.0.1:%d\n"
+    cfg.write_text(body % servers["s1"])
+    log = open(tmp_path / "log", "w")
+    p = subprocess.Popen([BINARY, "gateway", "--haproxy-cfg", cfg], stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "SAMPAN_LOG": "json"})
+    who = lambda: ask(port)["asked"][0]
+    said = lambda: (tmp_path / "log").read_text()
+    try:
+        wait_until(lambda: can_connect(port), "the listener")
+        assert who() == "s1"
+        cfg.write_text(body % servers["s2"])
+        p.send_signal(signal.SIGHUP)
+        wait_until(lambda: who() == "s2", "the new file")
+        cfg.write_text(body % servers["s3"] + " nonsense\n")
+        p.send_signal(signal.SIGHUP)
+        wait_until(lambda: "nonsense" in said() and "not taken" in said(), "the error")
+        assert who() == "s2"
+        cfg.unlink()
+        p.send_signal(signal.SIGHUP)
+        wait_until(lambda: "cannot be read" in said(), "the missing file")
+        assert who() == "s2"
+    finally:
+        p.terminate()
+        assert p.wait(30) == 0, said()
+
+
+# --- the experiment ---
+
+@needs_root
+@pytest.mark.skipif(not shutil.which("netstat"), reason="the printed check script runs netstat")
+def test_the_address_answers_elsewhere(tmp_path):
+    done = subprocess.run([EXAMPLE / "run", "--short", "--out", tmp_path], capture_output=True, text=True, timeout=240,
+                          env={**os.environ, "SAMPAN": BINARY})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "100 -> 111, 90 -> 101, 90 -> 101" in done.stdout
+    steps = json.loads((tmp_path / "summary.json").read_text())
+    printed, back, planned, again = steps
+    assert printed["to"] != "node-1" and printed["lost"] > 0
+    assert back["to"] == "node-1" and planned["to"] != "node-1" and again["to"] == "node-1"
+    assert planned["lost"] == 0 and again["lost"] == 0, done.stdout
+    assert "from=111 to=100" in (tmp_path / "steps.log").read_text()
+    assert "<svg" in (tmp_path / "timeline.svg").read_text()
