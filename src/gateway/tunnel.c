@@ -315,7 +315,8 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
     t->down = (half){.pipe = {-1, -1}};
     t->started_ms = t->moved_ms = sp_poller_now_ms(w->poller);
     sp_alarm_init(&t->watch, on_watch);
-    sp_alarm_after(w->poller, &t->watch, WATCH_MS);
+    uint32_t limit = idle_limit(t);
+    sp_alarm_after(w->poller, &t->watch, limit ? SP_MIN(limit, (uint32_t)WATCH_MS) : WATCH_MS);
     return t;
 }
 

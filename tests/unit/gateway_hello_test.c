@@ -1,12 +1,15 @@
 /* What is read before anything is decided: ClientHello and PROXY header, and which entry has a
  * name. Pure functions, byte by byte. */
+#include "base/file.h"
 #include "gateway/hello.h"
 #include "gateway/proxy_header.h"
+#include "gateway/tls_default.h"
 #include "gateway/tls_server.h"
 
 #include <openssl/ssl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -346,6 +349,23 @@ static void same_certificates_share(void **state) {
     assert_false(sp_tls_check_ca(SP_STR("nothing"), &err));
 }
 
+static void default_certificate(void **state) {
+    (void)state;
+    char dir[] = "/tmp/sampan-default-XXXXXX", path[100];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/sampan-default.pem", dir);
+    sp_tls_cert one, two;
+    assert_true(sp_tls_default_cert(dir, &one, NULL));
+    assert_true(sp_tls_check_cert(&one, NULL));
+    assert_true(sp_tls_default_cert(dir, &two, NULL));
+    assert_ptr_equal(one.cert_pem.p, two.cert_pem.p);
+    sp_auto(sp_buf) kept = {0};
+    assert_true(sp_file_read(path, 65536, &kept, NULL));
+    assert_true(sp_str_starts(sp_buf_str(&kept), one.key_pem));
+    assert_true(sp_str_ends(sp_buf_str(&kept), one.cert_pem));
+    assert_true(sp_remove_all(dir, NULL));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hello_of_openssl),
@@ -357,6 +377,7 @@ int main(void) {
         cmocka_unit_test(proxy_round_trip),
         cmocka_unit_test(names),
         cmocka_unit_test(same_certificates_share),
+        cmocka_unit_test(default_certificate),
     };
     return cmocka_run_group_tests_name("gateway_hello", tests, NULL, NULL);
 }
