@@ -238,8 +238,8 @@ def certificate():
 # --- one run of each kind: (work done, seconds, p99 in ms or None, errors) ---
 
 def milliseconds(text):
-    number, unit = re.match(r"([\d.]+)(us|ms|s)", text).groups()
-    return float(number) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+    found = re.match(r"([\d.]+)(us|ms|s|m|h)$", text)
+    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60000, "h": 3600000}[found[2]] if found else None
 
 
 def wrk(url, *more, seconds=SECONDS):

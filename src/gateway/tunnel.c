@@ -52,6 +52,10 @@ static sp_sock *to(half *h) {
     return h->up ? &SP_CONTAINER(h, tunnel, up)->server : &SP_CONTAINER(h, tunnel, down)->client;
 }
 
+static half *other(half *h) {
+    return h->up ? &SP_CONTAINER(h, tunnel, up)->down : &SP_CONTAINER(h, tunnel, down)->up;
+}
+
 /* --- pipes --- */
 
 static bool take_pipe(sp_worker *w, sp_pipe *ret) {
@@ -145,8 +149,9 @@ static bool run_half(sp_worker *w, half *h) {
         sp_sock_flush(w, dest);
         if (sp_sock_blocked(dest) || dest->broken) return true;
         if (src->eof && !src->in.n) {
-            sp_sock_shutdown(w, dest);
-            h->done = dest->shut;
+            bool last = other(h)->done && !dest->tls; /* the close that follows says it */
+            if (!last) sp_sock_shutdown(w, dest);
+            h->done = last || dest->shut;
             return true;
         }
         if (!sp_sock_has_input(src) && !src->in.n) return true;
