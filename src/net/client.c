@@ -47,6 +47,7 @@ static void call_free(sp_task *task) {
     if (call->fetch) sp_buf_free(&call->fetch->body);
     free(call->fetch);
     sp_vec_free(&call->headers);
+    sp_vec_free(&call->trailers);
     sp_blob_unref(call->body);
     sp_arena_free(call->arena);
     free(call);

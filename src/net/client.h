@@ -44,6 +44,7 @@ typedef struct sp_http_call_params {
     /* All optional but done. Headers and bytes are lent for the call. */
     void (*head)(void *ctx, int status, const sp_header *h, size_t n);
     void (*data)(void *ctx, sp_str bytes);
+    void (*trailers)(void *ctx, const sp_header *h, size_t n); /* HTTP/2 only */
     void (*done)(void *ctx, const sp_err *err); /* exactly once, last; NULL = complete answer */
     void *ctx;
 } sp_http_call_params;

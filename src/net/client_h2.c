@@ -26,7 +26,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uin
                      void *ctx) {
     (void)flags, (void)ctx;
     sp_http_call *call = call_of(session, f->hd.stream_id);
-    if (!call || call->head_seen) return 0; /* trailers */
+    if (!call || (call->head_seen && !call->p.trailers)) return 0;
     call->answered = true;
     call->field_bytes += name_n + value_n + 32;
     if (call->field_bytes > SP_H1_MAX_HEAD) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -36,8 +36,11 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *f, const uin
         if (sp_str_u64(v, &status)) call->status = (int)status;
         return 0;
     }
-    n = sp_arena_str(call->arena, n);
-    sp_vec_push(&call->headers, (sp_header){n, sp_arena_str(call->arena, v)});
+    sp_header field = {sp_arena_str(call->arena, n), sp_arena_str(call->arena, v)};
+    if (call->head_seen)
+        sp_vec_push(&call->trailers, field);
+    else
+        sp_vec_push(&call->headers, field);
     return 0;
 }
 
@@ -61,7 +64,11 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *f, void *ctx)
     if (!call) return 0;
     bool stream_frame = f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA;
     if (stream_frame && (f->hd.flags & NGHTTP2_FLAG_END_STREAM)) call->complete = true;
-    if (f->hd.type == NGHTTP2_HEADERS && !call->head_seen) head_complete(call);
+    if (f->hd.type != NGHTTP2_HEADERS) return 0;
+    if (!call->head_seen)
+        head_complete(call);
+    else if (call->p.trailers)
+        call->p.trailers(call->p.ctx, call->trailers.p, call->trailers.n);
     return 0;
 }
 
@@ -182,7 +189,7 @@ static void h2_start(cli_conn *c, sp_http_call *call) {
     h->streams++;
     call->stream = id;
     call->status = 0;
-    call->headers.n = 0;
+    call->headers.n = call->trailers.n = 0;
     call->field_bytes = call->held = 0;
     sp_conn_wake(c->io);
 }

@@ -53,6 +53,7 @@ struct sp_http_call {
     int32_t stream;      /* HTTP/2 */
     int status;          /* HTTP/2 */
     sp_headers headers;  /* HTTP/2, of the answer */
+    sp_headers trailers; /* HTTP/2 */
     size_t field_bytes;
     size_t held;              /* HTTP/2: received while paused, the window not given back */
     bool sent;                /* a byte of it may have reached the server */

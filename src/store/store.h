@@ -27,12 +27,22 @@ typedef struct sp_store_config {
     size_t history_bytes;   /* superseded values kept for that, in memory; 0 = 16 MiB */
     size_t max_value_bytes; /* 0 = 1.5 MiB; more is SP_TOO_LARGE */
     uint64_t relaxed_ms;    /* the longest a relaxed write waits for the disk; 0 = 60,000 */
+    /* etcd in place of the file (sp_store_open_etcd) */
+    const struct sp_etcd_config *etcd;
+    const char *etcd_prefix;   /* before every key; NULL = none */
+    uint32_t etcd_wait_ms;     /* for the first answer; 0 = 10 s */
+    uint32_t compact_every_ms; /* history that etcd keeps; 0 = 5 min, as kube-apiserver */
 } sp_store_config;
 
 /* Reads the whole file. SP_INVALID: not a data file, or one of a newer Sampan; SP_UNAVAILABLE: in
  * use by another process, damaged, unreadable. */
 SP_MUST_USE bool sp_store_open(uv_loop_t *loop, const sp_store_config *c, sp_store **ret,
                                sp_err *err);
+/* The same on an etcd cluster (etcd_client.h), which any number of servers may share under one
+ * prefix. Runs the loop until everything is loaded. SP_UNAVAILABLE: nobody answers, or no quorum;
+ * SP_INVALID: the prefix holds something else; others as etcd says. relaxed is not used. */
+SP_MUST_USE bool sp_store_open_etcd(uv_loop_t *loop, const sp_store_config *c, sp_store **ret,
+                                    sp_err *err);
 /* Commits what is on its way, then closes and calls done. Watches get nothing more but must still
  * be stopped by their owners, before or after. */
 void sp_store_close(sp_store *s, void (*done)(void *ctx), void *ctx);

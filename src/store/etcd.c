@@ -1,0 +1,520 @@
+/* The store on etcd (3.4 and newer), shared by any number of API servers.
+ *
+ * A write is one transaction: the key is still at the revision it was expected at, then the key and
+ * the head key are put. So the head key's mod_revision is always the revision of the newest change
+ * under the prefix, and one linearizable read of that one key tells how far a consistent read must
+ * have seen. Nothing becomes visible by the answer to a write: the watch brings it, in order with
+ * the writes of everybody else, and the one who wrote is told after that.
+ *
+ * Writes of one key from here follow each other; what was decided on an older version is refused
+ * without asking. When the answer to a conditional write is lost, it is sent again elsewhere: if
+ * the precondition then fails and the very bytes are there, it had been made. */
+#include "store/etcd.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <inttypes.h>
+
+enum { CALL_TIMEOUT_MS = 5000, MAX_ATTEMPTS = 3 };
+
+typedef struct pending {
+    sp_etcd_waiter waiter; /* first */
+    sp_list behind;        /* sp_list of those that follow on the same key */
+    sp_list link;          /* in another's behind */
+    sp_etcd_store *s;
+    sp_buf key, full_key;
+    sp_store_write w; /* slices of the buffers */
+    sp_buf value;
+    sp_store_done *done;
+    void *ctx;
+    unsigned attempts;
+    /* the outcome */
+    uint64_t rev;
+    sp_store_value *there;
+    sp_err err;
+} pending;
+
+typedef struct ready {
+    sp_list link;
+    sp_store_done *done;
+    void *ctx;
+} ready;
+
+/* --- values --- */
+
+sp_store_value *sp_etcd_value(const Etcd__KeyValue *kv) {
+    uint32_t rev_at;
+    sp_str bytes = sp_etcd_str(kv->value);
+    if (!sp_etcd_find_rev(bytes, &rev_at)) return NULL;
+    return sp_store_value_new(bytes, rev_at, (uint64_t)kv->mod_revision,
+                              (uint64_t)kv->create_revision);
+}
+
+/* --- waiting until something is visible --- */
+
+void sp_etcd_wait(sp_etcd_store *s, sp_etcd_waiter *w, uint64_t rev) {
+    w->rev = rev;
+    sp_list *at = s->waiters.prev;
+    while (at != &s->waiters && SP_CONTAINER(at, sp_etcd_waiter, link)->rev > rev) at = at->prev;
+    sp_list_init(&w->link);
+    sp_list_append(at->next, &w->link); /* before at->next: behind at */
+    if (rev > s->head) s->head = rev;
+    if (rev <= s->base.visible || s->base.closing) sp_store_wake(&s->base);
+}
+
+static void serve_waiters(sp_etcd_store *s) {
+    while (!sp_list_empty(&s->waiters)) {
+        sp_etcd_waiter *w = SP_CONTAINER(s->waiters.next, sp_etcd_waiter, link);
+        if (w->rev > s->base.visible && !s->base.closing) return;
+        sp_list_remove(&w->link);
+        w->fn(w);
+    }
+}
+
+/* --- the end of a write --- */
+
+static void launch(pending *x);
+static bool refuse(pending *x);
+
+static void free_write(pending *x) {
+    sp_buf_free(&x->key);
+    sp_buf_free(&x->full_key);
+    sp_buf_free(&x->value);
+    sp_store_value_unref(x->there);
+    free(x);
+}
+
+/* What came before is visible here, so most of what cannot be need not be sent. */
+static void decide_here(pending *x) {
+    sp_store_value *there = sp_index_get(x->s->base.index, sp_buf_str(&x->key));
+    bool fits = x->w.expect == SP_STORE_ANY || x->w.expect == (there ? there->rev : 0);
+    if (fits) return;
+    if (there) x->there = sp_store_value_ref(there);
+    (void)refuse(x);
+}
+
+/* The next one of the same key has its turn. */
+static void pass_on(pending *x) {
+    sp_etcd_store *s = x->s;
+    sp_str key = sp_buf_str(&x->key);
+    if (sp_list_empty(&x->behind)) {
+        sp_map_del(&s->keys, key);
+        return;
+    }
+    pending *next = SP_CONTAINER(x->behind.next, pending, link);
+    sp_list_remove(&next->link);
+    while (!sp_list_empty(&x->behind)) {
+        sp_list *l = x->behind.next;
+        sp_list_remove(l);
+        sp_list_append(&next->behind, l);
+    }
+    sp_map_put(&s->keys, key, next);
+    if (!next->err.code) decide_here(next);
+    launch(next);
+}
+
+static void tell(sp_etcd_waiter *waiter) {
+    pending *x = (pending *)(void *)waiter;
+    sp_store_done *done = x->done;
+    if (!x->err.code) x->s->base.writes++;
+    pass_on(x);
+    if (done) done(x->ctx, x->err.code ? 0 : x->rev, x->there, x->err.code ? &x->err : NULL);
+    free_write(x);
+}
+
+/* rev: what must be visible first. */
+static void conclude(pending *x, uint64_t rev) {
+    x->waiter.fn = tell;
+    sp_etcd_wait(x->s, &x->waiter, rev);
+}
+
+static bool refuse(pending *x) {
+    const sp_store_write *w = &x->w;
+    uint64_t there = x->there ? x->there->rev : 0;
+    if (w->remove && !x->there) return sp_fail(&x->err, SP_NOT_FOUND, "it does not exist");
+    if (w->expect == SP_STORE_ABSENT)
+        return sp_fail(&x->err, SP_ALREADY_EXISTS, "it exists already");
+    if (!x->there)
+        return sp_fail(&x->err, SP_CONFLICT,
+                       "it was expected at revision %" PRIu64 " and does not exist", w->expect);
+    return sp_fail(&x->err, SP_CONFLICT,
+                   "it was expected at revision %" PRIu64 " and is at revision %" PRIu64, w->expect,
+                   there);
+}
+
+/* --- the transaction --- */
+
+static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err);
+
+static sp_str head_mark(void) {
+    return SP_STR(SP_ETCD_MARK);
+}
+
+static void fill_compare(const pending *x, Etcd__Compare *c) {
+    etcd__compare__init(c);
+    c->key = sp_etcd_bytes(sp_buf_str(&x->full_key));
+    c->result = ETCD__COMPARE__RESULT__EQUAL;
+    if (x->w.expect == SP_STORE_ANY) { /* a removal: of something */
+        c->result = ETCD__COMPARE__RESULT__GREATER;
+        c->target = ETCD__COMPARE__TARGET__VERSION;
+        c->target_union_case = ETCD__COMPARE__TARGET_UNION_VERSION;
+        return;
+    }
+    c->target = ETCD__COMPARE__TARGET__MOD;
+    c->target_union_case = ETCD__COMPARE__TARGET_UNION_MOD_REVISION;
+    c->mod_revision = (int64_t)x->w.expect; /* 0: it does not exist */
+}
+
+static void transact(pending *x) {
+    sp_etcd_store *s = x->s;
+    sp_str key = sp_buf_str(&x->full_key), head = sp_buf_str(&s->head_key);
+    Etcd__Compare compare;
+    Etcd__Compare *compares[] = {&compare};
+    Etcd__PutRequest put = ETCD__PUT_REQUEST__INIT, mark = ETCD__PUT_REQUEST__INIT;
+    Etcd__DeleteRangeRequest remove = ETCD__DELETE_RANGE_REQUEST__INIT;
+    Etcd__RangeRequest get = ETCD__RANGE_REQUEST__INIT, get_head = ETCD__RANGE_REQUEST__INIT;
+    Etcd__RequestOp change = ETCD__REQUEST_OP__INIT, move = ETCD__REQUEST_OP__INIT,
+                    look = ETCD__REQUEST_OP__INIT, look_head = ETCD__REQUEST_OP__INIT;
+    Etcd__RequestOp *yes[] = {&change, &move}, *no[] = {&look, &look_head};
+    Etcd__TxnRequest txn = ETCD__TXN_REQUEST__INIT;
+    fill_compare(x, &compare);
+    put.key = remove.key = get.key = sp_etcd_bytes(key);
+    put.value = sp_etcd_bytes(x->w.value);
+    remove.prev_kv = true;
+    mark.key = get_head.key = sp_etcd_bytes(head);
+    mark.value = sp_etcd_bytes(head_mark());
+    change.request_case = x->w.remove ? ETCD__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE
+                                      : ETCD__REQUEST_OP__REQUEST_REQUEST_PUT;
+    if (x->w.remove)
+        change.request_delete_range = &remove;
+    else
+        change.request_put = &put;
+    move.request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_PUT;
+    move.request_put = &mark;
+    look.request_case = look_head.request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_RANGE;
+    look.request_range = &get;
+    look_head.request_range = &get_head;
+    bool conditional = x->w.remove || x->w.expect != SP_STORE_ANY;
+    txn.compare = compares;
+    txn.n_compare = conditional ? 1 : 0;
+    txn.success = yes;
+    txn.n_success = 2;
+    txn.failure = no;
+    txn.n_failure = 2;
+    x->attempts++;
+    s->flying++;
+    sp_etcd_call_start(s->etcd, "/etcdserverpb.KV/Txn", &txn.base, &etcd__txn_response__descriptor,
+                       SP_ETCD_ONCE, CALL_TIMEOUT_MS, on_answer, x);
+}
+
+static void launch(pending *x) {
+    if (x->err.code)
+        conclude(x, 0);
+    else
+        transact(x);
+}
+
+/* --- its answer --- */
+
+static const Etcd__KeyValue *first_of(const Etcd__TxnResponse *r, size_t i) {
+    if (i >= r->n_responses ||
+        r->responses[i]->response_case != ETCD__RESPONSE_OP__RESPONSE_RESPONSE_RANGE)
+        return NULL;
+    const Etcd__RangeResponse *range = r->responses[i]->response_range;
+    return range && range->n_kvs ? range->kvs[0] : NULL;
+}
+
+static void made(pending *x, const Etcd__TxnResponse *r) {
+    x->rev = r->header ? (uint64_t)r->header->revision : 0;
+    const Etcd__ResponseOp *op = r->n_responses ? r->responses[0] : NULL;
+    if (!x->w.remove) {
+        sp_store_value *old = sp_index_get(x->s->base.index, sp_buf_str(&x->key));
+        bool absent = x->w.expect == SP_STORE_ABSENT || !old;
+        x->there =
+            sp_store_value_new(x->w.value, x->w.rev_at, x->rev, absent ? x->rev : old->create_rev);
+    } else if (op && op->response_case == ETCD__RESPONSE_OP__RESPONSE_RESPONSE_DELETE_RANGE &&
+               op->response_delete_range->n_prev_kvs) {
+        x->there = sp_etcd_value(op->response_delete_range->prev_kvs[0]);
+    }
+    conclude(x, x->rev);
+}
+
+static void not_made(pending *x, const Etcd__TxnResponse *r) {
+    const Etcd__KeyValue *kv = first_of(r, 0), *head = first_of(r, 1);
+    bool ours =
+        kv && x->attempts > 1 && !x->w.remove && sp_str_eq(sp_etcd_str(kv->value), x->w.value);
+    if (kv) x->there = sp_etcd_value(kv);
+    if (ours && x->there) { /* the attempt whose answer was lost */
+        x->rev = (uint64_t)kv->mod_revision;
+        conclude(x, x->rev);
+        return;
+    }
+    (void)refuse(x);
+    conclude(x, head ? (uint64_t)head->mod_revision : 0);
+}
+
+static bool may_try_again(const pending *x, const sp_err *err) {
+    bool unclear = err->code == SP_UNAVAILABLE || err->code == SP_TIMEOUT;
+    return unclear && x->attempts < MAX_ATTEMPTS && !x->w.remove && !x->s->base.closing;
+}
+
+/* What etcd says in its own words, in ours. */
+static void explain(sp_err *err) {
+    sp_str text = sp_str_z(err->text);
+    if (sp_str_find(text, SP_STR("database space exceeded")) >= 0) {
+        (void)sp_fail(err, SP_UNAVAILABLE,
+                      "etcd is full (its NOSPACE alarm is raised): compact and defragment it, then "
+                      "disarm the alarm (etcdctl alarm disarm)");
+    } else if (sp_str_find(text, SP_STR("request is too large")) >= 0) {
+        (void)sp_fail(err, SP_TOO_LARGE, "etcd refuses a request of this size");
+    } else if (err->code == SP_TIMEOUT) {
+        err->code = SP_UNAVAILABLE;
+    }
+}
+
+static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
+    pending *x = ctx;
+    const Etcd__TxnResponse *r = (const Etcd__TxnResponse *)(const void *)m;
+    x->s->flying--;
+    sp_etcd_heard(x->s, err);
+    if (err && may_try_again(x, err)) {
+        launch(x);
+    } else if (err) {
+        x->err = *err;
+        explain(&x->err);
+        conclude(x, 0);
+    } else if (r->succeeded) {
+        made(x, r);
+    } else {
+        not_made(x, r);
+    }
+}
+
+/* --- submitting --- */
+
+static void submit(sp_store *base, const sp_store_write *w, sp_store_done *done, void *ctx) {
+    sp_etcd_store *s = sp_etcd_of(base);
+    pending *x = sp_zalloc(1, sizeof *x);
+    x->s = s;
+    sp_list_init(&x->behind);
+    sp_list_init(&x->link);
+    sp_list_init(&x->waiter.link);
+    sp_buf_add(&x->key, w->key);
+    sp_buf_addz(&x->full_key, s->prefix);
+    sp_buf_add(&x->full_key, w->key);
+    sp_buf_add(&x->value, w->value);
+    x->w = *w;
+    x->w.key = sp_buf_str(&x->key);
+    x->w.value = sp_buf_str(&x->value);
+    x->done = done;
+    x->ctx = ctx;
+    pending *before = sp_map_get(&s->keys, w->key);
+    if (before)
+        sp_list_append(&before->behind, &x->link);
+    else
+        sp_map_put(&s->keys, w->key, x);
+    if (base->closing)
+        (void)sp_fail(&x->err, SP_UNAVAILABLE, "the store is closing");
+    else if (s->lost)
+        x->err = s->trouble;
+    else if (w->value.n > base->cfg.max_value_bytes)
+        (void)sp_fail(&x->err, SP_TOO_LARGE, "%zu bytes are more than the limit of %zu", w->value.n,
+                      base->cfg.max_value_bytes);
+    if (!before) launch(x);
+}
+
+static void after(sp_store *base, sp_store_done *done, void *ctx) {
+    sp_etcd_store *s = sp_etcd_of(base);
+    ready *x = sp_zalloc(1, sizeof *x);
+    x->done = done;
+    x->ctx = ctx;
+    sp_list_init(&x->link);
+    sp_list_append(&s->ready, &x->link);
+    sp_store_wake(base);
+}
+
+static sp_store_value *latest(sp_store *base, sp_str key) {
+    return sp_index_get(base->index, key);
+}
+
+/* --- consistent reads --- */
+
+typedef struct asked {
+    sp_etcd_waiter waiter; /* first */
+    SP_VEC(sp_etcd_asker) list;
+    sp_err err;
+} asked;
+
+static void ask(sp_etcd_store *s);
+
+static void answer_all(sp_etcd_waiter *w) {
+    asked *x = (asked *)(void *)w;
+    sp_vec_each(&x->list, a) a->done(a->ctx, 0, NULL, x->err.code ? &x->err : NULL);
+    sp_vec_free(&x->list);
+    free(x);
+}
+
+static void on_head(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
+    sp_etcd_store *s = ctx;
+    const Etcd__RangeResponse *r = (const Etcd__RangeResponse *)(const void *)m;
+    asked *x = sp_zalloc(1, sizeof *x);
+    s->question = NULL;
+    sp_etcd_heard(s, err);
+    x->waiter.fn = answer_all;
+    x->list.p = s->asked.p;
+    x->list.n = s->asked.n;
+    x->list.cap = s->asked.cap;
+    s->asked.p = NULL;
+    s->asked.n = s->asked.cap = 0;
+    if (err) x->err = *err;
+    if (x->err.code == SP_TIMEOUT) x->err.code = SP_UNAVAILABLE;
+    sp_etcd_wait(s, &x->waiter, !err && r->n_kvs ? (uint64_t)r->kvs[0]->mod_revision : 0);
+    if (s->asking.n) ask(s);
+}
+
+static void ask(sp_etcd_store *s) {
+    Etcd__RangeRequest q = ETCD__RANGE_REQUEST__INIT;
+    q.key = sp_etcd_bytes(sp_buf_str(&s->head_key));
+    q.keys_only = true;
+    s->asked.p = s->asking.p;
+    s->asked.n = s->asking.n;
+    s->asked.cap = s->asking.cap;
+    s->asking.p = NULL;
+    s->asking.n = s->asking.cap = 0;
+    s->question = sp_etcd_call_start(s->etcd, "/etcdserverpb.KV/Range", &q.base,
+                                     &etcd__range_response__descriptor, SP_ETCD_SAFE,
+                                     CALL_TIMEOUT_MS, on_head, s);
+}
+
+static void catch_up(sp_store *base, sp_store_done *done, void *ctx) {
+    sp_etcd_store *s = sp_etcd_of(base);
+    sp_vec_push(&s->asking, ((sp_etcd_asker){done, ctx}));
+    if (!s->question && !base->closing) ask(s);
+    if (base->closing) sp_store_wake(base);
+}
+
+/* --- the turn of the loop --- */
+
+static void fail_askers(sp_etcd_store *s) {
+    sp_err err = {0};
+    (void)sp_fail(&err, SP_UNAVAILABLE, "the store is closing");
+    sp_vec_each(&s->asked, a) a->done(a->ctx, 0, NULL, &err);
+    sp_vec_each(&s->asking, b) b->done(b->ctx, 0, NULL, &err);
+    s->asked.n = s->asking.n = 0;
+}
+
+static void serve_ready(sp_etcd_store *s) {
+    while (!sp_list_empty(&s->ready)) {
+        ready *x = SP_CONTAINER(s->ready.next, ready, link);
+        sp_list_remove(&x->link);
+        x->done(x->ctx, 0, NULL, NULL);
+        free(x);
+    }
+}
+
+static void on_handle_closed(uv_handle_t *h) {
+    sp_etcd_store *s = h->data;
+    if (--s->open_handles == 0) sp_store_finish(&s->base);
+}
+
+static void let_go(sp_etcd_store *s) {
+    uv_handle_t *const handles[] = {(uv_handle_t *)&s->retry, (uv_handle_t *)&s->pulse,
+                                    (uv_handle_t *)&s->compact};
+    s->etcd = sp_etcd_free(s->etcd);
+    s->question = NULL;
+    fail_askers(s);
+    for (size_t i = 0; i < SP_COUNT(handles); i++) uv_close(handles[i], on_handle_closed);
+}
+
+static void turn(sp_store *base) {
+    sp_etcd_store *s = sp_etcd_of(base);
+    serve_waiters(s);
+    serve_ready(s);
+    if (base->closing && !s->flying && s->etcd && sp_list_empty(&s->waiters)) let_go(s);
+}
+
+static void start_closing(sp_store *base) {
+    sp_etcd_store *s = sp_etcd_of(base);
+    sp_etcd_feed_stop(s);
+    sp_store_wake(base);
+}
+
+static bool is_writable(const sp_store *base) {
+    const sp_etcd_store *s = (const sp_etcd_store *)(const void *)base;
+    return s->loaded && !s->lost;
+}
+
+static void free_store(sp_store *base) {
+    sp_etcd_store *s = sp_etcd_of(base);
+    sp_buf *const bufs[] = {&s->head_key, &s->compact_key, &s->data_key, &s->data_end,
+                            &s->load_from};
+    for (size_t i = 0; i < SP_COUNT(bufs); i++) sp_buf_free(bufs[i]);
+    sp_map_free(&s->keys);
+    sp_vec_free(&s->asking);
+    sp_vec_free(&s->asked);
+    sp_index_free(s->fresh);
+    free(s->prefix);
+    free(s);
+}
+
+/* --- opening --- */
+
+static const sp_store_engine engine = {
+    .submit = submit,
+    .after = after,
+    .sync = catch_up,
+    .latest = latest,
+    .is_writable = is_writable,
+    .close = start_closing,
+    .turn = turn,
+    .free = free_store,
+};
+
+static sp_etcd_store *new_store(uv_loop_t *loop, const sp_store_config *c) {
+    sp_etcd_store *s = sp_zalloc(1, sizeof *s);
+    uv_timer_t *const timers[] = {&s->retry, &s->pulse, &s->compact};
+    s->loop = loop;
+    sp_store_init(&s->base, &engine, loop, c);
+    s->prefix = sp_strdup(c->etcd_prefix ? c->etcd_prefix : "");
+    sp_buf_printf(&s->head_key, "%s%s", s->prefix, SP_ETCD_HEAD);
+    sp_buf_printf(&s->compact_key, "%s%s", s->prefix, SP_ETCD_COMPACT);
+    sp_buf_printf(&s->data_key, "%s%s", s->prefix, SP_ETCD_DATA);
+    sp_etcd_prefix_end(sp_buf_str(&s->data_key), &s->data_end);
+    sp_list_init(&s->waiters);
+    sp_list_init(&s->ready);
+    for (size_t i = 0; i < SP_COUNT(timers); i++) {
+        sp_assert(uv_timer_init(loop, timers[i]) == 0);
+        timers[i]->data = s;
+    }
+    s->open_handles = SP_COUNT(timers);
+    return s;
+}
+
+static void closed(void *ctx) {
+    *(bool *)ctx = true;
+}
+
+/* Blocks: there is nothing to serve before the first load. */
+bool sp_store_open_etcd(uv_loop_t *loop, const sp_store_config *c, sp_store **ret, sp_err *err) {
+    sp_etcd_store *s = new_store(loop, c);
+    sp_err why = {0};
+    bool gone = false;
+    int64_t until = sp_clock_mono_ms() + (c->etcd_wait_ms ? c->etcd_wait_ms : 10000);
+    bool ok = sp_etcd_new(loop, c->etcd, &s->etcd, &why);
+    if (ok) sp_etcd_feed_start(s);
+    while (ok && !s->loaded && !s->refused.code && sp_clock_mono_ms() < until)
+        uv_run(loop, UV_RUN_ONCE);
+    if (s->loaded) {
+        *ret = &s->base;
+        return true;
+    }
+    if (ok) why = s->refused.code ? s->refused : s->trouble;
+    if (!why.code) (void)sp_fail(&why, SP_UNAVAILABLE, "etcd does not answer");
+    if (!ok) s->etcd = NULL;
+    sp_store_close(&s->base, closed, &gone);
+    if (!s->etcd) let_go(s);
+    while (!gone) uv_run(loop, UV_RUN_ONCE);
+    if (err) *err = why;
+    return false;
+}
