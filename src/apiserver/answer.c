@@ -132,7 +132,8 @@ void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
     sp_json *status =
         sp_status_from_err(a, err, causes, row ? row->group : "",
                            bare ? "" : kind_for(row, err->code), bare ? SP_STR("") : name);
-    c->retry_after = err->code == SP_TIMEOUT || err->code == SP_TOO_MANY;
+    c->retry_after =
+        err->code == SP_TIMEOUT || err->code == SP_TOO_MANY || err->code == SP_UNAVAILABLE;
     if (c->retry_after)
         sp_json_set_int(a, sp_json_ensure_object(a, status, "details"), "retryAfterSeconds", 1);
     sp_call_reply_json(c, sp_code_http(err->code), status);

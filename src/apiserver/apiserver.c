@@ -37,6 +37,13 @@ static bool listen_on(sp_apiserver *s, sp_err *err) {
     return sp_http_server_start(s->loop, &c, &s->http, err);
 }
 
+static bool open_store(sp_apiserver *s, sp_err *err) {
+    const sp_apiserver_config *c = &s->config;
+    sp_store_config store = {.path = c->store_path, .etcd = c->etcd, .etcd_prefix = c->etcd_prefix};
+    return c->etcd ? sp_store_open_etcd(s->loop, &store, &s->store, err)
+                   : sp_store_open(s->loop, &store, &s->store, err);
+}
+
 bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on_ready)(void *ctx),
                         void *ctx, sp_apiserver **ret, sp_err *err) {
     sp_apiserver *s = sp_zalloc(1, sizeof *s);
@@ -45,8 +52,7 @@ bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on
     s->on_ready = on_ready;
     s->on_ready_ctx = ctx;
     s->metrics = sp_api_metrics_new();
-    sp_store_config store = {.path = c->store_path};
-    if (!sp_authn_new(c->tokens, &s->authn, err) || !sp_store_open(loop, &store, &s->store, err)) {
+    if (!sp_authn_new(c->tokens, &s->authn, err) || !open_store(s, err)) {
         free_parts(s);
         return false;
     }

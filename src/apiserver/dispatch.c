@@ -76,6 +76,41 @@ static bool verb_allowed(const sp_call *c) {
     return named && v != SP_REQ_NONE;
 }
 
+/* Where several servers share the store, what was acknowledged by another one must be seen first;
+ * a reader that names a revision we have, or 0, does not ask for more than that. */
+static bool is_seen(sp_call *c) {
+    sp_str text;
+    uint64_t rev = 0;
+    sp_req_verb v = c->info.verb;
+    bool reads = v == SP_REQ_GET || v == SP_REQ_LIST || v == SP_REQ_WATCH;
+    if (!reads || !sp_call_query(c, "resourceVersion", &text) || !sp_str_u64(text, &rev))
+        return false;
+    if (!rev && !sp_store_is_writable(c->op.s->store))
+        sp_vec_push(&c->op.warnings,
+                    SP_STR("the store has no quorum just now: this may be out of date"));
+    return rev <= sp_store_revision(c->op.s->store);
+}
+
+static void on_caught_up(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
+    sp_call *c = ctx;
+    (void)rev, (void)value;
+    if (!c->res)
+        sp_call_end(c); /* the client is gone */
+    else if (err)
+        sp_call_fail(c, err, NULL);
+    else
+        verbs[c->info.verb](c);
+}
+
+static void serve_verb(sp_call *c) {
+    if (!sp_store_is_shared(c->op.s->store) || is_seen(c)) {
+        verbs[c->info.verb](c);
+        return;
+    }
+    sp_call_hold(c);
+    sp_store_sync(c->op.s->store, on_caught_up, c);
+}
+
 static void serve_resource(sp_call *c) {
     sp_err err;
     if (sp_is_review(&c->info)) {
@@ -95,7 +130,7 @@ static void serve_resource(sp_call *c) {
         sp_call_fail(c, &err, NULL);
         return;
     }
-    verbs[c->info.verb](c);
+    serve_verb(c);
 }
 
 static sp_call *new_call(sp_apiserver *s, sp_http_req *http, sp_http_res *res) {

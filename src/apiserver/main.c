@@ -1,5 +1,6 @@
 /* `sampan apiserver`: flags, files, signals; the rest is in apiserver.c. */
 #include "apiserver/server.h"
+#include "apiserver/store_flags.h"
 #include "base/commands.h"
 #include "base/file.h"
 #include "base/flags.h"
@@ -22,6 +23,7 @@ typedef struct options {
     const char *cert, *key, *client_ca, *tokens, *kubelet_cert, *kubelet_key, *kubelet_ca;
     const char *goaway_chance;
     uint16_t port;
+    sp_store_flags store;
     bool plain;
 } options;
 
@@ -109,10 +111,17 @@ static bool load_kubelet_tls(role *r, sp_err *err) {
     return sp_tls_ctx_new(&c, &r->config.kubelet, err);
 }
 
-static bool prepare_data_dir(role *r, sp_err *err) {
+static bool prepare_store(role *r, sp_err *err) {
+    sp_store_flags *f = &r->o.store;
+    if (!sp_store_flags_read(f, err)) return false;
+    r->config.store_path = f->path;
+    r->config.etcd_prefix = f->prefix;
+    if (f->etcd.endpoints.n) r->config.etcd = &f->etcd;
+    if (f->path || f->etcd.endpoints.n) return true;
     if (!r->o.data_dir)
         return sp_fail(err, SP_INVALID,
-                       "--data-dir is needed: the directory that keeps the objects");
+                       "--data-dir (the directory that keeps the objects), --store or "
+                       "--etcd-servers is needed");
     if (!sp_mkdir_all(r->o.data_dir, 0700, err)) return sp_err_wrap(err, "--data-dir");
     sp_buf_printf(&r->store_path, "%s/state.db", r->o.data_dir);
     r->config.store_path = sp_buf_z(&r->store_path);
@@ -149,7 +158,7 @@ static bool read_goaway_chance(role *r, sp_err *err) {
 }
 
 static bool configure(role *r, sp_err *err) {
-    if (!prepare_data_dir(r, err)) return false;
+    if (!prepare_store(r, err)) return false;
     if (r->o.tokens && !sp_file_read(r->o.tokens, 1 << 20, &r->tokens, err))
         return sp_err_wrap(err, "--token-auth-file");
     r->config.tokens = sp_buf_str(&r->tokens);
@@ -194,6 +203,7 @@ static int parse_flags(options *o, int argc, char **argv) {
     const sp_flag flags[] = {
         {"data-dir", 0, SP_FLAG_STR, &o->data_dir, "DIR",
          "where the objects are kept (DIR/state.db); made if missing"},
+        SP_STORE_FLAGS(&o->store),
         {"bind-address", 0, SP_FLAG_STR, &o->bind, "ADDRESS", "address to listen on"},
         {"port", 0, SP_FLAG_PORT, &o->port, "PORT", "port to listen on; 0 = any free one"},
         {"advertise-address", 0, SP_FLAG_STR, &o->advertise, "ADDRESS",
@@ -253,5 +263,6 @@ int sp_apiserver_main(int argc, char **argv) {
     sp_tls_ctx_unref(r.config.kubelet);
     sp_buf_free(&r.tokens);
     sp_buf_free(&r.store_path);
+    sp_store_flags_free(&r.o.store);
     return code;
 }

@@ -12,15 +12,17 @@
 #include "net/server.h"
 
 typedef struct sp_apiserver_config {
-    sp_tls_ctx *tls;        /* of the listener; NULL = plain HTTP (tests) */
-    sp_tls_ctx *kubelet;    /* client side towards the agents; NULL = none */
-    const char *bind;       /* address to listen on */
-    uint16_t port;          /* 0 = any */
-    const char *advertise;  /* address for the endpoints of the service kubernetes */
-    sp_str tokens;          /* text of the token file */
-    const char *store_path; /* NULL = memory only */
-    double goaway_chance;   /* of each HTTP/2 request; 0 = never */
-    bool trust_everybody;   /* tests: requests without credentials are system:masters */
+    sp_tls_ctx *tls;                   /* of the listener; NULL = plain HTTP (tests) */
+    sp_tls_ctx *kubelet;               /* client side towards the agents; NULL = none */
+    const char *bind;                  /* address to listen on */
+    uint16_t port;                     /* 0 = any */
+    const char *advertise;             /* address for the endpoints of the service kubernetes */
+    sp_str tokens;                     /* text of the token file */
+    const char *store_path;            /* NULL = memory only */
+    const struct sp_etcd_config *etcd; /* in place of the file; NULL = none. Borrowed */
+    const char *etcd_prefix;
+    double goaway_chance; /* of each HTTP/2 request; 0 = never */
+    bool trust_everybody; /* tests: requests without credentials are system:masters */
 } sp_apiserver_config;
 
 struct sp_apiserver {

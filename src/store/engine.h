@@ -15,6 +15,7 @@ typedef struct sp_store_engine {
     void (*close)(sp_store *s); /* ends with sp_store_finish */
     void (*turn)(sp_store *s);  /* after each wake-up; watches have been served */
     void (*stats)(const sp_store *s, sp_store_stats *ret); /* adds its own; may be NULL */
+    bool shared;                                           /* others write, too */
     void (*free)(sp_store *s); /* its own memory and s; the loop has let go of s->wake */
 } sp_store_engine;
 

@@ -387,8 +387,31 @@ static void ask(sp_etcd_store *s) {
                                      CALL_TIMEOUT_MS, on_head, s);
 }
 
+static void nothing_to_tell(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
+    (void)ctx, (void)rev, (void)value, (void)err; /* sp_etcd_heard has seen it */
+}
+
+void sp_etcd_probe(sp_etcd_store *s) {
+    if (s->question) return;
+    sp_vec_push(&s->asking, ((sp_etcd_asker){nothing_to_tell, NULL}));
+    ask(s);
+}
+
+/* Known to be in vain. */
+static void refuse_asker(sp_etcd_store *s, sp_store_done *done, void *ctx) {
+    asked *x = sp_zalloc(1, sizeof *x);
+    x->waiter.fn = answer_all;
+    x->err = s->trouble;
+    sp_vec_push(&x->list, ((sp_etcd_asker){done, ctx}));
+    sp_etcd_wait(s, &x->waiter, 0);
+}
+
 static void catch_up(sp_store *base, sp_store_done *done, void *ctx) {
     sp_etcd_store *s = sp_etcd_of(base);
+    if (s->lost) {
+        refuse_asker(s, done, ctx);
+        return;
+    }
     sp_vec_push(&s->asking, ((sp_etcd_asker){done, ctx}));
     if (!s->question && !base->closing) ask(s);
     if (base->closing) sp_store_wake(base);
@@ -468,6 +491,7 @@ static const sp_store_engine engine = {
     .is_writable = is_writable,
     .close = start_closing,
     .turn = turn,
+    .shared = true,
     .free = free_store,
 };
 

@@ -70,6 +70,9 @@ sp_store_value *sp_etcd_value(const Etcd__KeyValue *kv);
 /* Calls fn once rev is visible (perhaps in the next turn). */
 void sp_etcd_wait(sp_etcd_store *s, sp_etcd_waiter *w, uint64_t rev);
 
+/* Asks the quorum how far it is, when nobody else does. */
+void sp_etcd_probe(sp_etcd_store *s);
+
 /* --- etcd_feed.c --- */
 void sp_etcd_feed_start(sp_etcd_store *s);
 void sp_etcd_feed_stop(sp_etcd_store *s);

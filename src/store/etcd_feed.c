@@ -59,10 +59,6 @@ static void look_for_loss(sp_etcd_store *s, int64_t now) {
     sp_error("etcd is lost: reads are stale, writes are refused", SP_KV("why", s->trouble.text));
 }
 
-static void on_asked(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
-    (void)ctx, (void)rev, (void)value, (void)err; /* sp_etcd_heard has seen it */
-}
-
 static void look_for_silence(sp_etcd_store *s, int64_t now) {
     static const char why[] = "the watch is silent though others write";
     if (s->base.visible >= s->head || !s->watch) {
@@ -83,8 +79,7 @@ static void look_for_silence(sp_etcd_store *s, int64_t now) {
 static void on_pulse(uv_timer_t *t) {
     sp_etcd_store *s = t->data;
     int64_t now = sp_clock_mono_ms();
-    if (s->loaded && !s->question && now - s->heard_ms > QUIET_MS)
-        sp_store_sync(&s->base, on_asked, NULL);
+    if (s->loaded && now - s->heard_ms > QUIET_MS) sp_etcd_probe(s);
     look_for_loss(s, now);
     if (s->loaded) look_for_silence(s, now);
 }

@@ -96,6 +96,10 @@ void sp_store_after(sp_store *s, sp_store_done *done, void *ctx) {
     s->engine->after(s, done, ctx);
 }
 
+bool sp_store_is_shared(const sp_store *s) {
+    return s->engine->shared;
+}
+
 void sp_store_sync(sp_store *s, sp_store_done *done, void *ctx) {
     s->engine->sync(s, done, ctx);
 }

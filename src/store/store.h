@@ -108,6 +108,7 @@ void sp_store_after(sp_store *s, sp_store_done *done, void *ctx);
  * visible here: what a consistent read waits for. At once on one machine; a round trip to the
  * quorum where several servers share the store. err: SP_UNAVAILABLE. */
 void sp_store_sync(sp_store *s, sp_store_done *done, void *ctx);
+bool sp_store_is_shared(const sp_store *s); /* other servers write to it: syncing means something */
 
 /* --- watching --- */
 typedef enum sp_store_event_type {

@@ -1,0 +1,38 @@
+/* Where the objects are kept, as flags: a file, or an etcd cluster by kube-apiserver's flags. */
+#pragma once
+#include "base/flags.h"
+#include "store/etcd_client.h"
+
+typedef struct sp_store_flags {
+    const char *store;                    /* sqlite:FILE or etcd://HOST:PORT,…[/PREFIX] */
+    sp_strs servers;                      /* --etcd-servers */
+    const char *ca, *cert, *key, *prefix; /* files, and the prefix of the keys */
+    const char *user, *password_file;
+    /* from them */
+    sp_etcd_config etcd;
+    sp_buf ca_pem, cert_pem, key_pem, password, text;
+    const char *path; /* of sqlite:FILE; NULL = not said */
+} sp_store_flags;
+
+#define SP_STORE_FLAGS(f)                                                                            \
+    {"store",     0,                                                                                 \
+     SP_FLAG_STR, &(f)->store,                                                                       \
+     "URL",       "sqlite:FILE, or etcd://HOST:PORT[,HOST:PORT...][/PREFIX]; etcds:// for TLS"},     \
+        {"etcd-servers",                                                                             \
+         0,                                                                                          \
+         SP_FLAG_LIST,                                                                               \
+         &(f)->servers,                                                                              \
+         "URL,...",                                                                                  \
+         "an etcd cluster in place of the file: http://HOST:PORT or https://HOST:PORT"},             \
+        {"etcd-prefix", 0,        SP_FLAG_STR,                                                       \
+         &(f)->prefix,  "PREFIX", "before every key, so that several may share one etcd (/sampan)"}, \
+        {"etcd-cafile", 0, SP_FLAG_STR, &(f)->ca, "FILE", "PEM CA of the etcd servers"},             \
+        {"etcd-certfile", 0, SP_FLAG_STR, &(f)->cert, "FILE", "PEM client certificate for etcd"},    \
+        {"etcd-keyfile", 0, SP_FLAG_STR, &(f)->key, "FILE", "PEM key of that certificate"},          \
+        {"etcd-user", 0, SP_FLAG_STR, &(f)->user, "NAME", "user, where etcd knows users"}, {         \
+        "etcd-password-file", 0, SP_FLAG_STR, &(f)->password_file, "FILE", "its password"            \
+    }
+
+/* Reads what the flags name. f->etcd.endpoints.n says whether it is etcd. */
+SP_MUST_USE bool sp_store_flags_read(sp_store_flags *f, sp_err *err);
+void sp_store_flags_free(sp_store_flags *f);
