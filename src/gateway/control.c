@@ -26,6 +26,7 @@ enum {
     CHALLENGES,
     BACKEND_POLICIES,
     TRAFFIC_POLICIES,
+    VIRTUAL_ADDRESSES,
     KINDS
 };
 
@@ -53,6 +54,7 @@ static const struct {
     [CHALLENGES] = {&sp_gvr_challenges, offsetof(sp_cluster_view, challenges)},
     [BACKEND_POLICIES] = {&sp_gvr_backendpolicies, offsetof(sp_cluster_view, backend_policies)},
     [TRAFFIC_POLICIES] = {&sp_gvr_trafficpolicies, offsetof(sp_cluster_view, traffic_policies)},
+    [VIRTUAL_ADDRESSES] = {&sp_gvr_virtualaddresses, offsetof(sp_cluster_view, virtual_addresses)},
 };
 
 typedef void status_fn(sp_reconcile *r, const sp_status_view *v, const sp_json *obj);
@@ -143,9 +145,9 @@ static const struct {
     unsigned inputs; /* a change of any of these: all of the kind look again */
     bool ports;      /* also when a port comes to be served or not */
 } writers[] = {
-    {"gateway-service", SERVICES, sp_status_service, 0, true},
+    {"gateway-service", SERVICES, sp_status_service, BIT(VIRTUAL_ADDRESSES), true},
     {"gateway-ingress", INGRESSES, sp_status_ingress,
-     BIT(SERVICES) | BIT(INGRESS_CLASSES) | BIT(SECRETS), true},
+     BIT(SERVICES) | BIT(INGRESS_CLASSES) | BIT(SECRETS) | BIT(VIRTUAL_ADDRESSES), true},
     {"gateway-gateway", GATEWAYS, sp_status_gateway,
      BIT(GATEWAY_CLASSES) | BIT(NAMESPACES) | BIT(SECRETS) | BIT(CONFIG_MAPS) |
          BIT(REFERENCE_GRANTS) | ALL_ROUTES,

@@ -77,9 +77,26 @@ static sp_json *conditions_of(sp_reconcile *r, const sp_json *obj) {
 
 /* --- Services --- */
 
-static sp_json *address(sp_reconcile *r, const sp_status_view *v) {
+/* The virtual address that the object asks for by name, or by spec.loadBalancerIP: every node says
+ * the same then. Without the prefix length; empty when there is none. */
+static sp_str virtual_address(const sp_status_view *v, const sp_json *obj) {
+    sp_str name = sp_obj_annotation(obj, "sampan.dev/virtual-address");
+    sp_str ip = sp_json_str(sp_json_dig(obj, "spec", "loadBalancerIP", NULL));
+    sp_vec_each(&v->cluster->virtual_addresses, vip) {
+        sp_json_each(sp_json_dig(*vip, "spec", "addresses", NULL), a) {
+            sp_str text = sp_json_str(a), bare = text;
+            sp_str_cut(&text, '/', &bare);
+            if (sp_str_eq(sp_obj_name(*vip), name) || (!name.n && sp_str_eq(bare, ip))) return bare;
+        }
+    }
+    return (sp_str){0};
+}
+
+static sp_json *address(sp_reconcile *r, const sp_status_view *v, const sp_json *obj) {
     sp_json *at = sp_json_object(r->arena);
-    sp_json_set_z(r->arena, at, "ip", v->options->node_address);
+    sp_str vip = virtual_address(v, obj);
+    sp_str ip = vip.n ? vip : sp_str_z(v->options->node_address);
+    sp_json_set(r->arena, at, "ip", sp_json_new_str(r->arena, ip));
     return at;
 }
 
@@ -93,7 +110,7 @@ static sp_json *port_status(sp_reconcile *r, int64_t port, sp_str protocol, cons
 
 /* status.loadBalancer: the address, once at least one port is served; the ports when one is not. */
 static sp_json *load_balancer(sp_reconcile *r, const sp_status_view *v, const sp_json *service) {
-    sp_json *lb = sp_json_object(r->arena), *at = address(r, v);
+    sp_json *lb = sp_json_object(r->arena), *at = address(r, v, service);
     sp_json *ports = sp_json_array(r->arena);
     size_t good = 0, bad = 0;
     sp_json_each(sp_json_dig(service, "spec", "ports", NULL), p) {
@@ -178,7 +195,7 @@ static void tell_problems(sp_reconcile *r, const sp_status_view *v, const sp_jso
 
 void sp_status_ingress(sp_reconcile *r, const sp_status_view *v, const sp_json *ingress) {
     if (!v->options->http_port || !sp_ingress_is_ours(v->cluster, ingress)) return;
-    sp_json *wanted = sp_json_object(r->arena), *at = address(r, v);
+    sp_json *wanted = sp_json_object(r->arena), *at = address(r, v, ingress);
     sp_json *ports = sp_json_ensure_array(r->arena, at, "ports");
     const char *error = NULL;
     for (size_t i = 0; i < v->failure_count; i++)

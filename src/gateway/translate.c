@@ -22,7 +22,8 @@ void sp_cluster_view_free(sp_cluster_view *v) {
                                   &v->config_maps,
                                   &v->challenges,
                                   &v->backend_policies,
-                                  &v->traffic_policies};
+                                  &v->traffic_policies,
+                                  &v->virtual_addresses};
     for (size_t i = 0; i < SP_COUNT(lists); i++) sp_vec_free(lists[i]);
 }
 

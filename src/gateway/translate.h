@@ -18,7 +18,7 @@
 typedef struct sp_cluster_view {
     sp_obj_list services, slices, namespaces, ingresses, ingress_classes, gateway_classes, gateways,
         routes, grpc_routes, tls_routes, tcp_routes, reference_grants, backend_tls_policies,
-        secrets, config_maps, challenges, backend_policies, traffic_policies;
+        secrets, config_maps, challenges, backend_policies, traffic_policies, virtual_addresses;
 } sp_cluster_view;
 void sp_cluster_view_free(sp_cluster_view *v);
 const sp_json *sp_view_find(const sp_obj_list *list, sp_str ns, sp_str name);

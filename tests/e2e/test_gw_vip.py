@@ -346,6 +346,11 @@ def test_objects(fresh):
         assert obj["status"]["owner"] == "node-1"
         assert obj["status"]["nodes"]["node-1"]["state"] == "MASTER"
         assert "same priority 150" in obj["status"]["conditions"][0]["message"]
+        s.api("POST", "/api/v1/namespaces/default/services", {"apiVersion": "v1", "kind": "Service",
+              "metadata": {"name": "web", "annotations": {"sampan.dev/virtual-address": "entry"}},
+              "spec": {"type": "LoadBalancer", "ports": [{"port": 8123}], "selector": {"app": "none"}}})
+        wait_until(lambda: s.get("service", "web")["status"]["loadBalancer"].get("ingress", [{}])[0].get("ip") == "10.78.0.16",
+                   "the service tells the virtual address")
         sh("ip link set vipb down")
         wait_until(lambda: s.api("GET", PATH + "/entry")[1]["status"]["nodes"]["node-1"]["state"] == "FAULT", "the fault is told")
         wait_until(lambda: "10.78.0.16/24" not in sh("ip addr show vipa"), "the address is gone")
