@@ -12,8 +12,9 @@ static struct {
 } key = {"sampan.dev/sticky", 17};
 
 void sp_affinity_set_key(sp_str k) {
-    key.n = SP_MIN(k.n, sizeof key.bytes);
-    if (key.n) memcpy(key.bytes, k.p, key.n);
+    unsigned n = 0;
+    EVP_Digest(k.p, k.n, (unsigned char *)key.bytes, &n, EVP_sha256(), NULL); /* of any length */
+    key.n = n;
 }
 
 static uint64_t fnv(uint64_t h, sp_str bytes) {

@@ -1,10 +1,12 @@
 /* `sampan gateway`: flags, then one loop with the API client, the control side and the data path.
  */
 #include "base/commands.h"
+#include "base/file.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/role.h"
 #include "data/time.h"
+#include "gateway/affinity.h"
 #include "gateway/files.h"
 #include "gateway/handover.h"
 #include "gateway/metrics.h"
@@ -25,6 +27,7 @@ typedef struct gateway {
     /* flags */
     const char *kubeconfig, *bind, *node_address, *node_name, *cluster_ips, *service_cidr,
         *access_log, *access_log_format;
+    const char *sticky_key_file;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
     const char *grace, *control_socket, *keepalived_conf;
     sp_log_level level;
@@ -108,6 +111,20 @@ static bool read_addresses(gateway *g, sp_err *err) {
     g->options.http_port = g->http_port;
     g->options.https_port = g->https_port;
     g->options.node_name = g->node_name;
+    return true;
+}
+
+/* Without a key the values of sticky cookies can be found out by trying names. */
+static bool read_sticky_key(const gateway *g, sp_err *err) {
+    enum { KEY_BYTES_MAX = 4096 };
+    sp_auto(sp_buf) key = {0};
+    if (!g->sticky_key_file) return true;
+    if (!sp_file_read(g->sticky_key_file, KEY_BYTES_MAX, &key, err))
+        return sp_err_wrap(err, "--sticky-key-file");
+    if (sp_str_trim(sp_buf_str(&key)).n < 16)
+        return sp_fail(err, SP_BAD_REQUEST, "--sticky-key-file %s: 16 bytes at least",
+                       g->sticky_key_file);
+    sp_affinity_set_key(sp_str_trim(sp_buf_str(&key)));
     return true;
 }
 
@@ -355,7 +372,7 @@ static bool start(gateway *g, sp_err *err) {
     size_t loops;
     uv_loop_init(&g->loop);
     if (!choose_loops(g, &loops, err) || !read_durations(g, err) || !read_addresses(g, err) ||
-        !open_access_log(g, err) || !open_source(g, err))
+        !open_access_log(g, err) || !read_sticky_key(g, err) || !open_source(g, err))
         return false;
     raise_limits(g);
     g->sockets = sp_sockets_new(loops);
@@ -457,6 +474,8 @@ int sp_gateway_main(int argc, char **argv) {
         {"metrics-port", 0, SP_FLAG_PORT, &g.metrics_port, "N",
          "/metrics, /healthz and /readyz; 0 = none (0)"},
         {"metrics-bind", 0, SP_FLAG_STR, &g.metrics_bind, "ADDR", "address of them (127.0.0.1)"},
+        {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",
+         "secret behind sticky cookies, the same for all gateways (none)"},
         {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",
          "one line per request and per TCP connection"},
         {"access-log-format", 0, SP_FLAG_STR, &g.access_log_format, "NAME",
