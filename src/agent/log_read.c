@@ -107,6 +107,7 @@ static void put(sp_log_reader *r, sp_buf *out, sp_str s) {
 static void put_line(sp_log_reader *r, sp_buf *out, sp_str line) {
     sp_cri_entry e;
     if (!sp_cri_parse(line, &e) || (r->o.since_ms && e.wall_ms < r->o.since_ms)) return;
+    if (r->o.stream && !sp_str_eqz(e.stream, r->o.stream)) return;
     if (r->o.timestamps && !r->partial) {
         put(r, out, e.time);
         put(r, out, SP_STR(" "));

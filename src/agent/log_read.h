@@ -9,6 +9,8 @@ typedef struct sp_log_options {
     int64_t since_ms;    /* wall clock; 0 = all */
     int64_t limit_bytes; /* -1 = no limit */
     bool timestamps;
+    const char
+        *stream; /* "stdout" or "stderr" alone; NULL = both; borrowed for the reader's life */
 } sp_log_options;
 
 /* Where reading goes on: through rotation, since the open file stays the same file. */

@@ -1,5 +1,6 @@
 #include "agent/server.h"
 
+#include "agent/attach.h"
 #include "agent/exec.h"
 #include "agent/forward.h"
 #include "agent/log_read.h"
@@ -208,11 +209,12 @@ static void serve_logs(sp_agent *g, sp_http_req *q, sp_http_res *res) {
 
 /* ---------- processes ---------- */
 
-static void serve_exec(sp_agent *g, sp_http_req *q, sp_http_res *res) {
+static void serve_running(sp_agent *g, sp_http_req *q, sp_http_res *res,
+                          void (*serve)(sp_ctr *c, sp_http_req *q, sp_http_res *res)) {
     sp_err err = {0};
     sp_ctr *c = named_container(g, q, &err);
     if (c && c->pid > 0 && c->dir) {
-        sp_exec_serve(c, q, res);
+        serve(c, q, res);
         return;
     }
     if (c) sp_fail(&err, SP_BAD_REQUEST, "container \"%s\" is not running", c->name);
@@ -258,7 +260,9 @@ static void handle(void *ctx, sp_http_req *q, sp_http_res *res) {
     if (!may_ask(q))
         text_reply(res, 403, "only the API server and administrators (system:masters) may ask\n");
     else if (sp_str_starts(q->path, SP_STR("/exec/")))
-        serve_exec(s->agent, q, res);
+        serve_running(s->agent, q, res, sp_exec_serve);
+    else if (sp_str_starts(q->path, SP_STR("/attach/")))
+        serve_running(s->agent, q, res, sp_attach_serve);
     else if (sp_str_starts(q->path, SP_STR("/portForward/")))
         serve_forward(s->agent, q, res);
     else if (!sp_str_eqz(q->method, "GET"))

@@ -6,6 +6,7 @@
  *   GET /containerLogs/NAMESPACE/POD/CONTAINER
  *       ?follow=true&tailLines=N&previous=true&timestamps=true&sinceSeconds=N&sinceTime=T&limitBytes=N
  *   GET, POST /exec/NAMESPACE/POD/CONTAINER?command=…&stdin=true&stdout=true&stderr=true&tty=true
+ *   GET, POST /attach/NAMESPACE/POD/CONTAINER?stdout=true&stderr=true
  *   GET, POST /portForward/NAMESPACE/POD?ports=…
  */
 #pragma once

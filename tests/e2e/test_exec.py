@@ -13,6 +13,8 @@ from conftest import kubectls, needs_root, wait_until
 
 pytestmark = needs_root
 VERSIONS = kubectls()
+_numbered = sorted(n for n in VERSIONS if n != "kubectl") or sorted(VERSIONS)
+FEW = sorted({_numbered[0], _numbered[-1]}) if _numbered else []
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,25 @@ def target(sampan, busybox):
     sampan.kubectl("delete", "namespace", ns, "--wait=false", check=False)
 
 
+@pytest.fixture
+def k_of(sampan, target):
+    def of(binary):
+        def run(*args, **options):
+            return sampan.kubectl(*args, binary=binary, **options)
+        run.binary = binary
+        return run
+    return of
+
+
 @pytest.fixture(params=sorted(VERSIONS))
-def k(request, sampan, target):
-    def run(*args, **options):
-        return sampan.kubectl(*args, binary=VERSIONS[request.param], **options)
-    run.binary = VERSIONS[request.param]
-    return run
+def k(request, k_of):
+    return k_of(VERSIONS[request.param])
+
+
+@pytest.fixture(params=FEW)
+def few(request, k_of):
+    """The oldest (SPDY) and the newest."""
+    return k_of(VERSIONS[request.param])
 
 
 def in_box(ns, *command, options=(), container="main"):
@@ -110,23 +125,53 @@ def test_terminal(sampan, target):
         os.close(master)
 
 
-def test_cp(k, target, tmp_path, busybox):
+def test_cp(few, target, tmp_path, busybox):
     """tar is not in the test image: cp is exec with tar, so a wrapper stands in for it."""
     data = os.urandom(1 << 20)
     (tmp_path / "up").write_bytes(data)
-    k(*in_box(target, "sh", "-c", "test -e /bin/tar || printf '#!/bin/sh\\nexec busybox tar \"$@\"\\n' > /bin/tar; busybox chmod +x /bin/tar"))
-    k("cp", str(tmp_path / "up"), f"{target}/box:/tmp/up", "-c", "main")
-    assert k(*in_box(target, "busybox", "sha256sum", "/tmp/up")).out.split()[0] == hashlib.sha256(data).hexdigest()
-    k("cp", f"{target}/box:/tmp/up", str(tmp_path / "down"), "-c", "main")
+    few(*in_box(target, "sh", "-c", "test -e /bin/tar || printf '#!/bin/sh\\nexec busybox tar \"$@\"\\n' > /bin/tar; busybox chmod +x /bin/tar"))
+    few("cp", str(tmp_path / "up"), f"{target}/box:/tmp/up", "-c", "main")
+    assert few(*in_box(target, "busybox", "sha256sum", "/tmp/up")).out.split()[0] == hashlib.sha256(data).hexdigest()
+    few("cp", f"{target}/box:/tmp/up", str(tmp_path / "down"), "-c", "main")
     assert (tmp_path / "down").read_bytes() == data
 
 
-def test_errors_are_clear(k, target):
+def test_attach(few, sampan, target):
+    """Output from now on, each stream for itself."""
+    p = subprocess.Popen([few.binary, "attach", "box", "-c", "main", "-n", target], env=sampan.env(),
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert [p.stdout.readline() for _ in range(3)] == ["tick\n"] * 3
+        wait_until(lambda: p.stderr.readline() == "tock\n", "stderr")
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+        p.stderr.close()
+
+
+def test_attach_ends_with_the_container(few, sampan, target):
+    name = "short-" + few.binary.rsplit("/", 1)[1].replace(".", "-")
+    sampan.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+                  "spec": {"restartPolicy": "Never", "containers": [{
+                      "name": "main", "image": "busybox:test",
+                      "command": ["sh", "-c", "while test ! -e /tmp/go; do echo waiting; sleep 0.1; done; echo last words"]}]}}, namespace=target)
+    wait_until(lambda: sampan.get("pod", name, namespace=target).get("status", {}).get("phase") == "Running", "it runs")
+    p = subprocess.Popen([few.binary, "attach", name, "-n", target], env=sampan.env(), stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+    wait_until(lambda: p.stdout.readline() == "waiting\n", "attach is there")
+    few("exec", name, "-n", target, "--", "touch", "/tmp/go")
+    assert p.wait(60) == 0
+    assert "last words\n" in p.stdout.read()
+    p.stdout.close()
+
+
+def test_errors_are_clear(few, target):
     for args, words in (
             (in_box(target, "true", container="nope"), "nope"),
             (["exec", "gone", "-n", target, "--", "true"], "not found"),
             (in_box(target, "/no/such/program"), "no/such/program")):
-        done = k(*args, check=False)
+        done = few(*args, check=False)
         assert done.code != 0 and words in done.err, done
 
 
@@ -156,9 +201,13 @@ def test_abuse(sampan, target):
     """Broken WebSocket clients are told why and shut out; the node goes on."""
     context = sampan._tls()
     context.set_alpn_protocols(["http/1.1"])
-    path = f"/api/v1/namespaces/{target}/pods/box/exec?container=main&command=cat&stdin=true&stdout=true"
+    base = f"/api/v1/namespaces/{target}/pods/box/exec?container=main&stdin=true&stdout=true&command="
 
-    def dial(protocol="v4.channel.k8s.io", version="13"):
+    def rss(pid):  # in KiB; sanitizers take their part
+        return int(next(line for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS")).split()[1])
+
+    def dial(protocol="v4.channel.k8s.io", version="13", command="cat"):
+        path = base + command
         s = context.wrap_socket(socket.create_connection(("127.0.0.1", sampan.api_port), timeout=60),
                                 server_hostname="127.0.0.1")
         s.sendall((f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -192,6 +241,13 @@ def test_abuse(sampan, target):
         s, head = dial(**args)
         assert head.startswith(b"HTTP/1.1 400 "), head
         s.close()
+    # Output that nobody reads stays in the process.
+    flood, _ = dial(command="cat&command=/dev/zero")
+    pids = [sampan.role_pids()[role] for role in ("agent", "apiserver")]
+    for _ in range(10):
+        time.sleep(0.1)
+        assert all(rss(pid) < 300_000 for pid in pids), "what nobody reads is kept"
+    flood.close()
     # A flood of pings whose answers are not read must not stop others, nor be kept in memory.
     s, _ = dial()
     s.settimeout(2)
@@ -201,9 +257,7 @@ def test_abuse(sampan, target):
             s.sendall(ping * 100)
     except (TimeoutError, ssl.SSLError, ConnectionError):
         pass  # held back
-    pid = sampan.role_pids()["agent"]
-    rss = int(next(line for line in open(f"/proc/{pid}/status") if line.startswith("VmRSS")).split()[1])
-    assert rss < 300_000, "the agent keeps what nobody reads"  # sanitizers take their part
+    assert all(rss(pid) < 300_000 for pid in pids), "what nobody reads is kept"
     assert sampan.kubectl(*in_box(target, "echo", "alive")).out == "alive\n"
     s.close()
 
@@ -252,11 +306,11 @@ def test_port_forward(forwarded, sampan, target):
     assert got.endswith(b"hello from the pod\n")
 
 
-def test_port_forward_to_nobody(k, sampan, target):
+def test_port_forward_to_nobody(few, sampan, target):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    p = subprocess.Popen([k.binary, "port-forward", "pod/box", "-n", target, f"{port}:9"], env=sampan.env(),
+    p = subprocess.Popen([few.binary, "port-forward", "pod/box", "-n", target, f"{port}:9"], env=sampan.env(),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert "Forwarding" in p.stdout.readline()
