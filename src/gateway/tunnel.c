@@ -39,8 +39,9 @@ typedef struct tunnel {
     sp_upstream *upstream;
     uint64_t counted_in, counted_out; /* of the client's bytes, in the statistics already */
     int64_t started_ms, moved_ms;
-    sp_alarm watch; /* keep-alive probes for those that last; idle timeout */
-    bool upgraded;  /* from HTTP */
+    sp_alarm watch;        /* keep-alive probes for those that last; idle timeout */
+    uint32_t pool_idle_ms; /* 0 = no limit */
+    bool upgraded;         /* from HTTP */
     bool probed;
 } tunnel;
 
@@ -286,8 +287,9 @@ static void stop(sp_session *s, bool force) {
 
 static uint32_t idle_limit(const tunnel *t) {
     const sp_listener_spec *spec = t->listener->spec;
-    if (!spec) return 0;
-    return t->upgraded || !spec->idle_timeout_ms ? spec->stream_timeout_ms : spec->idle_timeout_ms;
+    uint32_t ms = spec ? spec->idle_timeout_ms : 0;
+    if (t->upgraded || (!ms && !t->pool_idle_ms)) return spec ? spec->stream_timeout_ms : 0;
+    return !ms || (t->pool_idle_ms && t->pool_idle_ms < ms) ? t->pool_idle_ms : ms;
 }
 
 /* Most connections are over before it rings first, and cost the server's socket no options. */
@@ -333,6 +335,9 @@ static void begin(tunnel *t, const sp_targets *targets) {
         return;
     }
     sp_affinity_request r = {.client = &t->s.client};
+    t->pool_idle_ms = w->config->pools[pool].idle_timeout_ms;
+    if (t->pool_idle_ms)
+        sp_alarm_after(w->poller, &t->watch, SP_MIN(idle_limit(t), (uint32_t)WATCH_MS));
     t->pool = sp_pool_ref(w->pool_at.p[pool]);
     t->dial = sp_zalloc(1, sizeof *t->dial);
     t->dial->affinity = sp_affinity_of(&w->config->pools[pool], &r);
