@@ -377,6 +377,8 @@ static int on_stream_close(nghttp2_session *h2, int32_t id, uint32_t code, void 
 static int on_frame_sent(nghttp2_session *h2, const nghttp2_frame *f, void *ctx) {
     session *s = ctx;
     s->credit += 2; /* each of ours may be answered */
+    if (f->hd.type == NGHTTP2_GOAWAY && s->leaving && !s->left)
+        nghttp2_submit_ping(h2, 0, NULL); /* behind it: nghttp2 would send it first */
     if (f->hd.type == NGHTTP2_RST_STREAM && f->rst_stream.error_code != NGHTTP2_NO_ERROR)
         spend(s, &s->resets, SP_H2_RESETS);
     bool with_end = f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS;
@@ -584,7 +586,6 @@ static void begin_leaving(session *s) {
     if (s->leaving || s->failed) return;
     s->leaving = true;
     nghttp2_submit_shutdown_notice(s->h2);
-    nghttp2_submit_ping(s->h2, 0, NULL);
     schedule(s);
     if (!s->running) sp_io_again(&s->client.io);
 }

@@ -19,7 +19,7 @@ sp_worker_settings sp_worker_defaults(void) {
                                 .response_timeout_ms = 60000,
                                 .stream_timeout_ms = 3600000,
                                 .max_connections = 10000,
-                                .max_idle_per_endpoint = 64,
+                                .max_idle_per_endpoint = 512,
                                 .access_log_fd = -1};
 }
 
