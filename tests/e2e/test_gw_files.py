@@ -393,3 +393,12 @@ def test_the_address_answers_elsewhere(tmp_path):
     assert planned["lost"] == 0 and again["lost"] == 0, done.stdout
     assert "from=111 to=100" in (tmp_path / "steps.log").read_text()
     assert "<svg" in (tmp_path / "timeline.svg").read_text()
+
+
+def test_the_documentation_names_every_keyword():
+    import re
+    source = (TOP / "src/gateway/haproxy/keywords.c").read_text()
+    page = (TOP / "docs/gateway/from-haproxy.md").read_text()
+    rows = re.findall(r'\b(?:RUN|NOTE|SILENT|REFUSE)\("([^"]+)"', source)
+    assert len(rows) > 250
+    assert [w for w in rows if f"`{w}`" not in page] == []

@@ -50,7 +50,7 @@ const sp_hap_row sp_hap_rows[] = {
     NOTE("stats timeout", G, "ask with sampan gateway status, and /metrics at --metrics-port"),
     NOTE("stats maxconn", G, "ask with sampan gateway status, and /metrics at --metrics-port"),
     NOTE("nbproc", G, "one process with a thread per core"),
-    NOTE("nbthread", G, "one thread per core; --threads says otherwise"),
+    NOTE("nbthread", G, "one thread per core; --loops says otherwise"),
     NOTE("cpu-map", G, "one thread per core"),
     NOTE("numa-cpu-mapping", G, "one thread per core"),
     NOTE("thread-group", G, "one thread per core"),
