@@ -474,6 +474,8 @@ int sp_gateway_main(int argc, char **argv) {
         {"metrics-port", 0, SP_FLAG_PORT, &g.metrics_port, "N",
          "/metrics, /healthz and /readyz; 0 = none (0)"},
         {"metrics-bind", 0, SP_FLAG_STR, &g.metrics_bind, "ADDR", "address of them (127.0.0.1)"},
+        {"script-checks", 0, SP_FLAG_BOOL, &g.options.script_checks, NULL,
+         "let BackendPolicies name commands that run here as checks"},
         {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",
          "secret behind sticky cookies, the same for all gateways (none)"},
         {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",

@@ -225,9 +225,12 @@ static void apply_server(sp_endpoint_spec *e, const sp_json *s) {
     e->unchecked = flag_of(s, "unchecked");
 }
 
-static void apply_backend(sp_arena *a, sp_pool_spec *p, const sp_json *spec) {
+static void apply_backend(const sp_translator *t, sp_pool_spec *p, const sp_json *spec) {
+    sp_arena *a = t->arena;
     apply_balance(a, p, spec);
     apply_check(a, p, spec);
+    if (p->check.kind == SP_CHECK_SCRIPT && !t->options->script_checks)
+        p->check.kind = SP_CHECK_NONE; /* said on the policy */
     apply_protection(p, spec);
     sp_json_each(sp_json_get(spec, "servers"), s) {
         for (size_t i = 0; i < p->endpoint_count; i++)
@@ -260,7 +263,7 @@ static void backend_policies(sp_translator *t) {
     sp_vec_each(&t->pools, p) {
         if (!pool_target(t->view, p->name, &to)) continue;
         const sp_json *policy = policy_for(&t->view->backend_policies, &to);
-        if (policy) apply_backend(t->arena, p, sp_json_get(policy, "spec"));
+        if (policy) apply_backend(t, p, sp_json_get(policy, "spec"));
     }
 }
 
@@ -434,19 +437,31 @@ static bool bad_pattern(const sp_json *policy, sp_err *err) {
     return body.n && !sp_regex_compile(a, body, &re, err);
 }
 
-sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v, const sp_json *policy) {
+/* Who may write policies is not therefore one who may run programs on the gateways. */
+static bool forbidden_script(const sp_json *policy, const sp_translate_options *o) {
+    return !o->script_checks &&
+           sp_str_eqz(sp_json_str(sp_json_dig(policy, "spec", "check", "type", NULL)), "Script");
+}
+
+sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v,
+                                     const sp_translate_options *o, const sp_json *policy) {
     bool backend = sp_str_eqz(text_of(policy, "kind"), "BackendPolicy");
     const sp_obj_list *policies = backend ? &v->backend_policies : &v->traffic_policies;
     sp_err err = {0};
     if (bad_pattern(policy, &err))
         return (sp_policy_verdict){false, "Invalid",
                                    sp_arena_printf(a, "spec.check.http.body: %s", err.text)};
+    if (forbidden_script(policy, o))
+        return (sp_policy_verdict){
+            false, "Invalid",
+            SP_STR("spec.check.type: scripts run only where the gateway has --script-checks; the "
+                   "servers are not checked")};
     sp_json_each(sp_json_dig(policy, "spec", "targetRefs", NULL), ref) {
         sp_str kind = text_of(ref, "kind"), name = text_of(ref, "name");
         sp_str section = text_of(ref, "sectionName");
         const sp_obj_list *list = list_of(v, text_of(ref, "group"), kind);
-        const sp_json *o = list ? sp_view_find(list, sp_obj_namespace(policy), name) : NULL;
-        if (!o || !has_section(o, kind, section))
+        const sp_json *to = list ? sp_view_find(list, sp_obj_namespace(policy), name) : NULL;
+        if (!to || !has_section(to, kind, section))
             return (sp_policy_verdict){false, "TargetNotFound",
                                        sp_arena_printf(a, "there is no %.*s \"%.*s\"%s%.*s here",
                                                        SP_ARG(kind), SP_ARG(name),

@@ -14,4 +14,5 @@ typedef struct sp_policy_verdict {
     sp_str text;
 } sp_policy_verdict;
 /* policy: one of the view's backend_policies or traffic_policies. */
-sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v, const sp_json *policy);
+sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v,
+                                     const sp_translate_options *o, const sp_json *policy);

@@ -4,7 +4,7 @@
 #include "kube/gvrs.h"
 
 void sp_status_policy(sp_reconcile *r, const sp_status_view *v, const sp_json *policy) {
-    sp_policy_verdict verdict = sp_policy_accepted(r->arena, v->cluster, policy);
+    sp_policy_verdict verdict = sp_policy_accepted(r->arena, v->cluster, v->options, policy);
     bool backend = sp_str_eqz(sp_json_str(sp_json_get(policy, "kind")), "BackendPolicy");
     const sp_json *old = sp_json_dig(policy, "status", "conditions", NULL);
     sp_json *wanted = sp_json_object(r->arena);

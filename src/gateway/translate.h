@@ -28,6 +28,7 @@ typedef struct sp_translate_options {
     uint16_t http_port;  /* 0 = no HTTP */
     uint16_t https_port; /* 0 = no HTTPS for Ingresses; Gateways' port 443 as it is */
     bool cluster_ips;
+    bool script_checks; /* policies may name programs that run here */
     const char *node_address;
     const char *node_name; /* for …TrafficPolicy: Local and hints; NULL = not known */
     /* What was served before, or NULL: who holds a port keeps it, whatever came since. */

@@ -218,12 +218,23 @@ static void backend_policies_become_pools(void **state) {
         bool accepted;
     } want[] = {{"Conflicted", false}, {"Accepted", true}, {"Accepted", true}};
     for (size_t i = 0; i < 3; i++) {
-        sp_policy_verdict verdict = sp_policy_accepted(a, &v, v.backend_policies.p[i]);
+        sp_policy_verdict verdict = sp_policy_accepted(a, &v, &o, v.backend_policies.p[i]);
         assert_string_equal(verdict.reason, want[i].reason);
         assert_int_equal(verdict.accepted, want[i].accepted);
     }
+    sp_vec_push(&v.backend_policies, parse(a, POLICY("run", "4", ",'sectionName':'http'",
+                                                     "'check':{'type':'Script','script':'id'}")));
+    sp_policy_verdict script = sp_policy_accepted(a, &v, &o, v.backend_policies.p[3]);
+    assert_true(!script.accepted && strstr(script.text.p, "--script-checks"));
+    sp_translation *u = sp_translate(&v, &o);
+    assert_int_equal(pool(u, "ns/web:80")->check.kind, SP_CHECK_NONE);
+    sp_translation_free(u);
+    o.script_checks = true;
+    u = sp_translate(&v, &o);
+    assert_int_equal(pool(u, "ns/web:80")->check.kind, SP_CHECK_SCRIPT);
+    sp_translation_free(u);
     v.services.n = 0;
-    assert_string_equal(sp_policy_accepted(a, &v, v.backend_policies.p[1]).reason,
+    assert_string_equal(sp_policy_accepted(a, &v, &o, v.backend_policies.p[1]).reason,
                         "TargetNotFound");
     sp_translation_free(t);
     sp_cluster_view_free(&v);
@@ -259,7 +270,7 @@ static void traffic_policies_become_listeners(void **state) {
     assert_int_equal(l->max_connections, 5);
     assert_int_equal(l->client_rate, 6);
     assert_int_equal(l->head_timeout_ms, 4000);
-    assert_true(sp_policy_accepted(a, &v, v.traffic_policies.p[0]).accepted);
+    assert_true(sp_policy_accepted(a, &v, &o, v.traffic_policies.p[0]).accepted);
     sp_translation_free(t);
     sp_cluster_view_free(&v);
 }
