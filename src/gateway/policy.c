@@ -340,11 +340,32 @@ static bool owner_target(sp_str owner, target *ret) {
     return false;
 }
 
+static bool is_at(const sp_translator *t, const sp_json *listener, uint16_t port) {
+    int64_t asked = sp_json_int(sp_json_get(listener, "port"), 0);
+    return asked == port || (asked == 80 && t->options->http_port == port) ||
+           (asked == 443 && t->options->https_port == port);
+}
+
+/* A policy may name one listener of a Gateway; those that share a port share what it says. */
+static const sp_json *policy_of_listener(const sp_translator *t, const sp_listener_spec *l,
+                                         target *to) {
+    const sp_json *gateway = sp_view_find(&t->view->gateways, to->ns, to->name);
+    bool named = gateway && strcmp(to->kind, "Gateway") == 0;
+    sp_json_each(named ? sp_json_dig(gateway, "spec", "listeners", NULL) : NULL, it) {
+        if (!is_at(t, it, l->addr.port)) continue;
+        to->section[0] = text_of(it, "name");
+        const sp_json *policy = policy_for(&t->view->traffic_policies, to);
+        if (policy) return policy;
+    }
+    to->section[0] = (sp_str){0};
+    return policy_for(&t->view->traffic_policies, to);
+}
+
 static void listener_policies(sp_translator *t) {
     target to;
     sp_vec_each(&t->listeners, l) {
         if (!owner_target(l->owner, &to)) continue;
-        const sp_json *policy = policy_for(&t->view->traffic_policies, &to);
+        const sp_json *policy = policy_of_listener(t, l, &to);
         if (policy) apply_to_listener(t->arena, l, sp_json_get(policy, "spec"));
     }
 }

@@ -3,6 +3,7 @@ import base64
 import http.server
 import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -255,3 +256,59 @@ def test_passed_through_and_tls_to_endpoints(sampan, ns, ca):
         assert ("DNS", "inside.test") not in c.getpeercert()["subjectAltName"]
         assert ask(c, again)[1].startswith("its own TLS")
     server.shutdown()
+
+
+@pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy")
+def test_proxy_protocol_with_haproxy_on_both_sides(sampan, tmp_path):
+    """haproxy says who the client is, we believe it, and tell haproxy; both versions of the header."""
+    p = [free_port() for _ in range(7)]
+    (tmp_path / "peer.cfg").write_text(f"""
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 10s
+  timeout server 10s
+listen v1
+  bind 127.0.0.1:{p[0]}
+  server s 127.0.0.1:{p[2]} send-proxy
+listen v2
+  bind 127.0.0.1:{p[1]}
+  server s 127.0.0.1:{p[2]} send-proxy-v2
+frontend back
+  bind 127.0.0.1:{p[3]} accept-proxy
+  http-request return status 200 content-type text/plain lf-string "%[src] %[req.hdr(x-forwarded-for)]"
+""")
+    (tmp_path / "ours.cfg").write_text(f"""
+frontend f
+  mode http
+  bind 127.0.0.1:{p[2]} accept-proxy
+  default_backend b
+backend b
+  mode http
+  server s 127.0.0.1:{p[3]} send-proxy-v2
+frontend t
+  mode tcp
+  bind 127.0.0.1:{p[4]}
+  default_backend tb
+backend tb
+  mode tcp
+  server s 127.0.0.1:{p[3]} send-proxy
+""")
+    peers = [subprocess.Popen(["haproxy", "-db", "-f", tmp_path / "peer.cfg"], stderr=subprocess.DEVNULL),
+             subprocess.Popen([sampan.binary, "gateway", "--haproxy-cfg", tmp_path / "ours.cfg", "--http-port", str(p[5]),
+                               "--https-port", str(p[6])], stdout=subprocess.DEVNULL)]
+    try:
+        def get(port):
+            return subprocess.run(["curl", "-sS", "--interface", "127.0.0.9", f"http://127.0.0.1:{port}/"],
+                                  capture_output=True, text=True, timeout=20).stdout
+        wait_until(lambda: get(p[0]) == "127.0.0.9 127.0.0.9", "version 1 in, version 2 out")
+        assert get(p[1]) == "127.0.0.9 127.0.0.9"  # version 2 in
+        assert get(p[4]).startswith("127.0.0.9")   # version 1 out
+        with socket.create_connection(("127.0.0.1", p[2]), 5) as c:
+            c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            with pytest.raises(ConnectionResetError):
+                c.recv(100)
+    finally:
+        for peer in peers:
+            peer.terminate()
+            peer.wait()
