@@ -2,85 +2,6 @@
  * two newcomers that ask for one, the older gets it. */
 #include "gateway/refs.h"
 
-/* --- endpoints --- */
-
-/* Slices name their Service by label (KEP-752). */
-static void index_slices(sp_translator *t) {
-    sp_vec_each(&t->view->slices, s) {
-        sp_str service = sp_obj_label(*s, "kubernetes.io/service-name");
-        if (!service.n) continue;
-        sp_str key =
-            sp_arena_printf(t->arena, "%.*s/%.*s", SP_ARG(sp_obj_namespace(*s)), SP_ARG(service));
-        sp_obj_list *list = sp_map_get(&t->slice_index, key);
-        if (!list) {
-            list = sp_zalloc(1, sizeof *list);
-            sp_map_put(&t->slice_index, key, list);
-        }
-        sp_vec_push(list, *s);
-    }
-}
-
-typedef SP_VEC(sp_endpoint_spec) specs;
-
-static uint16_t slice_port(const sp_json *slice, sp_str port_name) {
-    sp_json_each(sp_json_get(slice, "ports"), p) {
-        sp_str protocol = sp_json_str(sp_json_get(p, "protocol"));
-        bool tcp = !protocol.n || sp_str_eqz(protocol, "TCP");
-        if (!tcp || !sp_str_eq(sp_json_str(sp_json_get(p, "name")), port_name)) continue;
-        int64_t number = sp_json_int(sp_json_get(p, "port"), 0);
-        return number > 0 && number < 65536 ? (uint16_t)number : 0;
-    }
-    return 0;
-}
-
-/* The same pod may stand in two slices while one is being rewritten. */
-static void add_endpoint(specs *list, const sp_endpoint_spec *e) {
-    sp_vec_each(list, old) {
-        if (!sp_addr_eq(&old->addr, &e->addr)) continue;
-        old->ready |= e->ready;
-        old->draining |= e->draining;
-        return;
-    }
-    sp_vec_push(list, *e);
-}
-
-static void add_slice(specs *list, const sp_json *slice, sp_str port_name) {
-    uint16_t port = slice_port(slice, port_name);
-    if (!port) return;
-    sp_json_each(sp_json_get(slice, "endpoints"), e) {
-        const sp_json *c = sp_json_get(e, "conditions");
-        bool ready = sp_json_bool(sp_json_get(c, "ready"), true);
-        bool terminating = sp_json_bool(sp_json_get(c, "terminating"), false);
-        bool serving = sp_json_bool(sp_json_get(c, "serving"), ready);
-        /* Addresses of one endpoint are interchangeable: the first will do. */
-        sp_endpoint_spec spec = {.ready = ready && !terminating,
-                                 .draining = terminating && serving,
-                                 .name = sp_json_str(sp_json_dig(e, "targetRef", "name", NULL))};
-        sp_str ip = sp_json_str(sp_json_at(sp_json_get(e, "addresses"), 0));
-        if (sp_addr_parse(ip, port, &spec.addr)) add_endpoint(list, &spec);
-    }
-}
-
-static int by_addr(const void *a, const void *b) {
-    const sp_endpoint_spec *x = a, *y = b;
-    return sp_addr_cmp(&x->addr, &y->addr);
-}
-
-static void fill_endpoints(sp_translator *t, sp_pool_spec *pool, sp_str key, sp_str port_name) {
-    const sp_obj_list *slices = sp_map_get(&t->slice_index, key);
-    specs list = {0};
-    if (slices) sp_vec_each(slices, s) add_slice(&list, *s, port_name);
-    if (list.n) {
-        qsort(list.p, list.n, sizeof *list.p, by_addr);
-        pool->endpoints = sp_arena_alloc(t->arena, list.n * sizeof *list.p);
-        memcpy(pool->endpoints, list.p, list.n * sizeof *list.p);
-        for (size_t i = 0; i < list.n; i++)
-            pool->endpoints[i].name = sp_arena_str(t->arena, list.p[i].name);
-    }
-    pool->endpoint_count = list.n;
-    sp_vec_free(&list);
-}
-
 /* --- pools --- */
 
 enum { DEFAULT_AFFINITY_S = 10800 };
@@ -146,13 +67,12 @@ static const char *protocol_suffix(const sp_pool_spec *pool) {
 
 /* pool.name: what the pool is called, once; filled in from the Service when it is new. */
 static uint32_t add_pool(sp_translator *t, sp_pool_spec pool, const sp_json *service,
-                         const sp_json *port, bool reachable) {
+                         const sp_json *port, bool reachable, bool local) {
     uintptr_t known = (uintptr_t)sp_map_get(&t->pool_index, pool.name);
     if (known) return (uint32_t)(known - 1);
     pool.affinity_ms = affinity_ms(service);
     if (reachable)
-        fill_endpoints(t, &pool, sp_obj_key(t->arena, service),
-                       sp_json_str(sp_json_get(port, "name")));
+        sp_translate_endpoints(t, service, sp_json_str(sp_json_get(port, "name")), local, &pool);
     sp_vec_push(&t->pools, pool);
     sp_map_put(&t->pool_index, pool.name, (void *)(uintptr_t)t->pools.n);
     return (uint32_t)(t->pools.n - 1);
@@ -173,13 +93,13 @@ uint32_t sp_translate_pool_like(sp_translator *t, const sp_json *service, const 
     bool reachable = set_policy(t, &pool, service, port);
     if (like) take_like(&pool, like);
     pool.name = pool_name(t, service, port, reachable ? protocol_suffix(&pool) : "+none", suffix);
-    return add_pool(t, pool, service, port, reachable);
+    return add_pool(t, pool, service, port, reachable, false);
 }
 
 uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_json *port) {
     sp_pool_spec pool = {.algorithm = algorithm(service)};
     pool.name = pool_name(t, service, port, "", (sp_str){0});
-    return add_pool(t, pool, service, port, true);
+    return add_pool(t, pool, service, port, true, false);
 }
 
 const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str name) {
@@ -213,14 +133,30 @@ static void add_sources(sp_translator *t, const sp_json *service, sp_listener_sp
     }
 }
 
+/* Where the balanced ports are: spec.loadBalancerIP, or where everything is. */
+static sp_addr balanced_at(const sp_translator *t, const sp_json *service) {
+    sp_addr at = t->options->bind;
+    sp_str ip = sp_json_str(sp_json_dig(service, "spec", "loadBalancerIP", NULL));
+    if (ip.n && !sp_addr_parse(ip, 0, &at)) return t->options->bind;
+    return at;
+}
+
 static void listen_balanced(sp_translator *t, const sp_json *service, int64_t port, uint32_t pool,
                             sp_str owner) {
-    sp_listener_spec l = {.addr = t->options->bind, .owner = owner};
+    sp_listener_spec l = {.addr = balanced_at(t, service), .owner = owner};
     if (port <= 0 || port > 65535) return;
     l.addr.port = (uint16_t)port;
     sp_targets_add(t->arena, &l.plain.targets, pool, 1);
     add_sources(t, service, &l);
     sp_translate_listen(t, l);
+}
+
+static void listen_external_ips(sp_translator *t, const sp_json *service, int64_t port,
+                                uint32_t pool, sp_str owner) {
+    sp_addr ip;
+    sp_json_each(sp_json_dig(service, "spec", "externalIPs", NULL), it) {
+        if (sp_addr_parse(sp_json_str(it), 0, &ip)) listen_tcp(t, &ip, port, pool, owner);
+    }
 }
 
 static void listen_cluster_ips(sp_translator *t, const sp_json *service, int64_t port,
@@ -243,6 +179,43 @@ static bool balances_here(const sp_json *service) {
     return !class.n || sp_str_eqz(class, SP_GATEWAY_CONTROLLER);
 }
 
+static bool is_local(const sp_json *service, const char *policy) {
+    return sp_str_eqz(sp_json_str(sp_json_dig(service, "spec", policy, NULL)), "Local");
+}
+
+/* With policy Local only the endpoints on this node; there may be none. */
+static uint32_t near_pool(sp_translator *t, const sp_json *service, const sp_json *port,
+                          const char *policy) {
+    if (!is_local(service, policy)) return sp_translate_pool(t, service, port);
+    sp_pool_spec pool = {.algorithm = algorithm(service)};
+    pool.name = pool_name(t, service, port, "", SP_STR("@local"));
+    return add_pool(t, pool, service, port, true, true);
+}
+
+/* What load balancers in front of the nodes ask (KEP-27): has this node an endpoint? */
+static void answer_health(sp_translator *t, const sp_json *service, sp_str owner) {
+    int64_t number = sp_json_int(sp_json_dig(service, "spec", "healthCheckNodePort", NULL), 0);
+    const sp_json *port = sp_json_at(sp_json_dig(service, "spec", "ports", NULL), 0);
+    sp_addr at = t->options->bind;
+    if (number <= 0 || number > 65535 || !port || !is_local(service, "externalTrafficPolicy"))
+        return;
+    at.port = (uint16_t)number;
+    size_t shared = sp_translate_port(t, at, SP_CARRIES_HTTP, owner);
+    if (shared == SIZE_MAX || t->only_held) return;
+    const sp_pool_spec *pool = &t->pools.p[near_pool(t, service, port, "externalTrafficPolicy")];
+    int ready = 0;
+    for (size_t i = 0; i < pool->endpoint_count; i++) ready += pool->endpoints[i].ready;
+    sp_route_action *act = SP_NEW(t->arena, sp_route_action);
+    act->owner = owner;
+    act->answer_status = ready ? 200 : 503;
+    act->answer_body = sp_arena_printf(
+        t->arena,
+        "{\"service\":{\"namespace\":\"%.*s\",\"name\":\"%.*s\"},\"localEndpoints\":%d}\n",
+        SP_ARG(sp_obj_namespace(service)), SP_ARG(sp_obj_name(service)), ready);
+    sp_route_entry e = {.path = SP_STR("/"), .object = owner, .action = act};
+    sp_translate_entry(t, t->ports.p[shared].table, &e);
+}
+
 static void translate_port(sp_translator *t, const sp_json *service, const sp_json *port,
                            sp_str type, sp_str owner) {
     sp_str protocol = sp_json_str(sp_json_get(port, "protocol"));
@@ -255,8 +228,10 @@ static void translate_port(sp_translator *t, const sp_json *service, const sp_js
                                 (long long)number, SP_ARG(protocol));
         return;
     }
-    uint32_t pool = sp_translate_pool(t, service, port);
-    if (t->options->cluster_ips) listen_cluster_ips(t, service, number, pool, owner);
+    uint32_t inside = near_pool(t, service, port, "internalTrafficPolicy");
+    uint32_t pool = near_pool(t, service, port, "externalTrafficPolicy");
+    if (t->options->cluster_ips) listen_cluster_ips(t, service, number, inside, owner);
+    listen_external_ips(t, service, number, pool, owner);
     if (balanced && balances_here(service)) listen_balanced(t, service, number, pool, owner);
     if (balanced || node)
         listen_tcp(t, &t->options->bind, sp_json_int(sp_json_get(port, "nodePort"), 0), pool,
@@ -269,6 +244,7 @@ static void translate_service(sp_translator *t, const sp_json *service, sp_str o
     sp_json_each(sp_json_dig(service, "spec", "ports", NULL), port) {
         translate_port(t, service, port, type, owner);
     }
+    if (sp_str_eqz(type, "LoadBalancer")) answer_health(t, service, owner);
 }
 
 static int by_age(const void *pa, const void *pb) {
@@ -286,7 +262,6 @@ static sp_str owner_of(sp_arena *a, const sp_json *service) {
 
 void sp_translate_services(sp_translator *t) {
     sp_obj_list sorted = {0};
-    if (!t->slice_index.n) index_slices(t);
     sp_vec_each(&t->view->services, s) sp_vec_push(&sorted, *s);
     if (sorted.n) qsort(sorted.p, sorted.n, sizeof *sorted.p, by_age);
     sp_vec_each(&sorted, s) translate_service(t, *s, owner_of(t->arena, *s));

@@ -111,6 +111,8 @@ static sp_json *port_status(sp_reconcile *r, int64_t port, sp_str protocol, cons
 /* status.loadBalancer: the address, once at least one port is served; the ports when one is not. */
 static sp_json *load_balancer(sp_reconcile *r, const sp_status_view *v, const sp_json *service) {
     sp_json *lb = sp_json_object(r->arena), *at = address(r, v, service);
+    sp_str own = sp_json_str(sp_json_dig(service, "spec", "loadBalancerIP", NULL));
+    if (own.n) sp_json_set(r->arena, at, "ip", sp_json_new_str(r->arena, own));
     sp_json *ports = sp_json_array(r->arena);
     size_t good = 0, bad = 0;
     sp_json_each(sp_json_dig(service, "spec", "ports", NULL), p) {

@@ -1,7 +1,8 @@
 /* From Kubernetes objects to what the data path does. Pure: documents in, a sp_gateway_config out,
  * together with what could not be done and why, so that the status writers (status.h) say the same.
  *
- * services.c    Services and EndpointSlices → listeners and pools
+ * services.c    Services → listeners and pools
+ * endpoints.c   EndpointSlices → who is in a pool
  * ingress.c     Ingresses → routing entries, certificates
  * gwapi.c       Gateways → listeners; which routes may attach to them
  * httproute.c   HTTPRoutes and GRPCRoutes → routing entries
@@ -86,6 +87,7 @@ typedef struct sp_translator {
     sp_map held;        /* the same of options->previous → its sp_listener_spec */
     bool only_held;     /* first pass: who holds a port asks for it again */
     sp_map slice_index; /* "ns/service" → sp_obj_list */
+    sp_str zone;        /* of this node; "" = not known */
     SP_VEC(sp_shared_port) ports;
     SP_VEC(SP_VEC(sp_route_entry)) entries; /* of each table; [0] is that of http_port, if any */
 } sp_translator;
@@ -97,6 +99,9 @@ uint32_t sp_translate_pool(sp_translator *t, const sp_json *service, const sp_js
  * makes its name another one. */
 uint32_t sp_translate_pool_like(sp_translator *t, const sp_json *service, const sp_json *port,
                                 const sp_pool_spec *like, sp_str suffix);
+/* The pool's endpoints: a Service's at one port; local: only those on this node. */
+void sp_translate_endpoints(sp_translator *t, const sp_json *service, sp_str port_name, bool local,
+                            sp_pool_spec *pool);
 /* The element of spec.ports by number, or by name when number is 0; NULL. */
 const sp_json *sp_service_port(const sp_json *service, int64_t number, sp_str name);
 /* Asks for a port; refuses what is taken (and says so in refusals). In the first pass it gives only
