@@ -373,7 +373,7 @@ void sp_translate_gateways(sp_translator *t) {
         if (sp_gw_addresses(t->arena, t->options, *gw, &addrs).reason) continue;
         sp_gw_listeners_of(t->arena, t->view, t->options, *gw, &g.listeners);
         sp_vec_each(&addrs, addr) {
-            sp_vec_each(&g.listeners, l) serve_listener(&g, l, *addr);
+            sp_vec_each(&g.listeners, l) serve_listener(&g, l, sp_translate_bind(t, *addr));
         }
     }
     sp_vec_free(&gateways);

@@ -138,7 +138,7 @@ static sp_addr balanced_at(const sp_translator *t, const sp_json *service) {
     sp_addr at = t->options->bind;
     sp_str ip = sp_json_str(sp_json_dig(service, "spec", "loadBalancerIP", NULL));
     if (ip.n && !sp_addr_parse(ip, 0, &at)) return t->options->bind;
-    return at;
+    return sp_translate_bind(t, at);
 }
 
 static void listen_balanced(sp_translator *t, const sp_json *service, int64_t port, uint32_t pool,
@@ -155,7 +155,9 @@ static void listen_external_ips(sp_translator *t, const sp_json *service, int64_
                                 uint32_t pool, sp_str owner) {
     sp_addr ip;
     sp_json_each(sp_json_dig(service, "spec", "externalIPs", NULL), it) {
-        if (sp_addr_parse(sp_json_str(it), 0, &ip)) listen_tcp(t, &ip, port, pool, owner);
+        if (!sp_addr_parse(sp_json_str(it), 0, &ip)) continue;
+        ip = sp_translate_bind(t, ip);
+        listen_tcp(t, &ip, port, pool, owner);
     }
 }
 

@@ -151,6 +151,21 @@ bool sp_translate_sni(sp_translator *t, size_t port, sp_sni_entry e) {
     return true;
 }
 
+sp_addr sp_translate_bind(const sp_translator *t, sp_addr asked) {
+    sp_addr one;
+    sp_vec_each(&t->view->virtual_addresses, vip) {
+        sp_json_each(sp_json_dig(*vip, "spec", "addresses", NULL), it) {
+            sp_str text = sp_json_str(it), bare = text;
+            sp_str_cut(&text, '/', &bare);
+            if (!sp_addr_parse(bare, asked.port, &one) || !sp_addr_eq(&one, &asked)) continue;
+            one = t->options->bind;
+            one.port = asked.port;
+            return one;
+        }
+    }
+    return asked;
+}
+
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e) {
     sp_vec_push(&t->entries.p[table], *e);
 }

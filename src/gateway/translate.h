@@ -112,6 +112,9 @@ void sp_translate_refuse(sp_translator *t, sp_str owner, uint16_t port, const ch
 /* The port at this address, made if new (owner: who asks first). HTTP and TLS ports are shared by
  * all who want the same kind, TCP ports are not. SIZE_MAX when refused. */
 size_t sp_translate_port(sp_translator *t, sp_addr addr, sp_carried kind, sp_str owner);
+/* Where to listen for an address somebody asked for: a virtual address comes and goes between nodes
+ * (VirtualAddress), so its ports are open on any address, before it arrives. */
+sp_addr sp_translate_bind(const sp_translator *t, sp_addr asked);
 uint32_t sp_translate_new_table(sp_translator *t);
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e);
 /* One more server name of a TLS port; false, and told, when somebody else has the name there. */
