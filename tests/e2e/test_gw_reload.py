@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 
 import pytest
 
 from conftest import BINARY, PATIENCE, Sampan, free_port, own_address, wait_until
+from gw_wire import END_HEADERS, END_STREAM, HEADERS, Raw, block, frame
 
 RELOADS = 6
 
@@ -56,7 +58,7 @@ class World:
     def __init__(self, directory):
         self.dir = directory
         self.backend = Backend()
-        self.tcp_port, self.http_port = free_port(), free_port()
+        self.tcp_port, self.http_port, self.tls_port = free_port(), free_port(), free_port()
         self.socket = str(directory / "gw.sock")
         self.log = directory / "gateway.log"
         self.platform = Sampan(directory / "platform", roles="apiserver").start()
@@ -75,7 +77,19 @@ class World:
              "ports": [{"port": self.backend.port}],
              "endpoints": [{"addresses": [self.backend.address], "conditions": {"ready": True}}]},
             {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "echo"}, "spec": {"rules": [
-                {"host": "echo.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": reference}]}}]}}]
+                {"host": "echo.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": reference}]}}]}},
+            {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "echo"}, "stringData": self.certificate()},
+            {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "echo"}, "spec": {
+                "gatewayClassName": "sampan", "listeners": [{"name": "tls", "protocol": "HTTPS", "port": self.tls_port,
+                                                             "tls": {"certificateRefs": [{"name": "echo"}]}}]}},
+            {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "echo"}, "spec": {
+                "parentRefs": [{"name": "echo"}], "rules": [{"backendRefs": [{"name": "echo", "port": self.tcp_port}]}]}}]
+
+    def certificate(self):
+        key, crt = self.dir / "echo.key", self.dir / "echo.crt"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", "/CN=echo.test", "-keyout", key, "-out", crt], check=True, capture_output=True)
+        return {"tls.key": key.read_text(), "tls.crt": crt.read_text()}
 
     def start(self, *more):
         self.platform.apply(*self.objects())
@@ -196,6 +210,14 @@ def connect(port):
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
+def can_shake_hands(open_one):
+    try:
+        open_one().close()
+        return True
+    except OSError:
+        return False
+
+
 def test_six_reloads_under_load_lose_nothing(world):
     world.start()
 
@@ -213,17 +235,49 @@ def test_six_reloads_under_load_lose_nothing(world):
                 read_answer(s.makefile("rb"))
             yield
 
-    def http_kept():
+    def http_kept(open_one=lambda: connect(world.http_port)):
         while True:
-            with connect(world.http_port) as s:
-                reader, keep = s.makefile("rb"), True
+            with open_one() as s, s.makefile("rb") as reader:
+                keep = True
                 while keep:
                     s.sendall(b"GET / HTTP/1.1\r\nHost: echo.test\r\n\r\n")
                     keep = read_answer(reader)
                     yield
 
+    def tls():
+        return context.wrap_socket(connect(world.tls_port), server_hostname="echo.test")
+
+    def tls_kept():
+        yield from http_kept(tls)
+
+    def tls_short():
+        while True:
+            with tls() as s, s.makefile("rb") as reader:
+                s.sendall(b"GET / HTTP/1.1\r\nHost: echo.test\r\nConnection: close\r\n\r\n")
+                read_answer(reader)
+            yield
+
+    def http2():
+        while True:
+            client, stream = Raw(world.http_port), 1
+            while not client.goaway:  # no new request after it
+                client.send(frame(HEADERS, END_STREAM | END_HEADERS, stream, request))
+                client.until(lambda: stream in client.ended or stream in client.resets or refused(client, stream))
+                if not refused(client, stream):  # else it was never looked at, and goes on the next connection
+                    assert client.heads[stream][-1][":status"] == "200" and client.data[stream] == b"ok", client.frames[-3:]
+                stream += 2
+                yield
+            client.close()
+
+    def refused(client, stream):
+        return client.goaway and client.goaway[0] < stream
+
+    request = block((":method", "GET"), (":scheme", "http"), (":authority", "echo.test"), (":path", "/"))
+    context = ssl._create_unverified_context()
+    wait_until(lambda: can_shake_hands(tls), "TLS")
+
     with connect(world.tcp_port) as long, long.makefile("rb") as reader, \
-            Load(tcp_short, http_short, http_kept, http_kept) as load:
+            Load(tcp_short, http_short, http_kept, tls_kept, tls_short, http2) as load:
         for i in range(RELOADS):
             count = load.count
             world.reload()
