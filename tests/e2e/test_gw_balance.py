@@ -9,10 +9,14 @@ import shutil
 import signal
 import socket
 import socketserver
+import ssl
 import subprocess
 import threading
 import time
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from conftest import free_port, needs_root, wait_until
@@ -226,6 +230,77 @@ def test_an_agent_drains_and_weighs(web):
         for a in agents:
             a.shutdown()
             a.server_close()
+
+
+class Grpc(socketserver.ThreadingTCPServer):
+    """grpc.health.v1.Health/Check, and nothing else."""
+    allow_reuse_address, daemon_threads = True, True
+
+    def __init__(self, at, tls=None):
+        self.tls, self.status, self.asked = tls, 1, []
+        super().__init__(at, GrpcConnection)
+        threading.Thread(target=self.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
+
+    def handle_error(self, *_):
+        pass
+
+
+class GrpcConnection(socketserver.BaseRequestHandler):
+    def handle(self):
+        sock = self.server.tls.wrap_socket(self.request, server_side=True) if self.server.tls else self.request
+        c = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        c.initiate_connection()
+        body = b""
+        while True:
+            sock.sendall(c.data_to_send())
+            data = sock.recv(65536)
+            if not data:
+                return
+            for e in c.receive_data(data):
+                if isinstance(e, h2.events.RequestReceived):
+                    path = dict(e.headers)[b":path"]
+                elif isinstance(e, h2.events.DataReceived):
+                    body += e.data
+                elif isinstance(e, h2.events.StreamEnded):
+                    self.server.asked.append((path, body))
+                    c.send_headers(e.stream_id, [(":status", "200"), ("content-type", "application/grpc")])
+                    c.send_data(e.stream_id, b"\0\0\0\0\2\x08" + bytes([self.server.status]))
+                    c.send_headers(e.stream_id, [("grpc-status", "0")], end_stream=True)
+
+
+def test_checks_speak_tcp_tls_and_grpc(web, tmp_path):
+    """Each kind of check on a port of its own, of which only that of s0 is well."""
+    address, port = web.servers[0].address, free_port()
+
+    def only_first(check, **more):
+        web.policy(check={"type": check, "port": port, "interval": "200ms", "timeout": "10s", "rise": 1, "fall": 1, **more})
+        wait_until(lambda: web.count(12) == {"s0": 12}, f"{check} finds s0 alone")
+
+    with socket.create_server((address, port)):
+        only_first("TCP")
+    wait_until(lambda: web.get()[0] == 503, "nobody listens")
+
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=s0", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    tls.set_alpn_protocols(["h2"])
+    with Grpc((address, port), tls) as server:
+        only_first("TLS")
+        only_first("GRPC", tls=True)
+        server.shutdown()
+    with Grpc((address, port)) as server:
+        only_first("GRPC", grpc={"service": "shop"})
+        assert (b"/grpc.health.v1.Health/Check", b"\0\0\0\0\x06\x0a\x04shop") in server.asked
+        server.status = 2
+        wait_until(lambda: web.get()[0] == 503, "it says that it does not serve")
+        assert "NOT_SERVING" in web.sampan.logs()
+        server.status = 1
+        only_first("GRPC")
+        web.policy(check={"type": "TLS", "port": port, "interval": "200ms", "timeout": "10s", "rise": 1, "fall": 1})
+        wait_until(lambda: web.get()[0] == 503, "it speaks no TLS")
+        server.shutdown()
 
 
 def test_outliers_are_put_out(web):
