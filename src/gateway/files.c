@@ -534,7 +534,20 @@ static size_t print_vip_problems(const char *path, const sp_vip_problems *list) 
     return errors;
 }
 
-static size_t check_keepalived(const char *path) {
+static void print_vip_objects(sp_vip_config *c, const char *path) {
+    sp_vip_problems lost = {0};
+    sp_arena *a = sp_arena_new();
+    const sp_json *list = sp_vip_config_objects(a, c, &lost);
+    sp_json_docs docs = {0};
+    sp_json_each(list, o) sp_vec_push(&docs, o);
+    print_objects(&docs);
+    print_vip_problems(path, &lost);
+    sp_vec_free(&docs);
+    sp_vec_free(&lost);
+    sp_arena_free(a);
+}
+
+static size_t check_keepalived(const char *path, bool objects) {
     sp_vip_problems problems = {0};
     sp_vip_config *c = NULL;
     sp_err err = {0};
@@ -544,6 +557,7 @@ static size_t check_keepalived(const char *path) {
         return 1;
     }
     size_t errors = print_vip_problems(path, &problems);
+    if (!errors && objects) print_vip_objects(c, path);
     sp_vec_free(&problems);
     sp_vip_config_free(c);
     return errors;
@@ -557,7 +571,7 @@ int sp_files_check(const sp_files_paths *p, bool objects) {
         return 2;
     }
     if (p->haproxy) errors += check_haproxy(p->haproxy, objects);
-    if (p->keepalived) errors += check_keepalived(p->keepalived);
+    if (p->keepalived) errors += check_keepalived(p->keepalived, objects);
     fflush(stdout);
     if (!errors && !objects) printf("configuration is valid\n");
     if (errors) fprintf(stderr, "%zu error%s\n", errors, errors == 1 ? "" : "s");

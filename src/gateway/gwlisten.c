@@ -125,6 +125,9 @@ static void read_options(sp_arena *a, sp_gw_listener *l, sp_tls_spec *tls) {
         bool version = sp_str_eqz(o->key, "sampan.dev/min-tls-version");
         if (version && sp_str_eqz(sp_json_str(o), "1.3")) tls->min_version = 0x0304;
         if (version && (tls->min_version || sp_str_eqz(sp_json_str(o), "1.2"))) continue;
+        bool off = sp_str_eqz(o->key, "sampan.dev/http2") && sp_str_eqz(sp_json_str(o), "off");
+        tls->no_http2 |= off;
+        if (off) continue;
         l->invalid = (sp_problem){"UnsupportedValue",
                                   sp_arena_printf(a, "tls.options: %.*s: %.*s is not supported",
                                                   SP_ARG(o->key), SP_ARG(sp_json_str(o)))};
@@ -138,7 +141,7 @@ static void judge_tls(sp_arena *a, const sp_cluster_view *v, sp_gw_listener *l) 
     add_certs(a, v, l, tls);
     add_client_ca(a, v, l, tls);
     read_options(a, l, tls);
-    tls->no_http2 = l->protocol == SP_GW_TLS;
+    tls->no_http2 |= l->protocol == SP_GW_TLS;
     if (tls->cert_count) l->tls = tls;
 }
 

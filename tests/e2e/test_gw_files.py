@@ -48,6 +48,10 @@ def test_the_printed_files_as_objects_are_taken_by_the_api(sampan, ns):
         if "namespace" in o["metadata"]:
             o["metadata"]["namespace"] = ns
     sampan.apply(*objects, namespace=ns)
+    done = gateway("--keepalived-conf", EXAMPLE / "keepalived.conf", "--print-objects")
+    address = yaml.safe_load(done.stdout)
+    assert address["kind"] == "VirtualAddress" and address["spec"]["addresses"] == ["10.53.61.200/32"]
+    sampan.kubectl("apply", "--dry-run=server", "-f", "-", stdin=done.stdout)
     stored = sampan.get("tcproute", "kubernetes-apiserver-tcp-9443", namespace=ns)
     assert stored["spec"]["rules"][0]["backendRefs"][0]["name"] == "kubernetes-apiserver"
 

@@ -248,7 +248,7 @@ const sp_hap_row sp_hap_rows[] = {
     SILENT("option srvtcpka", ALL, "probes find dead peers on both sides"),
     SILENT("option contstats", ALL, "counters are always current"),
     SILENT("option socket-stats", ALL, "counters are per listener"),
-    SILENT("option allbackups", DBL, "all backup servers are used together"),
+    RUN("option allbackups", DBL, sp_hap_all_backups),
     SILENT("option http-no-delay", ALL, "nothing is held back"),
     SILENT("option abortonclose", ALL, "a client that is gone frees its place in the queue"),
     SILENT("option checkcache", ALL, "nothing is cached"),

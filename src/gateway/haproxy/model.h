@@ -108,7 +108,7 @@ typedef struct sp_hap_bind {
     unsigned line;
     sp_addr addr; /* family 0: any address */
     uint16_t port, last_port;
-    bool tls, no_http2, accept_proxy, tls13, strict_sni;
+    bool tls, no_http2, accept_proxy, tls13;
     uint8_t verify;          /* sp_client_verify's order: nobody, optional, required */
     sp_str cert_pem, ca_pem; /* contents: all certificates one after the other */
     sp_str crt;              /* as it was written */
@@ -116,10 +116,10 @@ typedef struct sp_hap_bind {
 
 typedef struct sp_hap_server {
     unsigned line;
-    sp_str name, host, cookie, sni, ca_pem, cert_pem, check_sni;
+    sp_str name, host, cookie, sni, ca_pem, cert_pem;
     sp_strs addresses; /* host as IP addresses */
     uint16_t port, check_port;
-    bool check, backup, disabled, tls, no_verify, check_tls, h2, agent, slow, weight_given, alpn_h2;
+    bool check, backup, disabled, tls, no_verify, check_tls, h2, agent, weight_given, alpn_h2;
     uint8_t send_proxy;
     uint32_t weight, maxconn, inter_ms, fast_ms, down_ms, rise, fall, slow_ms, agent_ms;
     uint16_t agent_port;
@@ -149,7 +149,7 @@ typedef struct sp_hap_proxy {
     sp_str name, id; /* id: as Kubernetes takes names, unique */
     unsigned line;
     sp_hap_kind kind;
-    bool http, forwardfor, disabled, redispatch, proxy_v2;
+    bool http, forwardfor, disabled, all_backups;
     sp_hap_timeouts timeouts;
     uint32_t maxconn, retries;
     bool retries_given;
@@ -229,9 +229,9 @@ extern const size_t sp_hap_row_count;
 /* --- proxy.c --- */
 sp_hap_handler sp_hap_mode, sp_hap_timeout, sp_hap_maxconn, sp_hap_retries, sp_hap_default_backend,
     sp_hap_balance_line, sp_hap_hash_type, sp_hap_forwardfor, sp_hap_no_forwardfor,
-    sp_hap_redispatch, sp_hap_cookie, sp_hap_disabled, sp_hap_stick_table, sp_hap_stick,
-    sp_hap_global_maxconn, sp_hap_hard_stop, sp_hap_ca_base, sp_hap_crt_base, sp_hap_server_verify,
-    sp_hap_bind_options, sp_hap_hold;
+    sp_hap_redispatch, sp_hap_all_backups, sp_hap_cookie, sp_hap_disabled, sp_hap_stick_table,
+    sp_hap_stick, sp_hap_global_maxconn, sp_hap_hard_stop, sp_hap_ca_base, sp_hap_crt_base,
+    sp_hap_server_verify, sp_hap_bind_options, sp_hap_hold;
 sp_hap_proxy *sp_hap_find(const sp_hap *h, sp_str name, unsigned kinds);
 
 /* --- bind.c, server.c, checks.c --- */

@@ -277,8 +277,11 @@ static void listener(sp_hap *h, sp_json *g, sp_hap_door *d, bool sni) {
                     certificates(
                         h, b, sp_arena_printf(h->arena, "%.*s-%u", SP_ARG(d->front->id), d->port)));
         if (b->tls13)
-            sp_json_set(h->arena, tls, "options",
-                        sp_hap_make(h, "{'sampan.dev/min-tls-version':'1.3'}"));
+            sp_json_set_z(h->arena, sp_json_ensure_object(h->arena, tls, "options"),
+                          "sampan.dev/min-tls-version", "1.3");
+        if (b->no_http2 && d->front->http)
+            sp_json_set_z(h->arena, sp_json_ensure_object(h->arena, tls, "options"),
+                          "sampan.dev/http2", "off");
         sp_json_set(h->arena, l, "tls", tls);
         client_authority(h, g, d);
     } else if (sni) {
@@ -336,6 +339,10 @@ static void frontend(sp_hap *h, sp_hap_proxy *p) {
             p->used = true; /* a listen without bind is a backend */
         return;
     }
+    if (p->http && !p->forwardfor)
+        sp_hap_note(h, p->line,
+                    "\"%.*s\" has no option forwardfor: X-Forwarded-For is set all the same",
+                    SP_ARG(p->name));
     sp_vec_each(&p->binds, b) {
         for (unsigned port = b->port; port <= b->last_port; port++)
             if (!door_is_taken(h, p, b, (uint16_t)port)) open_door(h, p, b, (uint16_t)port);

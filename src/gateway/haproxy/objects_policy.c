@@ -98,6 +98,7 @@ static sp_json *check(sp_hap *h, const sp_hap_proxy *b) {
     set_duration(h, o, "fastInterval", s->fast_ms);
     set_duration(h, o, "downInterval", s->down_ms);
     if (c->http) {
+        set_duration(h, o, "timeout", b->timeouts.check);
         sp_json_set(h->arena, o, "http", http_check(h, c));
         if (tls) sp_json_set_bool(h->arena, o, "tls", true);
     }
@@ -124,6 +125,19 @@ static bool differs(const sp_hap_proxy *b, const sp_hap_server *s) {
            (checked_server(b) && !s->check);
 }
 
+/* Backups stand in one after the other, unless all are asked for together. */
+static void set_backup(sp_hap *h, const sp_hap_proxy *b, const sp_hap_server *s, sp_json *o) {
+    unsigned turn = 1, all = 0;
+    sp_vec_each(&b->servers, other) {
+        all += other->backup;
+        turn += other->backup && other < s;
+    }
+    if (all > 1 && all < 255 && !b->all_backups)
+        sp_json_set_int(h->arena, o, "priority", turn);
+    else
+        sp_json_set_bool(h->arena, o, "backup", true);
+}
+
 static sp_json *servers(sp_hap *h, const sp_hap_proxy *b) {
     sp_json *list = sp_json_array(h->arena);
     sp_vec_each(&b->servers, s) {
@@ -131,7 +145,7 @@ static sp_json *servers(sp_hap *h, const sp_hap_proxy *b) {
         for (size_t i = 0; i < s->addresses.n; i++) {
             sp_json *o = sp_hap_make(h, "{'name':~}", sp_hap_endpoint_name(h, s, i));
             if (s->weight_given) sp_json_set_int(h->arena, o, "weight", s->weight);
-            if (s->backup) sp_json_set_bool(h->arena, o, "backup", true);
+            if (s->backup) set_backup(h, b, s, o);
             if (s->maxconn) sp_json_set_int(h->arena, o, "maxConnections", s->maxconn);
             if (s->check_port) sp_json_set_int(h->arena, o, "checkPort", s->check_port);
             if (checked_server(b) && !s->check) sp_json_set_bool(h->arena, o, "unchecked", true);
@@ -266,7 +280,8 @@ void sp_hap_listener_policy(sp_hap *h, const sp_hap_door *d, const sp_strs *allo
                             const sp_strs *denied) {
     const sp_hap_proxy *p = d->front;
     sp_json *times = sp_json_object(h->arena);
-    set_duration(h, times, "clientIdle", p->timeouts.client);
+    bool tunnel = !p->http && p->timeouts.tunnel;
+    set_duration(h, times, "clientIdle", tunnel ? p->timeouts.tunnel : p->timeouts.client);
     if (p->http) set_duration(h, times, "requestHead", p->timeouts.http_request);
     if (p->http) set_duration(h, times, "keepAlive", p->timeouts.http_keep_alive);
     if (!times->count && !p->maxconn && !d->bind->accept_proxy && !allowed->n && !denied->n) return;

@@ -20,6 +20,7 @@ void sp_hap_timeout(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at)
     const struct {
         const char *word;
         uint32_t *to;
+        const char *note;
     } rows[] = {{"connect", &p->timeouts.connect},
                 {"client", &p->timeouts.client},
                 {"server", &p->timeouts.server},
@@ -27,8 +28,9 @@ void sp_hap_timeout(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at)
                 {"queue", &p->timeouts.queue},
                 {"http-request", &p->timeouts.http_request},
                 {"http-keep-alive", &p->timeouts.http_keep_alive},
-                {"tunnel", &p->timeouts.tunnel},
-                {"tarpit", &p->timeouts.tarpit}};
+                {"tunnel", &p->timeouts.tunnel,
+                 p->http ? "upgraded connections have timeout client" : NULL},
+                {"tarpit", &p->timeouts.tarpit, "such clients are answered at once"}};
     sp_str which, value;
     if (!sp_hap_word(h, l, at, "which timeout", &which) ||
         !sp_hap_word(h, l, at + 1, "the time", &value))
@@ -36,6 +38,7 @@ void sp_hap_timeout(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at)
     for (size_t i = 0; i < SP_COUNT(rows); i++) {
         if (!sp_str_eqz(which, rows[i].word)) continue;
         sp_hap_time(h, l->number, value, rows[i].to);
+        if (rows[i].note) sp_hap_note(h, l->number, "timeout %s: %s", rows[i].word, rows[i].note);
         return;
     }
     if (sp_str_eqz(which, "client-fin") || sp_str_eqz(which, "server-fin"))
@@ -237,11 +240,16 @@ void sp_hap_forwardfor(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t 
 
 void sp_hap_redispatch(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
     (void)at;
-    p->redispatch = !h->no;
+    (void)p;
     if (h->no)
         sp_hap_note(h, l->number,
                     "no option redispatch: a client whose server is gone is always "
                     "given another");
+}
+
+void sp_hap_all_backups(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
+    (void)l, (void)at;
+    p->all_backups = !h->no;
 }
 
 void sp_hap_disabled(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {

@@ -76,10 +76,6 @@ static void set_sni(sp_hap *h, unsigned line, sp_str v, sp_hap_server *s) {
     else
         sp_hap_error(h, line, "server sni %.*s is not supported: sni str(NAME)", SP_ARG(v));
 }
-static void set_check_sni(sp_hap *h, unsigned line, sp_str v, sp_hap_server *s) {
-    (void)h, (void)line;
-    s->check_sni = v;
-}
 static void set_alpn(sp_hap *h, unsigned line, sp_str v, sp_hap_server *s) {
     for (sp_str part, rest = v; sp_str_cut(&rest, ',', &part);) {
         if (sp_str_eqz(part, "h2"))
@@ -156,7 +152,7 @@ static const struct {
     VALUE("ca-file", set_ca),
     VALUE("crt", set_crt),
     VALUE("sni", set_sni),
-    VALUE("check-sni", set_check_sni),
+    NOTE("check-sni", 1, "checks send the name that the traffic sends"),
     VALUE("alpn", set_alpn),
     VALUE("proto", set_proto),
     VALUE("resolvers", set_resolvers),
@@ -220,6 +216,10 @@ static size_t special_word(sp_hap *h, const sp_hap_line *l, size_t i, sp_hap_ser
                          "server on-marked-down %.*s: shutdown-sessions is the only "
                          "action",
                          SP_ARG(value));
+        else
+            sp_hap_note(h, l->number,
+                        "server on-marked-down shutdown-sessions: connections to a "
+                        "server that is down end when they fail themselves");
         return 2;
     }
     return 0;

@@ -248,6 +248,11 @@ static void enter_backend(tree *t, sp_str name, unsigned line) {
                      "backend \"%.*s\" is in mode %s, the frontend in mode %s: both must "
                      "be the same",
                      SP_ARG(name), b->http ? "http" : "tcp", t->front->http ? "http" : "tcp");
+    if (!b->http && b->timeouts.server && b->timeouts.server != t->front->timeouts.client)
+        sp_hap_note(t->h, b->line,
+                    "timeout server of \"%.*s\": in mode tcp an idle connection has the "
+                    "frontend's timeout client",
+                    SP_ARG(b->name));
     if (b == t->front)
         leaf(t, (sp_hap_rule){.backend = b});
     else
