@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 
-from conftest import BINARY, TOP, free_port, needs_root, own_address, wait_until
+from conftest import BINARY, TOP, free_port, wait_until
 
 EXAMPLE = TOP / "examples" / "12-highly-available-api"
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
@@ -379,24 +379,6 @@ def test_sighup_reads_again_and_a_bad_file_changes_nothing(tmp_path, servers):
     finally:
         p.terminate()
         assert p.wait(30) == 0, said()
-
-
-# --- the experiment ---
-
-@needs_root
-@pytest.mark.skipif(not shutil.which("netstat"), reason="the printed check script runs netstat")
-def test_the_address_answers_elsewhere(tmp_path):
-    done = subprocess.run([EXAMPLE / "run", "--short", "--out", tmp_path], capture_output=True, text=True, timeout=240,
-                          env={**os.environ, "SAMPAN": BINARY})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "100 -> 111, 90 -> 101, 90 -> 101" in done.stdout
-    steps = json.loads((tmp_path / "summary.json").read_text())
-    printed, back, planned, again = steps
-    assert printed["to"] != "node-1" and printed["lost"] > 0
-    assert back["to"] == "node-1" and planned["to"] != "node-1" and again["to"] == "node-1"
-    assert planned["lost"] == 0 and again["lost"] == 0, done.stdout
-    assert "from=111 to=100" in (tmp_path / "steps.log").read_text()
-    assert "<svg" in (tmp_path / "timeline.svg").read_text()
 
 
 def test_the_documentation_names_every_keyword():
