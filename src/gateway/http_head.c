@@ -286,7 +286,8 @@ void sp_http_write_target(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop
 sp_str sp_http_backend_host(const sp_http_hop *hop) {
     const sp_route_action *a = hop->entry->action;
     if (is_removed(&a->request, ours[HOST])) return (sp_str){0};
-    return a->host.n ? a->host : hop->target.host;
+    if (a->host.n) return a->host;
+    return hop->target.host.p ? hop->target.host : SP_STR(""); /* HTTP/1.0 without Host */
 }
 
 bool sp_http_request_has_length(const sp_h1_head *h) {
