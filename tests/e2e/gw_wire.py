@@ -85,7 +85,7 @@ class Raw:
 
     def until(self, check, seconds=PATIENCE):
         while not check():
-            assert self.pump(seconds), f"nothing more came: goaway={self.goaway} resets={self.resets} heads={self.heads} closed={self.closed}"
+            assert self.pump(seconds) or check(), f"nothing more came: goaway={self.goaway} resets={self.resets} heads={self.heads} closed={self.closed}"
 
     def ping(self):
         """All that was sent before has been dealt with."""
