@@ -119,6 +119,22 @@ static bool member_pem(sp_arena *a, const sp_json *secret, const char *key, sp_s
     return ret->n > 0;
 }
 
+/* Certificates are looked at with every configuration, and they are costly to read: what was found
+ * good is remembered by the revision of its Secret. Control side only, so one thread. */
+enum { MAX_REMEMBERED = 4096 };
+
+static bool check_cert(const sp_json *secret, const sp_tls_cert *c, sp_err *err) {
+    static sp_map good;
+    sp_str revision = sp_json_str(sp_json_dig(secret, "metadata", "resourceVersion", NULL));
+    sp_auto(sp_buf) key = {0};
+    sp_buf_printf(&key, "%.*s@%.*s", SP_ARG(c->source), SP_ARG(revision));
+    if (revision.n && sp_map_get(&good, sp_buf_str(&key))) return true;
+    if (!sp_tls_check_cert(c, err)) return false;
+    if (good.n >= MAX_REMEMBERED) sp_map_free(&good);
+    if (revision.n) sp_map_put(&good, sp_buf_str(&key), &good);
+    return true;
+}
+
 sp_problem sp_ref_secret_cert(sp_arena *a, const sp_cluster_view *v, sp_str ns, sp_str name,
                               sp_tls_cert *ret) {
     const char *reason = "InvalidCertificateRef";
@@ -129,7 +145,7 @@ sp_problem sp_ref_secret_cert(sp_arena *a, const sp_cluster_view *v, sp_str ns, 
     if (!member_pem(a, secret, "tls.crt", &c.cert_pem) ||
         !member_pem(a, secret, "tls.key", &c.key_pem))
         return problem(a, reason, "%.*s has no tls.crt and tls.key", SP_ARG(c.source));
-    if (!sp_tls_check_cert(&c, &err)) return problem(a, reason, "%s", err.text);
+    if (!check_cert(secret, &c, &err)) return problem(a, reason, "%s", err.text);
     (void)member_pem(a, secret, "tls.ocsp-staple", &c.ocsp_der);
     *ret = c;
     return (sp_problem){0};

@@ -205,7 +205,9 @@ static void gateway_conditions(sp_reconcile *r, const sp_json *gateway, const sp
                         : text.n      ? "ListenersNotValid"
                                       : "Accepted",
                         why);
-    sp_status_condition(r, c, generation, "Programmed", up, up ? "Programmed" : "Invalid",
+    const sp_json *asked = sp_json_dig(gateway, "spec", "addresses", NULL);
+    const char *down = fault->reason || !asked ? "Invalid" : "AddressNotUsable";
+    sp_status_condition(r, c, generation, "Programmed", up, up ? "Programmed" : down,
                         up ? SP_STR("") : why);
     client_cert_condition(r, gateway, c);
     sp_json_set(r->arena, wanted, "conditions", c);

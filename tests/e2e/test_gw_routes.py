@@ -107,8 +107,7 @@ def backends():
 def ns(s, request, backends):
     name = request.node.name.replace("_", "-").replace("[", "-").replace("]", "")[:60].strip("-")
     s.kubectl("create", "namespace", name)
-    for label, b in backends.items():
-        s.apply(*service(label, b), namespace=name)
+    s.apply(*(o for label, b in backends.items() for o in service(label, b)), namespace=name)
     return name
 
 
@@ -366,6 +365,20 @@ def ingress(name, host, paths, notes=None, **spec):
                 {"path": p, "pathType": "ImplementationSpecific", "backend": {"service": {"name": b, "port": {"number": 80}}}} for p, b in paths]}}], **spec}}
 
 
+def test_a_service_that_keeps_to_this_node(s, ns, backends):
+    port, health = free_port(), free_port()
+    objects = service("near", backends["red"], {"port": port, "nodePort": 30999}, type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=health)
+    objects[1]["endpoints"] = [{"addresses": [own_address()], "nodeName": "node-2", "conditions": {"ready": True}}]
+    s.apply(*objects, namespace=ns)
+    status = wait_until(lambda: (lambda a: a if a[0] == 503 else None)(curl(health, "node.test")), "no endpoint on this node")
+    assert status[2]["localEndpoints"] == 0
+    assert curl(port, "x.test", "/", "--max-time", "3")[0] == 0
+    objects[1]["endpoints"][0]["nodeName"] = "node-1"
+    s.apply(objects[1], namespace=ns)
+    wait_until(lambda: who(port, "x.test") == "red", "the endpoint on this node")
+    assert curl(health, "node.test")[2] == {"service": {"namespace": ns, "name": "near"}, "localEndpoints": 1}
+
+
 def test_ingress_tls_and_annotations(s, ns, workdir):
     http, https = s.gateway_port, s.gateway_tls_port
     s.apply(secret("cert", *make_cert(workdir / ns, "i", ["tls.test", "two.test"])),
@@ -378,7 +391,8 @@ def test_ingress_tls_and_annotations(s, ns, workdir):
             ingress("moved", "moved.test", [("/", "red")], {"permanent-redirect": "https://else.test/there"}),
             ingress("main", "canary.test", [("/", "red")]),
             ingress("canary", "canary.test", [("/", "blue")], {"canary": "true", "canary-weight": "50", "canary-by-header": "X-Canary"}), namespace=ns)
-    wait_until(lambda: who(https, "tls.test", scheme="https") == "red", "HTTPS")
+    wait_until(lambda: who(http, "canary.test", "/", "-H", "X-Canary: always") == "blue", "the last of them")
+    assert who(https, "tls.test", scheme="https") == "red"
     status, headers, _ = curl(http, "tls.test", "/p?q=1")
     assert status == 308 and headers["location"] == f"https://tls.test:{https}/p?q=1"
     assert who(http, "two.test") == "blue" and who(https, "two.test", scheme="https") == "blue"
@@ -391,7 +405,6 @@ def test_ingress_tls_and_annotations(s, ns, workdir):
     assert curl(http, "shut.test")[0] == 403
     status, headers, _ = curl(http, "moved.test", "/x")
     assert status == 301 and headers["location"].startswith("https://else.test") and headers["location"].endswith("/there")
-    assert who(http, "canary.test", "/", "-H", "X-Canary: always") == "blue"
     drawn = {who(http, "canary.test") for _ in range(40)}
     assert drawn == {"red", "blue"}
     reasons = lambda: {e["reason"] for e in s.get("events", namespace=ns)["items"] if e["involvedObject"]["name"] == "broken"}
