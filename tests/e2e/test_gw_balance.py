@@ -289,10 +289,13 @@ def test_checks_speak_tcp_tls_and_grpc(web, tmp_path):
     with Grpc((address, port), tls) as server:
         only_first("TLS")
         only_first("GRPC", tls=True)
+        wait_until(lambda: len(server.asked) > 1, "answers")  # until then s0 was taken as it is
+        assert web.count(12) == {"s0": 12}
         server.shutdown()
     with Grpc((address, port)) as server:
         only_first("GRPC", grpc={"service": "shop"})
-        assert (b"/grpc.health.v1.Health/Check", b"\0\0\0\0\x06\x0a\x04shop") in server.asked
+        wait_until(lambda: (b"/grpc.health.v1.Health/Check", b"\0\0\0\0\x06\x0a\x04shop") in server.asked[:-1], "the question")
+        assert web.count(12) == {"s0": 12}
         server.status = 2
         wait_until(lambda: web.get()[0] == 503, "it says that it does not serve")
         assert "NOT_SERVING" in web.sampan.logs()
