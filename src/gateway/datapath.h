@@ -40,6 +40,9 @@ void sp_upstream_name(sp_upstream *u, sp_str name);
 /* The head of an answer came so long after the request; status 0: it never came. */
 void sp_upstream_answered(sp_upstream *u, int status, int64_t took_ms);
 void sp_upstream_failed(sp_upstream *u, const char *why);
+void sp_worker_count_route(sp_worker *w, sp_str owner, int status, uint64_t in, uint64_t out,
+                           int64_t took_ms);
+void sp_worker_free_routes(sp_worker *w);
 
 struct sp_pool {
     sp_str name; /* owned */
@@ -122,6 +125,7 @@ struct sp_worker {
     SP_VEC(sp_pool *) pool_at; /* as config->pools */
     SP_VEC(sp_listener *) listeners;
     sp_list sessions;
+    sp_map routes;  /* owner → sp_route_counts, owned */
     sp_list queues; /* sp_pool.may_have_place */
     sp_worker_stats stats;
     char *scratch;         /* 3 * SP_READ_SIZE: what was kept, then what is read */

@@ -50,6 +50,11 @@ typedef struct sp_pool_report {
     SP_VEC(sp_endpoint_report) endpoints;
 } sp_pool_report;
 
+typedef struct sp_route_report {
+    sp_str owner;
+    sp_route_counts counts;
+} sp_route_report;
+
 typedef struct sp_listener_report {
     sp_str owner;
     sp_addr addr;
@@ -64,6 +69,7 @@ typedef struct sp_fleet_report {
     SP_VEC(sp_worker_stats) of_loop;
     SP_VEC(sp_listener_report) listeners;
     SP_VEC(sp_pool_report) pools;
+    SP_VEC(sp_route_report) routes;
 } sp_fleet_report;
 
 sp_fleet_report *sp_fleet_collect(sp_fleet *f);

@@ -9,6 +9,7 @@ typedef struct gathering {
     pthread_mutex_t lock;
     sp_fleet_report *report;
     sp_map pools;     /* name → index + 1 */
+    sp_map routes;    /* owner → index + 1 */
     sp_map endpoints; /* pool's index and address → index in the pool + 1 */
     size_t pool;      /* the one being visited */
 } gathering;
@@ -25,6 +26,24 @@ static void visit_pool(void *ctx, sp_str name, uint64_t waiting) {
     }
     g->pool = at - 1;
     r->pools.p[g->pool].waiting += waiting;
+}
+
+static void visit_route(void *ctx, sp_str owner, const sp_route_counts *c) {
+    gathering *g = ctx;
+    sp_fleet_report *r = g->report;
+    uintptr_t at = (uintptr_t)sp_map_get(&g->routes, owner);
+    if (!at) {
+        sp_route_report fresh = {.owner = sp_arena_str(r->arena, owner)};
+        sp_vec_push(&r->routes, fresh);
+        at = r->routes.n;
+        sp_map_put(&g->routes, owner, (void *)at);
+    }
+    sp_route_counts *to = &r->routes.p[at - 1].counts;
+    to->requests += c->requests;
+    to->bytes_in += c->bytes_in;
+    to->bytes_out += c->bytes_out;
+    to->latency_sum_ms += c->latency_sum_ms;
+    for (size_t i = 0; i < SP_COUNT(to->status); i++) to->status[i] += c->status[i];
 }
 
 static sp_endpoint_report *same_endpoint(gathering *g, sp_str name, const sp_endpoint *e) {
@@ -94,7 +113,7 @@ static void add_stats(sp_worker_stats *to, const sp_worker_stats *s) {
 static void gather(sp_worker *w, size_t loop, void *arg) {
     gathering *g = arg;
     sp_fleet_report *r = g->report;
-    const sp_worker_visitor v = {visit_pool, visit_endpoint, g};
+    const sp_worker_visitor v = {visit_pool, visit_route, visit_endpoint, g};
     pthread_mutex_lock(&g->lock);
     r->of_loop.p[loop] = *sp_worker_get_stats(w);
     add_stats(&r->total, &r->of_loop.p[loop]);
@@ -111,6 +130,7 @@ sp_fleet_report *sp_fleet_collect(sp_fleet *f) {
     for (size_t i = 0; i < r->loops; i++) sp_vec_push(&r->of_loop, (sp_worker_stats){0});
     sp_fleet_run(f, gather, &g);
     sp_map_free(&g.pools);
+    sp_map_free(&g.routes);
     sp_map_free(&g.endpoints);
     return r;
 }
@@ -119,6 +139,7 @@ sp_fleet_report *sp_fleet_report_free(sp_fleet_report *r) {
     if (!r) return NULL;
     sp_vec_each(&r->pools, p) sp_vec_free(&p->endpoints);
     sp_vec_free(&r->pools);
+    sp_vec_free(&r->routes);
     sp_vec_free(&r->listeners);
     sp_vec_free(&r->of_loop);
     sp_arena_free(r->arena);

@@ -100,6 +100,10 @@ static void log_request(sp_exchange *x, sp_over how) {
     sp_worker *w = x->worker;
     uint64_t in = 0, out = 0;
     x->front->count(x, &in, &out);
+    int64_t first_us = x->answered_us ? x->answered_us : x->started_us;
+    if (x->hop.entry)
+        sp_worker_count_route(w, x->hop.entry->action->owner, x->status, in, out,
+                              (first_us - x->started_us) / 1000);
     if (w->settings.access_log_fd < 0) return;
     int64_t took_us = sp_clock_mono_us() - x->started_us;
     sp_access a = {.protocol = x->front->protocol ? x->front->protocol

@@ -1,5 +1,6 @@
 /* `sampan gateway`: flags, then one loop with the API client, the control side and the data path.
  */
+#include "base/clock.h"
 #include "base/commands.h"
 #include "base/file.h"
 #include "base/flags.h"
@@ -7,6 +8,8 @@
 #include "base/role.h"
 #include "data/time.h"
 #include "gateway/affinity.h"
+#include "gateway/command.h"
+#include "gateway/control.h"
 #include "gateway/files.h"
 #include "gateway/handover.h"
 #include "gateway/metrics.h"
@@ -51,6 +54,7 @@ typedef struct gateway {
     sp_vip_control *vips; /* beside the API server; files have their own */
     sp_http_server *server;
     sp_gateway_metrics metrics;
+    sp_report_source source;
     sp_admin *admin;
     sp_handover *handover;
     sp_signal *term, *interrupt, *upgrade, *hangup;
@@ -208,6 +212,7 @@ static void on_fleet_stopped(void *ctx) {
 
 static void leave(gateway *g, uint32_t idle_ms) {
     g->stopping = true;
+    g->source.build = NULL; /* what is left can still be looked at */
     g->late = sp_timer_stop(g->late);
     g->vips = sp_vip_control_free(g->vips);
     g->control = sp_control_free(g->control);
@@ -257,7 +262,7 @@ static void on_upgrade(void *ctx, int signum) {
 /* --- the beginning --- */
 
 static bool listen_for_metrics(gateway *g, sp_err *err) {
-    g->metrics = (sp_gateway_metrics){g->fleet, g->manager, g->control, &g->vips};
+    g->metrics = (sp_gateway_metrics){g->manager, &g->source};
     if (!g->metrics_port) return true;
     sp_http_server_config c = {.host = g->metrics_bind,
                                .port = g->metrics_port,
@@ -380,6 +385,13 @@ static bool start(gateway *g, sp_err *err) {
     g->fleet = sp_fleet_new(&g->loop, &g->settings, g->sockets, loops);
     if (!start_source(g, err)) return false;
     g->admin = sp_admin_new(&g->loop);
+    g->source = (sp_report_source){.fleet = g->fleet,
+                                   .build = g->control ? sp_control_build(g->control)
+                                                       : sp_files_build(g->files),
+                                   .steer = sp_steer_new(),
+                                   .vips = &g->vips,
+                                   .started_ms = sp_clock_mono_ms()};
+    sp_report_serve(g->admin, &g->source);
     sp_handover_config h = {&g->loop, g->admin, g->sockets, on_taken, g};
     g->handover = sp_handover_new(&h);
     watch_signals(g);
@@ -387,6 +399,7 @@ static bool start(gateway *g, sp_err *err) {
 }
 
 static void close_parts(gateway *g) {
+    g->source.steer = sp_steer_free(g->source.steer);
     g->admin = sp_admin_free(g->admin, g->handed_over);
     g->handover = sp_handover_free(g->handover);
     if (!g->fleet) g->sockets = sp_sockets_free(g->sockets);
@@ -434,6 +447,7 @@ static const char examples[] =
     "  sampan gateway --haproxy-cfg haproxy.cfg --keepalived-conf keepalived.conf --check\n";
 
 int sp_gateway_main(int argc, char **argv) {
+    if (argc > 1 && sp_gateway_is_command(argv[1])) return sp_gateway_command(argc - 1, argv + 1);
     gateway g = {.bind = "0.0.0.0",
                  .service_cidr = "10.96.0.0/16",
                  .metrics_bind = "127.0.0.1",

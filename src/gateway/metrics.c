@@ -52,7 +52,7 @@ static void write_checks(const sp_health *h, sp_buf *b) {
 }
 
 static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
-    sp_fleet_report *r = sp_fleet_collect(m->fleet);
+    sp_fleet_report *r = sp_fleet_collect(m->source->fleet);
     const sp_worker_stats *s = &r->total;
 #define X(field, name, help) write_row(b, name, help, "counter", s->field);
     SP_WORKER_COUNTERS(X)
@@ -62,14 +62,32 @@ static void write_metrics(const sp_gateway_metrics *m, sp_buf *b) {
     write_row(b, "loops", "Threads that carry traffic.", "gauge", r->loops);
     sp_metrics_servers(r, b);
     sp_fleet_report_free(r);
-    if (m->control) write_checks(sp_build_health(sp_control_build(m->control)), b);
-    if (*m->vips) sp_vip_control_metrics(*m->vips, b);
-    sp_manager_metrics(m->manager, b);
+    if (m->source->build) write_checks(sp_build_health(m->source->build), b);
+    if (*m->source->vips) sp_vip_control_metrics(*m->source->vips, b);
+    if (m->manager) sp_manager_metrics(m->manager, b);
 }
 
 static void reply(sp_http_res *res, int status, sp_str body) {
     sp_header type = {SP_STR("content-type"), SP_STR("text/plain; version=0.0.4")};
     sp_http_reply(res, status, &type, 1, body);
+}
+
+static void reply_as(sp_http_res *res, const char *type, sp_str body) {
+    static const char policy[] =
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src "
+        "'self'; frame-ancestors 'none'";
+    const sp_header fields[] = {{SP_STR("content-type"), sp_str_z(type)},
+                                {SP_STR("cache-control"), SP_STR("no-store")},
+                                {SP_STR("x-content-type-options"), SP_STR("nosniff")},
+                                {SP_STR("content-security-policy"), sp_str_z(policy)}};
+    sp_http_reply(res, 200, fields, SP_COUNT(fields), body);
+}
+
+static void reply_status(const sp_gateway_metrics *m, sp_http_res *res) {
+    sp_auto(sp_buf) b = {0};
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_json_write(&b, sp_report_make(m->source, a));
+    reply_as(res, "application/json", sp_buf_str(&b));
 }
 
 void sp_gateway_metrics_serve(void *ctx, sp_http_req *req, sp_http_res *res) {
@@ -82,10 +100,14 @@ void sp_gateway_metrics_serve(void *ctx, sp_http_req *req, sp_http_res *res) {
     } else if (get && (sp_str_eqz(req->path, "/healthz") || sp_str_eqz(req->path, "/livez"))) {
         reply(res, 200, SP_STR("ok"));
     } else if (get && sp_str_eqz(req->path, "/readyz")) {
-        bool ready = sp_control_is_ready(m->control);
+        bool ready = m->source->build && sp_build_is_ready(m->source->build);
         reply(res, ready ? 200 : 503,
-              ready ? SP_STR("ok") : SP_STR("waiting for the API server's objects"));
+              ready ? SP_STR("ok") : SP_STR("waiting for the first configuration"));
+    } else if (get && (sp_str_eqz(req->path, "/") || sp_str_eqz(req->path, "/index.html"))) {
+        reply_as(res, "text/html; charset=utf-8", sp_str_z(sp_report_page));
+    } else if (get && sp_str_eqz(req->path, "/status.json")) {
+        reply_status(m, res);
     } else {
-        reply(res, get ? 404 : 405, SP_STR("try /metrics, /healthz or /readyz\n"));
+        reply(res, get ? 404 : 405, SP_STR("try /, /status.json, /metrics, /healthz or /readyz\n"));
     }
 }

@@ -1,14 +1,13 @@
-/* /metrics, /healthz and /readyz of the gateway. */
+/* /metrics, /healthz and /readyz of the gateway; and for people a page with live traffic at /, and
+ * what it shows as /status.json. */
 #pragma once
-#include "gateway/control.h"
-#include "gateway/vip/control.h"
+#include "gateway/report.h"
+#include "kube/controller.h"
 #include "net/server.h"
 
 typedef struct sp_gateway_metrics {
-    sp_fleet *fleet;
-    sp_manager *manager;
-    sp_control *control;
-    sp_vip_control **vips; /* *vips may be NULL */
+    sp_manager *manager; /* NULL without an API server */
+    const sp_report_source *source;
 } sp_gateway_metrics;
 
 /* An sp_http_handler; ctx is a sp_gateway_metrics. */

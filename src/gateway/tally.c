@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+enum { MAX_ROUTES = 10000 }; /* that were ever asked for */
+
 const uint32_t sp_latency_bounds_ms[SP_LATENCY_BUCKETS - 1] = {1,   2,   5,    10,   25,   50,
                                                                100, 250, 1000, 5000, 30000};
 
@@ -28,6 +30,35 @@ void sp_upstream_failed(sp_upstream *u, const char *why) {
     snprintf(u->counts.last_failure, sizeof u->counts.last_failure, "%s", why);
 }
 
+/* --- routes --- */
+
+void sp_worker_count_route(sp_worker *w, sp_str owner, int status, uint64_t in, uint64_t out,
+                           int64_t took_ms) {
+    sp_route_counts *c = sp_map_get(&w->routes, owner);
+    if (!c) {
+        if (w->routes.n >= MAX_ROUTES) return;
+        c = sp_zalloc(1, sizeof *c);
+        sp_map_put(&w->routes, owner, c);
+    }
+    c->requests++;
+    c->status[status >= 100 && status < 600 ? status / 100 : 0]++;
+    c->bytes_in += in;
+    c->bytes_out += out;
+    c->latency_sum_ms += (uint64_t)SP_MAX(took_ms, 0);
+}
+
+void sp_worker_free_routes(sp_worker *w) {
+    void *c;
+    for (size_t at = 0; sp_map_next(&w->routes, &at, NULL, &c);) free(c);
+    sp_map_free(&w->routes);
+}
+
+static void visit_routes(const sp_worker *w, const sp_worker_visitor *v) {
+    sp_str owner;
+    void *c;
+    for (size_t at = 0; sp_map_next(&w->routes, &at, &owner, &c);) v->route(v->ctx, owner, c);
+}
+
 static void visit_endpoint(const sp_worker_visitor *v, const sp_upstream *u) {
     sp_endpoint_counts c = u->counts;
     c.open = u->e.open;
@@ -35,6 +66,7 @@ static void visit_endpoint(const sp_worker_visitor *v, const sp_upstream *u) {
 }
 
 void sp_worker_visit(const sp_worker *w, const sp_worker_visitor *v) {
+    visit_routes(w, v);
     sp_vec_each(&w->pool_at, p) {
         uint64_t waiting = (*p)->queued;
         sp_list_each(&(*p)->waiters, l) waiting += !SP_CONTAINER(l, sp_dial, waiting)->upstream;

@@ -96,6 +96,7 @@ static void finish_stop(sp_worker *w) {
     w->config = sp_gateway_config_unref(w->config);
     sp_worker_close_pipes(w);
     sp_worker_free_exchanges(w);
+    sp_worker_free_routes(w);
     sp_h2_pool_free(w);
     sp_vec_free(&w->answer.headers);
     sp_vec_each(&w->spare, b) sp_buf_free(b);

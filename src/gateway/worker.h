@@ -70,6 +70,11 @@ typedef struct sp_endpoint_counts {
     char last_failure[64];   /* "connection refused" */
 } sp_endpoint_counts;
 
+/* What one route (by its owner: "HTTPRoute default/shop") did. */
+typedef struct sp_route_counts {
+    uint64_t requests, status[6], bytes_in, bytes_out, latency_sum_ms;
+} sp_route_counts;
+
 /* One row is one counter in /metrics: X(field, name, help) */
 #define SP_WORKER_COUNTERS(X)                                                                      \
     X(connections, "connections_total", "Client connections accepted.")                            \
@@ -113,6 +118,7 @@ const sp_worker_stats *sp_worker_get_stats(const sp_worker *w);
  * Worker's thread. */
 typedef struct sp_worker_visitor {
     void (*pool)(void *ctx, sp_str name, uint64_t waiting);
+    void (*route)(void *ctx, sp_str owner, const sp_route_counts *counts);
     void (*endpoint)(void *ctx, sp_str name, const sp_endpoint *e, uint64_t idle,
                      const sp_endpoint_counts *counts);
     void *ctx;

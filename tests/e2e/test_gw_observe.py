@@ -139,3 +139,79 @@ def test_formats_that_tools_know(sampan, ns, backend, tmp_path):
             gateway.stop()
     wrong = subprocess.run([BINARY, "gateway", "--kubeconfig", sampan.kubeconfig, "--access-log-format", "apache"], capture_output=True, text=True)
     assert wrong.returncode == 1 and "--access-log-format apache: text, json, common, combined or haproxy" in wrong.stderr
+
+
+def server(port, name, ip):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(name)))
+            self.end_headers()
+            self.wfile.write(name.encode())
+
+        def log_message(self, *args):
+            pass
+
+    s = http.server.ThreadingHTTPServer((ip, port), Handler)
+    threading.Thread(target=s.serve_forever, daemon=True).start()
+    return s
+
+
+def test_servers_are_steered_by_commands(sampan, ns, tmp_path):
+    ip, port, public = own_address(), free_port(), free_port()
+    subprocess.run(["ip", "address", "replace", "192.0.2.2/32", "dev", "lo"], check=True)
+    servers = [server(port, "one", ip), server(port, "two", "192.0.2.2")]
+    objects = shop((ip, port), ns, public)
+    objects[1]["endpoints"].append({"addresses": ["192.0.2.2"]})
+    sampan.apply(*objects, namespace=ns)
+    socket = tmp_path / "gw.sock"
+    gateway = Gateway(sampan, tmp_path, "--control-socket", str(socket))
+
+    def command(*words, check=True):
+        done = subprocess.run([BINARY, "gateway", *words, "--control-socket", str(socket)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    def answers(n=12):
+        found = {}
+        for _ in range(n):
+            request = urllib.request.Request(f"http://127.0.0.1:{gateway.http}/", headers={"Host": f"{ns}.test"})
+            text = urllib.request.urlopen(request, timeout=10).read().decode()
+            found[text] = found.get(text, 0) + 1
+        return found
+
+    try:
+        wait_until(lambda: gateway.get("/", f"{ns}.test") == 200, "an answer")
+        assert set(answers(40)) == {"one", "two"}
+        assert command("drain", f"192.0.2.2:{port}").stdout == f"192.0.2.2:{port}: drain\n"
+        assert answers() == {"one": 12}
+        status = json.loads(command("status", "-o", "json").stdout)
+        pool = next(p for p in status["pools"] if p["pool"] == f"{ns}/shop:{public}")
+        assert {s["address"]: s["state"] for s in pool["servers"]} == {f"{ip}:{port}": "up", f"192.0.2.2:{port}": "drain"}
+        route = next(r for r in status["routes"] if r["route"] == f"Ingress {ns}/shop")
+        assert route["requests"] >= 52 and route["status"]["2xx"] == route["requests"]
+        text = command("status").stdout
+        assert re.search(rf"^{ns}/shop:{public} +192\.0\.2\.2:{port} +drain", text, re.M) and "0.0.0.0:" in text
+        command("disable", ip, "--pool", f"{ns}/shop:{public}")
+        wait_until(lambda: answers(1).get("two"), "the drained one serves when nothing else is left")
+        command("enable", f"192.0.2.2:{port}", ip)
+        assert set(answers(40)) == {"one", "two"}
+        command("weight", "192.0.2.2", "0")
+        assert answers() == {"one": 12}
+        refused = command("drain", "nobody", check=False)
+        assert refused.returncode == 1 and "there is no server nobody" in refused.stderr
+        assert command("weight", "192.0.2.2", "300", check=False).returncode == 2
+        seen = command("top", "-n", "1", "-i", "0.2").stdout
+        assert "requests/s" in seen and f"Ingress {ns}/shop" in seen
+        lonely = subprocess.run([BINARY, "gateway", "status", "--control-socket", str(tmp_path / "no.sock")], capture_output=True, text=True)
+        assert lonely.returncode == 1 and "no gateway answers at" in lonely.stderr
+        page = urllib.request.urlopen(f"http://127.0.0.1:{gateway.metrics}/", timeout=10)
+        assert "text/html" in page.headers["Content-Type"] and "status.json" in page.read().decode()
+        live = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{gateway.metrics}/status.json", timeout=10).read())
+        assert live["totals"]["requests"] >= route["requests"] and live["version"]
+    finally:
+        gateway.stop()
+        for s in servers:
+            s.shutdown()
