@@ -6,6 +6,7 @@
  */
 #include "gateway/ingress_notes.h"
 #include "gateway/refs.h"
+#include "gateway/tls_default.h"
 
 #include "data/regex.h"
 
@@ -222,31 +223,39 @@ static bool has_name(const visit *v, sp_str host) {
     return false;
 }
 
-static void add_name(visit *v, sp_str host, const sp_tls_spec *tls) {
+/* trusted: by a Secret of its own, so plain HTTP may be sent there. */
+static void add_name(visit *v, sp_str host, const sp_tls_spec *tls, bool trusted) {
     sp_str name = sp_translate_lower(v->arena, host);
     sp_sni_entry e = {.host = name, .tls = tls, .owner = v->owner};
-    if (tls) sp_vec_push(&v->secure, name);
+    if (tls && trusted) sp_vec_push(&v->secure, name);
     if (!v->t || v->port == SIZE_MAX || has_name(v, name)) return;
     if (*v->tls_table == UINT32_MAX) *v->tls_table = sp_translate_new_table(v->t);
     e.inner = tls ? (sp_inner_spec){.http = true, .table = *v->tls_table} : (sp_inner_spec){0};
     sp_translate_sni(v->t, v->port, e);
 }
 
+/* Without a Secret the hosts answer with a certificate that nobody knows, as is usual. */
+static sp_problem default_cert(sp_arena *a, sp_tls_cert *ret) {
+    sp_err err = {0};
+    if (sp_tls_default_cert(NULL, ret, &err)) return (sp_problem){0};
+    return (sp_problem){"InvalidCertificate", sp_arena_str(a, sp_str_z(err.text))};
+}
+
 static void visit_tls(visit *v, const sp_json *tls, size_t index) {
     const sp_json *hosts = sp_json_get(tls, "hosts");
     sp_str secret = sp_json_str(sp_json_get(tls, "secretName"));
     sp_tls_spec *spec = SP_NEW(v->arena, sp_tls_spec);
-    sp_problem p = {"InvalidCertificate", SP_STR("secretName is missing")};
     spec->certs = SP_NEW(v->arena, sp_tls_cert);
-    if (secret.n)
-        p = sp_ref_secret_cert(v->arena, v->view, sp_obj_namespace(v->ingress), secret,
-                               spec->certs);
+    sp_problem p = !secret.n ? default_cert(v->arena, spec->certs)
+                             : sp_ref_secret_cert(v->arena, v->view, sp_obj_namespace(v->ingress),
+                                                  secret, spec->certs);
     if (p.reason)
         problem(v, "InvalidCertificate", "spec.tls[%zu]: %.*s; its hosts are not served with TLS",
                 index, SP_ARG(p.text));
     spec->cert_count = !p.reason;
-    if (!hosts || !hosts->count) add_name(v, SP_STR(""), p.reason ? NULL : spec);
-    sp_json_each(hosts, h) add_name(v, sp_json_str(h), p.reason ? NULL : spec);
+    const sp_tls_spec *usable = p.reason ? NULL : spec;
+    if (!hosts || !hosts->count) add_name(v, SP_STR(""), usable, secret.n > 0);
+    sp_json_each(hosts, h) add_name(v, sp_json_str(h), usable, secret.n > 0);
 }
 
 static bool has_tls(const sp_json *ingress) {

@@ -258,6 +258,18 @@ def test_passed_through_and_tls_to_endpoints(sampan, ns, ca):
     server.shutdown()
 
 
+def test_an_ingress_without_a_secret_answers_with_the_default_certificate(sampan, ns):
+    server, host = backend("plain"), f"none.{ns}.test"
+    sampan.apply(*service("web", server), {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}, "spec": {
+        "tls": [{"hosts": [host]}], "rules": [{"host": host, "http": {"paths": [{
+            "path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]}}, namespace=ns)
+    trusting_all = ssl.create_default_context()
+    trusting_all.check_hostname, trusting_all.verify_mode = False, ssl.CERT_NONE
+    status, body = wait_until(lambda: serves(sampan.gateway_tls_port, host, trusting_all), "an answer")
+    assert (status, body) == (200, "plain https")
+    server.shutdown()
+
+
 @pytest.mark.skipif(not shutil.which("haproxy"), reason="needs haproxy")
 def test_proxy_protocol_with_haproxy_on_both_sides(sampan, tmp_path):
     """haproxy says who the client is, we believe it, and tell haproxy; both versions of the header."""

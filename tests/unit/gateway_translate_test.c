@@ -158,7 +158,7 @@ static void ingresses(void **state) {
                                                 "kind: Ingress\nmetadata: {name: mine, namespace: "
                                                 "ns}\nspec:\n"
                                                 "  ingressClassName: nginx\n"
-                                                "  tls: [{hosts: [A.org]}]\n"
+                                                "  tls: [{hosts: [A.org], secretName: lost}]\n"
                                                 "  defaultBackend: {service: {name: web, port: "
                                                 "{number: 80}}}\n"
                                                 "  rules:\n"
