@@ -173,6 +173,32 @@ def test_matching(s, ns):
     assert listeners_of(s, "gw", ns)["http"][1:] == (2, ["HTTPRoute", "GRPCRoute"])
 
 
+def test_what_is_refused_on_apply(s, ns):
+    listener = lambda **more: gateway("g", {"name": "l", "port": 80, "protocol": "HTTP", **more})
+    rule = lambda **more: route("HTTPRoute", "r", "gw", [more])
+    redirect = lambda **more: {"type": "RequestRedirect", "requestRedirect": more}
+    for o, words in ((listener(tls={"mode": "Terminate"}), "tls must not be specified for protocols"),
+                     (listener(protocol="TLS"), "tls mode must be set for protocol TLS"),
+                     (listener(protocol="HTTPS", tls={"mode": "Terminate"}), "certificateRefs or options must be specified"),
+                     (listener(protocol="TCP", hostname="a.b"), "hostname must not be specified"),
+                     (listener(hostname="A_b"), "should match"),
+                     (gateway("g", *({"name": n, "port": 80, "protocol": "HTTP"} for n in "ab")), "Combination of port, protocol and hostname must be unique"),
+                     (rule(matches=[{"path": {"value": "/a//b"}}]), "must not contain '//'"),
+                     (rule(matches=[{"method": "GETT"}]), "supported values"),
+                     (rule(filters=[redirect(statusCode=305)]), "supported values"),
+                     (rule(filters=[redirect()], backendRefs=[to("red")]), "must not be used together with backendRefs"),
+                     (rule(backendRefs=[{"name": "red"}]), "must have port for Service reference"),
+                     (rule(timeouts={"request": "1s", "backendRequest": "2s"}), "backendRequest timeout cannot be longer"),
+                     (rule(filters=[{"type": "CORS", "cors": {}}, {"type": "CORS", "cors": {}}]), "CORS filter cannot be repeated"),
+                     (rule(retry={"codes": [200]}), "greater than or equal to 400"),
+                     (route("GRPCRoute", "r", "gw", [{"matches": [{"method": {"service": "a b"}}]}]), "service must only contain valid characters"),
+                     (route("TLSRoute", "r", "gw", [{"backendRefs": [to("red")]}]), "hostnames"),
+                     (route("TCPRoute", "r", "gw", []), "rules")):
+        plural = {"Gateway": "gateways"}.get(o["kind"], o["kind"].lower() + "s")
+        status, answer = s.api("POST", f"/apis/{GROUP}/v1/namespaces/{ns}/{plural}", o)
+        assert status == 422 and words in answer["message"], (words, status, answer)
+
+
 def test_filters(s, ns, backends):
     port = free_port()
     rule = lambda path, filters, **more: {"matches": [{"path": {"value": path}}], "filters": filters, "backendRefs": [to("red")], **more}
@@ -318,6 +344,24 @@ def test_backend_tls_policy(s, ns, workdir):
     s.kubectl("delete", "configmap", "ca", "-n", ns)
     wait_until(lambda: conditions(ancestors()[0])["Accepted"] == ("False", "NoValidCACertificate"), "no authority")
     wait_until(lambda: curl(port, "b.test")[0] == 500, "nobody is reached unverified")
+
+
+def test_client_certificates(s, ns, workdir):
+    strict, lax = free_port(), free_port()
+    crt, key = make_cert(workdir / ns, "client", ["client.test"])
+    validation = lambda **more: {"validation": {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}], **more}}
+    tls = {"certificateRefs": [{"name": "c"}]}
+    s.apply(secret("c", *make_cert(workdir / ns, "server", ["x.test"])),
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": crt.read_text()}},
+            gateway("gw", *({"name": n, "port": p, "protocol": "HTTPS", "tls": tls} for n, p in (("strict", strict), ("lax", lax))),
+                    tls={"frontend": {"default": validation(), "perPort": [{"port": lax, "tls": validation(mode="AllowInsecureFallback")}]}}),
+            route("HTTPRoute", "r", "gw", [{"backendRefs": [to("red")]}]), namespace=ns)
+    wait_until(lambda: who(strict, "x.test", "/", "--cert", str(crt), "--key", str(key), scheme="https") == "red", "a client with a certificate")
+    assert curl(strict, "x.test", scheme="https")[0] == 0
+    assert who(lax, "x.test", scheme="https") == "red"
+    s.kubectl("delete", "configmap", "ca", "-n", ns)
+    wait_until(lambda: listeners_of(s, "gw", ns)["strict"][0]["ResolvedRefs"] == ("False", "InvalidCACertificateRef"), "the authority is gone")
+    assert listeners_of(s, "gw", ns)["strict"][0]["Accepted"] == ("False", "NoValidCACertificate")
 
 
 NGINX = """
