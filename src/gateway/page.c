@@ -7,7 +7,7 @@ const char sp_report_page[] =
     "<meta name=viewport content='width=device-width,initial-scale=1'>"
     "<title>Sampan gateway</title><style>"
     ":root{color-scheme:light "
-    "dark;--line:#8884;--soft:#8889;--up:#2a9d54;--wait:#d98a00;--down:#d33}"
+    "dark;--line:#8884;--soft:#6b7280;--up:#2a9d54;--wait:#d98a00;--down:#d33}"
     "body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:72rem;padding:1.2rem}"
     "h1{font-size:1.3rem;margin:0}h2{font-size:1rem;margin:1.8rem 0 .4rem}"
     "header{display:flex;gap:1rem;align-items:baseline;flex-wrap:wrap}#about{color:var(--soft)}"

@@ -112,6 +112,29 @@ def test_an_ingress_gets_its_certificate_from_the_acme_server(sampan, ns, pebble
     wait_until(lambda: sampan.kubectl("get", "certificate", "shop-tls", "-n", ns, check=False).code != 0, "the Certificate goes")
 
 
+def test_a_proof_by_tls_alpn(sampan, ns, pebble, tmp_path):
+    """RFC 8737: the proof is a certificate on the TLS port, which serves another one to everybody else."""
+    name = f"alpn-{ns}"[:50]
+    sampan.apply(issuer(pebble, name, tlsALPN01={}), namespace=ns)
+    sampan.apply({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {
+        "name": "door", "annotations": {"cert-manager.io/cluster-issuer": name}}, "spec": {
+            "tls": [{"hosts": [f"d.{ns}.test"], "secretName": "door-tls"}],
+            "rules": [{"host": f"d.{ns}.test", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {
+                "service": {"name": "door", "port": {"number": 80}}}}]}}]}}, namespace=ns)
+    wait_until(lambda: sampan.kubectl("get", "certificate", "door-tls", "-n", ns, check=False).code == 0, "a Certificate")
+    wait_until(lambda: is_ready(sampan, "door-tls", ns), "it is ready")
+    assert names_in(sampan, "door-tls", ns, tmp_path)[0] == [f"d.{ns}.test"]
+
+    def issued():
+        context = ssl._create_unverified_context()
+        with socket.create_connection(("127.0.0.1", sampan.gateway_tls_port), 5) as raw:
+            with context.wrap_socket(raw, server_hostname=f"d.{ns}.test") as tls:
+                (tmp_path / "served.pem").write_text(ssl.DER_cert_to_PEM_cert(tls.getpeercert(True)))
+        return f"d.{ns}.test" in str(ssl._ssl._test_decode_cert(str(tmp_path / "served.pem")))
+
+    wait_until(issued, "the gateway serves it, without a restart")
+
+
 def test_an_acme_server_that_refuses_is_told_and_not_hammered(sampan, ns, tmp_path):
     p = Pebble(tmp_path / "elsewhere", free_port(), free_port())  # it will find nobody there
     try:
