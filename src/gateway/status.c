@@ -195,14 +195,21 @@ static void tell_problems(sp_reconcile *r, const sp_status_view *v, const sp_jso
     sp_vec_free(&problems);
 }
 
+static void push_port(sp_reconcile *r, const sp_status_view *v, sp_json *ports, uint16_t port) {
+    const char *error = NULL;
+    for (size_t i = 0; i < v->failure_count; i++)
+        if (v->failures[i].port == port && strcmp(v->failures[i].reason, "HostnameConflict") != 0)
+            error = v->failures[i].reason; /* one name of a shared port is not the port */
+    sp_json_push(ports, port_status(r, port, SP_STR("TCP"), error));
+}
+
 void sp_status_ingress(sp_reconcile *r, const sp_status_view *v, const sp_json *ingress) {
     if (!v->options->http_port || !sp_ingress_is_ours(v->cluster, ingress)) return;
     sp_json *wanted = sp_json_object(r->arena), *at = address(r, v, ingress);
     sp_json *ports = sp_json_ensure_array(r->arena, at, "ports");
-    const char *error = NULL;
-    for (size_t i = 0; i < v->failure_count; i++)
-        if (v->failures[i].port == v->options->http_port) error = v->failures[i].reason;
-    sp_json_push(ports, port_status(r, v->options->http_port, SP_STR("TCP"), error));
+    const sp_json *tls = sp_json_dig(ingress, "spec", "tls", NULL);
+    push_port(r, v, ports, v->options->http_port);
+    if (tls && tls->count && v->options->https_port) push_port(r, v, ports, v->options->https_port);
     sp_json *lb = sp_json_ensure_object(r->arena, wanted, "loadBalancer");
     sp_json_push(sp_json_ensure_array(r->arena, lb, "ingress"), at);
     sp_status_patch(r, &sp_gvr_ingresses, ingress, wanted);
