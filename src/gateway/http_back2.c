@@ -1,6 +1,7 @@
 /* The endpoint's side over HTTP/2: many exchanges as streams of few connections, which their
  * upstream lists. As in front, events mark streams, and frames are made once per turn; what arrives
  * for a stream waits in it, within its window, until the exchange pumps it. */
+#include "base/clock.h"
 #include "gateway/http_h2.h"
 
 #include <pthread.h>
@@ -25,6 +26,7 @@ typedef struct conn {
     bool running, dead;
     bool leaving; /* takes no new streams: GOAWAY, or out of them */
     bool used;
+    sp_addr client; /* it was made for; counts where the pool sends PROXY headers */
 } conn;
 
 typedef struct stream {
@@ -67,8 +69,15 @@ static void wake_ready(conn *c) {
 
 /* --- the end --- */
 
+static void count_bytes(conn *c) {
+    c->upstream->counts.bytes_in += c->sock.sent;
+    c->upstream->counts.bytes_out += c->sock.received;
+    c->sock.sent = c->sock.received = 0;
+}
+
 static void close_conn(conn *c) {
     if (c->dead) return;
+    count_bytes(c);
     c->dead = true;
     sp_list_remove(&c->link);
     sp_alarm_stop(&c->alarm);
@@ -104,6 +113,7 @@ void sp_upstream_close_streams(sp_upstream *u) {
 
 static void rest(conn *c) {
     if (c->count || c->dead) return;
+    count_bytes(c);
     bool keep = !c->leaving && c->upstream->e.ready && !c->worker->stopping;
     if (keep)
         sp_alarm_start(c->worker->poller, &c->alarm, SP_TIMEOUT_POOLED);
@@ -336,10 +346,11 @@ static bool has_room(const conn *c) {
     return !c->leaving && !c->dead && c->count < SP_MIN(theirs, (uint32_t)MAX_STREAMS);
 }
 
-static conn *find_conn(const sp_upstream *u) {
+static conn *find_conn(const sp_exchange *x, const sp_upstream *u) {
     sp_list_each(&u->h2, l) {
         conn *c = SP_CONTAINER(l, conn, link);
-        if (has_room(c)) return c;
+        bool ours = !x->pool->send_proxy || sp_addr_eq(&c->client, &x->client_addr);
+        if (ours && has_room(c)) return c;
     }
     return NULL;
 }
@@ -361,7 +372,7 @@ static void attach(sp_exchange *x, conn *c) {
 }
 
 bool sp_back2_claim(sp_exchange *x) {
-    x->claimed = find_conn(x->dial.upstream);
+    x->claimed = find_conn(x, x->dial.upstream);
     if (x->claimed) x->worker->stats.upstream_reused++;
     return x->claimed != NULL;
 }
@@ -374,7 +385,7 @@ void sp_back2_attach(sp_exchange *x) {
 
 /* Others may have dialled meanwhile: one connection is enough. */
 void sp_back2_open(sp_exchange *x) {
-    conn *c = find_conn(x->dial.upstream);
+    conn *c = find_conn(x, x->dial.upstream);
     if (c) {
         sp_sock_close(x->worker, &x->dial.sock, false);
         attach(x, c);
@@ -382,6 +393,7 @@ void sp_back2_open(sp_exchange *x) {
     }
     c = sp_zalloc(1, sizeof *c);
     c->worker = x->worker;
+    c->client = x->client_addr;
     c->upstream = x->dial.upstream;
     sp_upstream_ref(c->upstream);
     sp_list_init(&c->streams);
@@ -500,6 +512,8 @@ static bool pass_head(sp_exchange *x, stream *st) {
         sp_exchange_bad_answer(x, "101 does not exist in HTTP/2");
         return false;
     }
+    if (h->status >= 200)
+        sp_upstream_answered(st->upstream, h->status, (sp_clock_mono_us() - x->started_us) / 1000);
     return sp_exchange_answer(x, h) && x->answer_begun;
 }
 
