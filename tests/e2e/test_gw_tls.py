@@ -136,7 +136,7 @@ def door(sampan, ns, ca):
     sampan.apply(*service("web", server), secret("cert-a", *ca.leaf("a" + ns, a)), secret("cert-b", *ca.leaf("b" + ns, f"*.{ns}.test")),
                  *gateway(https("a", port, a, "cert-a"), https("b", port, f"*.{ns}.test", "cert-b")),
                  route("HTTPRoute", "a", a, "web"), route("HTTPRoute", "b", b, "web"), namespace=ns)
-    wait_until(lambda: serves(port, a, ca.trusting()) and serves(port, b, ca.trusting()), "both names")
+    wait_until(lambda: all((serves(port, name, ca.trusting()) or [0])[0] == 200 for name in (a, b)), "both names and their routes")
     yield type("Door", (), {"port": port, "a": a, "b": b})
     server.shutdown()
 
