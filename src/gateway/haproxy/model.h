@@ -228,10 +228,10 @@ extern const size_t sp_hap_row_count;
 
 /* --- proxy.c --- */
 sp_hap_handler sp_hap_mode, sp_hap_timeout, sp_hap_maxconn, sp_hap_retries, sp_hap_default_backend,
-    sp_hap_balance_line, sp_hap_hash_type, sp_hap_forwardfor, sp_hap_no_forwardfor,
-    sp_hap_redispatch, sp_hap_all_backups, sp_hap_cookie, sp_hap_disabled, sp_hap_stick_table,
-    sp_hap_stick, sp_hap_global_maxconn, sp_hap_hard_stop, sp_hap_ca_base, sp_hap_crt_base,
-    sp_hap_server_verify, sp_hap_bind_options, sp_hap_hold;
+    sp_hap_balance_line, sp_hap_hash_type, sp_hap_forwardfor, sp_hap_redispatch, sp_hap_all_backups,
+    sp_hap_cookie, sp_hap_disabled, sp_hap_stick_table, sp_hap_stick, sp_hap_global_maxconn,
+    sp_hap_hard_stop, sp_hap_ca_base, sp_hap_crt_base, sp_hap_server_verify, sp_hap_bind_options,
+    sp_hap_hold;
 sp_hap_proxy *sp_hap_find(const sp_hap *h, sp_str name, unsigned kinds);
 
 /* --- bind.c, server.c, checks.c --- */
