@@ -6,7 +6,6 @@
 #include "data/yaml.h"
 #include "gateway/haproxy/haproxy.h"
 #include "gateway/vip/keepalived.h"
-#include "gateway/vip/run.h"
 #include "net/loop.h"
 
 #include <dirent.h>
@@ -31,10 +30,6 @@ struct sp_files {
     sp_build *build;
     reading *current;
     sp_timer *again;
-    char *keepalived; /* NULL = no virtual addresses */
-    sp_keepalived_options vip_options;
-    sp_vip_config *vip_config; /* until the start */
-    sp_vip *vip;
     bool reload_asked;
     struct job *job;
     void (*ready)(void *ctx);
@@ -349,29 +344,7 @@ static void plan_next(sp_files *f) {
     if (ms && !f->again) f->again = sp_timer_start(f->loop, ms, look_again, f);
 }
 
-/* Problems are printed; NULL when the file cannot be used. */
-static sp_vip_config *read_keepalived(const sp_files *f, sp_err *err) {
-    sp_vip_problems problems = {0};
-    sp_vip_config *c = NULL;
-    bool ok = sp_keepalived_conf_load(f->keepalived, &f->vip_options, &c, &problems, err);
-    if (ok && !sp_vip_print_problems(f->keepalived, &problems))
-        ok = sp_fail(err, SP_INVALID, "%s is not taken", f->keepalived);
-    sp_vec_free(&problems);
-    return ok ? c : sp_vip_config_free(c);
-}
-
-static void reload_keepalived(sp_files *f) {
-    sp_err err = {0};
-    sp_vip_config *c = f->vip ? read_keepalived(f, &err) : NULL;
-    if (c)
-        sp_vip_apply(f->vip, c);
-    else if (f->vip)
-        sp_error("the file is not taken; what was before goes on", SP_KV("file", f->keepalived),
-                 SP_KV("why", err.text));
-}
-
 void sp_files_reload(sp_files *f) {
-    reload_keepalived(f);
     if (f->job)
         f->reload_asked = true;
     else
@@ -400,12 +373,6 @@ bool sp_files_open(const sp_files_paths *p, sp_files **ret, sp_files_limits *ret
     f->path = sp_str_dup(sp_str_z(p->haproxy));
     f->text = text;
     f->current = r;
-    f->keepalived = p->keepalived ? sp_str_dup(sp_str_z(p->keepalived)) : NULL;
-    f->vip_options.exact = p->exact;
-    if (f->keepalived && !(f->vip_config = read_keepalived(f, err))) {
-        sp_files_free(f);
-        return false;
-    }
     *ret_limits = (sp_files_limits){r->config.max_connections, r->config.grace_ms};
     *ret = f;
     return true;
@@ -420,16 +387,8 @@ static void on_ports(void *ctx) {
     (void)ctx; /* build.c logs what is not served */
 }
 
-static bool start_vip(sp_files *f, sp_err *err) {
-    sp_vip_settings s = {.last_will = !f->vip_options.exact};
-    if (!sp_vip_new(f->loop, &s, &f->vip, err)) return false;
-    sp_vip_apply(f->vip, sp_steal(f->vip_config));
-    sp_vip_set_health(f->vip, "gateway", true);
-    return true;
-}
-
-bool sp_files_start(sp_files *f, uv_loop_t *loop, sp_fleet *fleet, const sp_translate_options *o,
-                    void (*ready)(void *ctx), void *ctx, sp_err *err) {
+void sp_files_start(sp_files *f, uv_loop_t *loop, sp_fleet *fleet, const sp_translate_options *o,
+                    void (*ready)(void *ctx), void *ctx) {
     sp_build_config c = {.loop = loop,
                          .fleet = fleet,
                          .options = *o,
@@ -443,14 +402,6 @@ bool sp_files_start(sp_files *f, uv_loop_t *loop, sp_fleet *fleet, const sp_tran
     f->build = sp_build_new(&c);
     sp_build_now(f->build);
     plan_next(f);
-    return !f->vip_config || start_vip(f, err);
-}
-
-void sp_files_hand_over(sp_files *f, void (*done)(void *ctx), void *ctx) {
-    if (f->vip)
-        sp_vip_stop(f->vip, true, done, ctx);
-    else
-        done(ctx);
 }
 
 sp_build *sp_files_build(sp_files *f) {
@@ -461,9 +412,6 @@ sp_files *sp_files_free(sp_files *f) {
     if (!f) return NULL;
     if (f->job) f->job->files = NULL;
     sp_timer_stop(f->again);
-    sp_vip_free(f->vip);
-    sp_vip_config_free(f->vip_config);
-    free(f->keepalived);
     sp_build_free(f->build);
     free_reading(f->current);
     sp_buf_free(&f->text);

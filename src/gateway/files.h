@@ -9,7 +9,6 @@ typedef struct sp_files sp_files;
 
 typedef struct sp_files_paths {
     const char *haproxy, *keepalived; /* NULL = none */
-    bool exact;                       /* sp_keepalived_options */
 } sp_files_paths;
 
 /* What the command line asks: every problem of both files with its line on stderr (--check), the
@@ -21,17 +20,14 @@ typedef struct sp_files_limits {
     uint32_t max_connections, grace_ms;
 } sp_files_limits;
 
-/* Reads both for the first time; haproxy must be given. Problems are printed; false if there were
- * errors. */
+/* Reads haproxy.cfg for the first time; it must be given. Problems are printed; false if there were
+ * errors. (Serving keepalived.conf is vip/control.h's.) */
 SP_MUST_USE bool sp_files_open(const sp_files_paths *p, sp_files **ret, sp_files_limits *ret_limits,
                                sp_err *err);
 /* Serves from now on. ready: once. */
-SP_MUST_USE bool sp_files_start(sp_files *f, uv_loop_t *loop, sp_fleet *fleet,
-                                const sp_translate_options *o, void (*ready)(void *ctx), void *ctx,
-                                sp_err *err);
+void sp_files_start(sp_files *f, uv_loop_t *loop, sp_fleet *fleet, const sp_translate_options *o,
+                    void (*ready)(void *ctx), void *ctx);
 void sp_files_reload(sp_files *f); /* SIGHUP */
 sp_build *sp_files_build(sp_files *f);
-/* The virtual addresses are given up; done: once, from the loop or at once when there are none. */
-void sp_files_hand_over(sp_files *f, void (*done)(void *ctx), void *ctx);
 /* Before the fleet; takes NULL, returns NULL. */
 sp_files *sp_files_free(sp_files *f);

@@ -51,7 +51,7 @@ typedef struct gateway {
     sp_fleet *fleet;
     sp_control *control;
     sp_files *files;
-    sp_vip_control *vips; /* beside the API server; files have their own */
+    sp_vip_control *vips;
     sp_http_server *server;
     sp_gateway_metrics metrics;
     sp_report_source source;
@@ -236,10 +236,7 @@ static void on_signal(void *ctx, int signum) {
     }
     sp_info("gateway stops", SP_KV("signal", signum), SP_KV("grace_ms", g->grace_ms));
     g->stopping = true;
-    if (g->files)
-        sp_files_hand_over(g->files, on_handed_over, g);
-    else
-        sp_vip_control_stop(g->vips, on_handed_over, g);
+    sp_vip_control_stop(g->vips, on_handed_over, g);
 }
 
 /* A successor serves our ports. What belongs to the machine (the services' route) is its now. */
@@ -327,7 +324,7 @@ static void watch_signals(gateway *g) {
 /* --- where the documents come from: an API server, or files --- */
 
 static sp_files_paths paths_of(const gateway *g) {
-    return (sp_files_paths){g->haproxy_cfg, g->keepalived_conf, g->exact};
+    return (sp_files_paths){g->haproxy_cfg, g->keepalived_conf};
 }
 
 static bool open_files(gateway *g, sp_err *err) {
@@ -349,7 +346,9 @@ static bool open_source(gateway *g, sp_err *err) {
 static void on_hangup(void *ctx, int signum) {
     (void)signum;
     gateway *g = ctx;
-    if (g->files && !g->stopping) sp_files_reload(g->files);
+    if (g->stopping) return;
+    if (g->files) sp_files_reload(g->files);
+    sp_vip_control_reload(g->vips);
 }
 
 /* A successor begins when its predecessor has let go of the addresses. */
@@ -367,10 +366,11 @@ static bool start_source(gateway *g, sp_err *err) {
     if (!g->haproxy_cfg) {
         g->manager = sp_manager_new(g->kube, "sampan-gateway");
         g->control = sp_control_new(g->manager, g->fleet, &g->options, on_ready, g);
-        return start_vips(g, err);
     }
-    g->hangup = sp_signal_watch(&g->loop, SIGHUP, on_hangup, g);
-    return sp_files_start(g->files, &g->loop, g->fleet, &g->options, on_ready, g, err);
+    if (!start_vips(g, err)) return false;
+    if (g->files || g->keepalived_conf) g->hangup = sp_signal_watch(&g->loop, SIGHUP, on_hangup, g);
+    if (g->files) sp_files_start(g->files, &g->loop, g->fleet, &g->options, on_ready, g);
+    return true;
 }
 
 static bool start(gateway *g, sp_err *err) {
@@ -383,7 +383,6 @@ static bool start(gateway *g, sp_err *err) {
     g->sockets = sp_sockets_new(loops);
     if (!meet_predecessor(g, err)) return false;
     g->fleet = sp_fleet_new(&g->loop, &g->settings, g->sockets, loops);
-    if (!start_source(g, err)) return false;
     g->admin = sp_admin_new(&g->loop);
     g->source = (sp_report_source){.fleet = g->fleet,
                                    .build = g->control ? sp_control_build(g->control)
@@ -394,8 +393,11 @@ static bool start(gateway *g, sp_err *err) {
     sp_report_serve(g->admin, &g->source);
     sp_handover_config h = {&g->loop, g->admin, g->sockets, on_taken, g};
     g->handover = sp_handover_new(&h);
+    bool replaces =
+        g->predecessor >= 0; /* files may be ready, and take over, before this returns */
+    if (!start_source(g, err)) return false;
     watch_signals(g);
-    return g->predecessor >= 0 || listen_for_people(g, false, err);
+    return replaces || listen_for_people(g, false, err);
 }
 
 static void close_parts(gateway *g) {

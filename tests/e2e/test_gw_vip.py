@@ -323,6 +323,31 @@ def test_with_real_keepalived(net, version, advert, unicast):
     assert "refused" not in a.text(), a.text()
 
 
+def test_upgrade_keeps_the_address(net, tmp_path):
+    """A successor process on the same node goes on holding it; the other node never takes over."""
+    w = net(2)
+    a, b = w.nodes
+    proxy, control = tmp_path / "haproxy.cfg", tmp_path / "control.sock"
+    proxy.write_text("defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 9s\n  timeout server 9s\n"
+                     "listen api\n  bind *:16443\n  server s1 127.0.0.1:6443\n")
+    b.ours(conf(2, 100, version=2, advert=1))
+    a.ours(conf(1, 110, version=2, advert=1), "--haproxy-cfg", str(proxy), "--control-socket", str(control))
+    w.answers(1)
+    a.kill(signal.SIGUSR2)
+    wait_until(lambda: a.text().count("gateway is ready") == 2, "the successor is ready")
+    wait_until(lambda: a.daemon.poll() is not None, "the predecessor has ended")
+    successors = [int(p) for p in sh(f"ip netns pids {a.name}").split() if "--keepalived-conf" in pathlib.Path(f"/proc/{p}/cmdline").read_text()]
+    try:
+        wait_until(lambda: a.text().count('"state":"MASTER"') == 2, "the successor is master")
+        wait_until(lambda: w.ask() == 1, "it answers")
+        time.sleep(4)  # longer than the other one's patience
+        assert w.owners() == [1] and "MASTER" not in b.text()
+    finally:
+        for p in successors:
+            os.kill(p, signal.SIGTERM)
+        wait_until(lambda: not any(pathlib.Path(f"/proc/{p}").exists() for p in successors), "the end")
+
+
 def test_bad_file_is_told(tmp_path):
     bad = tmp_path / "k.conf"
     bad.write_text("vrrp_instance A {\ninterface eth0\nfrobnicate 1\n}\n")

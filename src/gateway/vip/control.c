@@ -95,7 +95,7 @@ static void on_vip_changed(void *ctx) {
 }
 
 static bool start_vip(sp_vip_control *c) {
-    sp_vip_settings s = {.changed = on_vip_changed, .ctx = c, .last_will = true};
+    sp_vip_settings s = {.changed = on_vip_changed, .ctx = c, .last_will = !c->c.exact};
     sp_err err = {0};
     sp_str name;
     void *value;
