@@ -95,12 +95,15 @@ static void test_a_master_and_what_it_hears(void **state) {
     int64_t now;
     sp_vrrp m = master(&o, 100, &now);
     now += 5 * MS;
-    assert_int_equal(hear(&m, now, 0, 1), SP_VRRP_DO_SEND);
+    assert_int_equal(hear(&m, now, 0, 1), SP_VRRP_DO_SEND | SP_VRRP_DO_ANNOUNCE);
     assert_int_equal(m.send_priority, 100);
     assert_int_equal(hear(&m, now, 99, 1), SP_VRRP_DO_SEND | SP_VRRP_DO_ANNOUNCE);
     assert_int_equal(hear(&m, now, 100, -1), SP_VRRP_DO_SEND | SP_VRRP_DO_ANNOUNCE);
     assert_int_equal(hear(&m, now, 100, 0), 0); /* itself */
-    assert_int_equal(hear(&m, now, 100, 1), SP_VRRP_DO_REMOVE | SP_VRRP_DO_NOTIFY);
+    /* the winner must learn that there were two */
+    assert_int_equal(hear(&m, now, 100, 1),
+                     SP_VRRP_DO_REMOVE | SP_VRRP_DO_SEND | SP_VRRP_DO_NOTIFY);
+    assert_int_equal(m.send_priority, 100);
     assert_int_equal(m.state, SP_VRRP_BACKUP);
     assert_int_equal(m.announce_at, INT64_MAX); /* a loser announces nothing any more */
 }

@@ -234,10 +234,13 @@ static void spread_to_group(router *r, sp_vrrp_state before) {
 
 static void carry_out(router *r, unsigned todo, sp_vrrp_state before) {
     if (todo & SP_VRRP_DO_REMOVE) remove_addresses(r);
-    if (todo & SP_VRRP_DO_SEND) send_advert(r);
+    /* Who becomes master is found before the old one, which hears it, leaves. */
+    bool first = todo & SP_VRRP_DO_ADD;
+    if ((todo & SP_VRRP_DO_SEND) && !first) send_advert(r);
     /* with each announcement too: a lease may have run out while this process stood still */
     if (todo & (SP_VRRP_DO_ADD | SP_VRRP_DO_ANNOUNCE)) add_addresses(r);
     if (todo & SP_VRRP_DO_ANNOUNCE) announce(r);
+    if ((todo & SP_VRRP_DO_SEND) && first) send_advert(r);
     if (todo & SP_VRRP_DO_NOTIFY) {
         write_will(r->engine);
         told(r);

@@ -256,7 +256,8 @@ static sp_vip_instance keepalived_defaults(const sp_keepalived_options *o) {
                          .lease = !o->exact,
                          .announce_repeat = 5};
     d.options.hand_over = !o->exact;
-    d.options.refresh_us = 0;
+    d.options.higher_prio_advert = !o->exact;
+    if (o->exact) d.options.refresh_us = 0;
     return d;
 }
 

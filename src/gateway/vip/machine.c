@@ -11,10 +11,11 @@ const char *sp_vrrp_state_name(sp_vrrp_state s) {
 sp_vrrp_options sp_vrrp_defaults(void) {
     return (sp_vrrp_options){.version = 3,
                              .hand_over = true,
+                             .higher_prio_advert = true,
                              .down_adverts = 3,
                              .advert_us = 1000000,
                              .announce_us = {0, 100000, 1000000, 3000000, -1},
-                             .refresh_us = 30000000};
+                             .refresh_us = 10000000};
 }
 
 int64_t sp_vrrp_skew(const sp_vrrp *m) {
@@ -157,7 +158,7 @@ static unsigned on_advert_as_master(sp_vrrp *m, int64_t now, const sp_vrrp_event
         if (m->o.version == 3) m->master_advert_us = e->interval_us;
         return end_hand_over(m, now, "handed over");
     }
-    if (e->priority == 0) return send(m, now, m->priority);
+    if (e->priority == 0) return send(m, now, m->priority) | start_announcing(m, now);
     if (lower) {
         unsigned todo = m->o.lower_prio_no_advert ? 0 : send(m, now, m->priority);
         return todo | start_announcing(m, now);

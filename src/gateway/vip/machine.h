@@ -27,8 +27,10 @@ typedef struct sp_vrrp_options {
     bool nopreempt;
     bool hand_over;            /* when the priority falls or a stop is planned; see above */
     bool lower_prio_no_advert; /* do not answer a lower advertisement */
-    bool higher_prio_advert;   /* answer a higher one before yielding */
-    uint8_t down_adverts;      /* intervals until a master counts as gone: 3 */
+    /* Answer a higher advertisement before yielding: else a winner that was heard first never
+     * learns that clients may be looking elsewhere, and announces nothing. */
+    bool higher_prio_advert;
+    uint8_t down_adverts; /* intervals until a master counts as gone: 3 */
     int64_t advert_us;
     int64_t preempt_delay_us, startup_delay_us;
     int64_t announce_us[SP_VRRP_ANNOUNCEMENTS]; /* after becoming master; ascending, -1 ends */
@@ -55,7 +57,8 @@ typedef struct sp_vrrp_event {
     bool fault, pending; /* HEALTH: must not be master; does not know yet */
 } sp_vrrp_event;
 
-/* What to do, in this order. */
+/* What to do, in this order; but with ADD the advertisement comes after the announcement, so that
+ * clients have moved when the old master hears of it. */
 enum {
     SP_VRRP_DO_REMOVE = 1,   /* the addresses, and every announcement under way */
     SP_VRRP_DO_SEND = 2,     /* an advertisement with send_priority */
