@@ -223,7 +223,7 @@ void sp_exchange_fail(sp_exchange *x, int status, const char *fmt, ...) {
 
 static bool wants_h2(const sp_exchange *x) {
     return x->pool_spec->protocol == SP_BACKEND_H2C ||
-           (x->pool_spec->protocol == SP_BACKEND_AUTO && x->pool_spec->tls);
+           (x->pool_spec->protocol == SP_BACKEND_AUTO && x->pool_spec->tls && !x->hop.upgrade.n);
 }
 
 static bool use_kept(sp_dial *d) {
