@@ -141,7 +141,7 @@ class Nginx(Proxy):
     def __init__(self, backend, certificate):
         ports = {k: free_port() for k in ("tcp", "http", "tls", "tlstcp")}
         conf = work / "nginx.conf"
-        tls = f"ssl_certificate {certificate}.crt; ssl_certificate_key {certificate}.key;"
+        tls = f"ssl_certificate {certificate}.crt; ssl_certificate_key {certificate}.key; ssl_protocols TLSv1.2 TLSv1.3;"
         pass_on = ("proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ''; "
                    "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;")
         module = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
