@@ -385,8 +385,6 @@ static bool start(gateway *g, sp_err *err) {
     g->fleet = sp_fleet_new(&g->loop, &g->settings, g->sockets, loops);
     g->admin = sp_admin_new(&g->loop);
     g->source = (sp_report_source){.fleet = g->fleet,
-                                   .build = g->control ? sp_control_build(g->control)
-                                                       : sp_files_build(g->files),
                                    .steer = sp_steer_new(),
                                    .vips = &g->vips,
                                    .started_ms = sp_clock_mono_ms()};
@@ -396,6 +394,7 @@ static bool start(gateway *g, sp_err *err) {
     bool replaces =
         g->predecessor >= 0; /* files may be ready, and take over, before this returns */
     if (!start_source(g, err)) return false;
+    g->source.build = g->control ? sp_control_build(g->control) : sp_files_build(g->files);
     watch_signals(g);
     return replaces || listen_for_people(g, false, err);
 }
