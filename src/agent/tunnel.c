@@ -6,8 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/rng.h"
-#include "kube/kubeconfig.h"
-#include "net/client.h"
+#include "kube/client.h"
 #include "net/mux.h"
 
 enum { FIRST_PAUSE_MS = 500, LONGEST_PAUSE_MS = 15000, CALL_MS = 10000, HELD_MS = 30000 };
@@ -97,30 +96,18 @@ static void dial(void *ctx) {
 bool sp_tunnel_start(sp_agent *g, sp_agent_server *server, const char *kubeconfig, const char *mode,
                      sp_tunnel **ret, sp_err *err) {
     sp_auto_ptr(sp_arena) a = sp_arena_new();
-    sp_kubeconfig k;
-    sp_tls_ctx *tls = NULL;
-    if (!sp_kubeconfig_load(a, kubeconfig, NULL, &k, err)) return false;
-    sp_tls_config c = {.cert_pem = k.cert_pem,
-                       .key_pem = k.key_pem,
-                       .ca_pem = k.ca_pem,
-                       .insecure = k.insecure,
-                       .alpn = "http/1.1"}; /* HTTP/2 has no upgrade */
-    if (k.tls && !sp_tls_ctx_new(&c, &tls, err)) return false;
+    const sp_kube_config config = {.kubeconfig = kubeconfig};
+    sp_kube_h1 k;
+    if (!sp_kube_open_h1(g->loop, &config, a, &k, err)) return false;
     sp_tunnel *t = *ret = sp_zalloc(1, sizeof *t);
-    sp_http_client_config config = {.host = sp_arena_strz(a, k.host),
-                                    .port = k.port,
-                                    .tls = tls,
-                                    .server_name =
-                                        k.server_name.n ? sp_arena_strz(a, k.server_name) : NULL};
     t->agent = g;
     t->server = server;
     t->mode = mode;
     t->pause_ms = FIRST_PAUSE_MS;
-    t->client = sp_http_client_new(g->loop, &config);
+    t->client = k.http;
+    t->authorization = k.authorization;
     t->target = sp_arena_printf(a, "%.*s/sampan/v1/tunnel/%s", SP_ARG(k.prefix), g->node);
-    if (k.token.n) t->authorization = sp_arena_printf(a, "Bearer %.*s", SP_ARG(k.token));
     t->arena = sp_steal(a);
-    sp_tls_ctx_unref(tls);
     dial(t);
     return true;
 }

@@ -10,6 +10,7 @@ int sp_apply_main(int argc, char **argv);
 int sp_get_main(int argc, char **argv);
 int sp_describe_main(int argc, char **argv);
 int sp_logs_main(int argc, char **argv);
+int sp_exec_main(int argc, char **argv);
 int sp_delete_main(int argc, char **argv);
 int sp_api_resources_main(int argc, char **argv);
 int sp_version_main(int argc, char **argv);

@@ -84,6 +84,16 @@ static const sp_flag *find_letter(const sp_usage *u, char letter) {
     return NULL;
 }
 
+/* "-it": several letters that take no value. */
+static bool take_letters(const sp_usage *u, const char *letters) {
+    for (const char *c = letters; *c; c++) {
+        const sp_flag *f = find_letter(u, *c);
+        if (!f || f->type != SP_FLAG_BOOL) return false;
+    }
+    for (const char *c = letters; *c; c++) set(find_letter(u, *c), "true");
+    return true;
+}
+
 /* One argument that starts with a dash; *at moves on when the value is the next one. */
 static int take_flag(const sp_usage *u, int argc, char **argv, int *at) {
     const char *arg = argv[*at];
@@ -95,6 +105,7 @@ static int take_flag(const sp_usage *u, int argc, char **argv, int *at) {
         f = find_long(u, (sp_str){arg + 2, eq ? (size_t)(eq - arg) - 2 : strlen(arg + 2)});
         value = eq ? eq + 1 : NULL;
     } else {
+        if (take_letters(u, arg + 1)) return SP_FLAGS_GO_ON;
         f = find_letter(u, arg[1]);
         value = arg[2] == '=' ? arg + 3 : arg[2] ? arg + 2 : NULL;
     }

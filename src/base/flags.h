@@ -1,4 +1,5 @@
-/* Command-line flags by table: --name value, --name=value, -n value, -nvalue, --bool, --bool=false;
+/* Command-line flags by table: --name value, --name=value, -n value, -nvalue, --bool, --bool=false,
+ * -ab for two bools;
  * "--" ends them; flags and words may be mixed. --help and errors print by themselves. */
 #pragma once
 #include "base/log.h"

@@ -20,6 +20,7 @@ static const struct row {
     {"Objects, as with kubectl", "get", "show objects", sp_get_main, 0},
     {"Objects, as with kubectl", "describe", "show objects with their events", sp_describe_main, 0},
     {"Objects, as with kubectl", "logs", "print what a container wrote", sp_logs_main, 0},
+    {"Objects, as with kubectl", "exec", "run a command in a container", sp_exec_main, 0},
     {"Objects, as with kubectl", "delete", "delete objects", sp_delete_main, 0},
     {"Objects, as with kubectl", "api-resources", "list the types of objects",
      sp_api_resources_main, 0},

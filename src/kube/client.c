@@ -45,13 +45,13 @@ static sp_str authorization(sp_arena *a, const sp_kubeconfig *c) {
     return sp_arena_printf(a, "Basic %s", coded.p);
 }
 
-static bool make_tls(const sp_kubeconfig *c, sp_tls_ctx **ret, sp_err *err) {
+static bool make_tls(const sp_kubeconfig *c, const char *alpn, sp_tls_ctx **ret, sp_err *err) {
     if (!c->tls) return true;
     sp_tls_config t = {.cert_pem = c->cert_pem,
                        .key_pem = c->key_pem,
                        .ca_pem = c->ca_pem,
                        .insecure = c->insecure,
-                       .alpn = "h2,http/1.1"};
+                       .alpn = alpn};
     return sp_tls_ctx_new(&t, ret, err) || sp_err_wrap(err, "kubeconfig");
 }
 
@@ -80,8 +80,23 @@ bool sp_kube_open(uv_loop_t *loop, const sp_kube_config *c, sp_kube **ret, sp_er
     sp_kubeconfig file;
     if (!sp_kubeconfig_load(a, c->kubeconfig, c->context, &file, err)) return false;
     sp_tls_ctx *tls = NULL;
-    if (!make_tls(&file, &tls, err)) return false;
+    if (!make_tls(&file, "h2,http/1.1", &tls, err)) return false;
     *ret = build(loop, sp_steal(a), &file, tls, c->user_agent);
+    sp_tls_ctx_unref(tls);
+    return true;
+}
+
+bool sp_kube_open_h1(uv_loop_t *loop, const sp_kube_config *c, sp_arena *a, sp_kube_h1 *ret,
+                     sp_err *err) {
+    sp_kubeconfig file;
+    sp_tls_ctx *tls = NULL;
+    if (!sp_kubeconfig_load(a, c->kubeconfig, c->context, &file, err) ||
+        !make_tls(&file, "http/1.1", &tls, err))
+        return false;
+    const char *name = file.server_name.n ? sp_arena_strz(a, file.server_name) : NULL;
+    sp_http_client_config h = {
+        .host = sp_arena_strz(a, file.host), .port = file.port, .tls = tls, .server_name = name};
+    *ret = (sp_kube_h1){sp_http_client_new(loop, &h), file.prefix, authorization(a, &file)};
     sp_tls_ctx_unref(tls);
     return true;
 }

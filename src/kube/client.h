@@ -12,6 +12,14 @@ typedef struct sp_kube_config {
 } sp_kube_config;
 
 SP_MUST_USE bool sp_kube_open(uv_loop_t *loop, const sp_kube_config *c, sp_kube **ret, sp_err *err);
+/* A client of its own that speaks HTTP/1.1, which alone has upgrades. The strings live in the
+ * arena; put the prefix before each target, and authorization, when not empty, into its field. */
+typedef struct sp_kube_h1 {
+    sp_http_client *http; /* the caller's */
+    sp_str prefix, authorization;
+} sp_kube_h1;
+SP_MUST_USE bool sp_kube_open_h1(uv_loop_t *loop, const sp_kube_config *c, sp_arena *a,
+                                 sp_kube_h1 *ret, sp_err *err);
 sp_kube *sp_kube_free(sp_kube *k);
 const char *sp_kube_namespace(const sp_kube *k); /* of the context, "default" if none */
 const char *sp_kube_server(const sp_kube *k);    /* https://127.0.0.1:6443 */

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import kubectls, needs_root, wait_until
+from conftest import BINARY, kubectls, needs_root, wait_until
 
 pytestmark = needs_root
 VERSIONS = kubectls()
@@ -82,7 +82,7 @@ def test_terminal(sampan, target):
     import pty
     import struct
     import termios
-    for name, binary in sorted(VERSIONS.items()):
+    for name, binary in [*sorted(VERSIONS.items()), ("sampan", BINARY)]:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 41, 123, 0, 0))
         p = subprocess.Popen([binary, *in_box(target, "sh", options=["-it"])], env=sampan.env(), stdin=slave, stdout=slave,
@@ -123,6 +123,17 @@ def test_terminal(sampan, target):
                 break
         assert p.wait(60) == 5, (name, seen)
         os.close(master)
+
+
+def test_without_kubectl(sampan, target):
+    """`sampan exec` does the same."""
+    done = sampan.sampan(*in_box(target, "sh", "-c", "echo out; echo err >&2; exit 7"), check=False)
+    assert (done.out, done.err, done.code) == ("out\n", "err\n", 7)
+    text = "".join(f"line {i}\n" for i in range(50000))
+    assert sampan.sampan(*in_box(target, "cat", options=["-i"]), stdin=text).out == text
+    done = sampan.sampan(*in_box(target, "true", container="nope"), check=False)
+    assert done.code == 1 and "nope" in done.err
+    assert sampan.sampan("exec", "box", "-n", target, check=False).code == 1
 
 
 def test_cp(few, target, tmp_path, busybox):
