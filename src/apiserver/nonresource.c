@@ -1,4 +1,5 @@
 /* Everything that is no object: health, version, metrics, discovery, OpenAPI. */
+#include "apiserver/backup.h"
 #include "apiserver/server.h"
 #include "apiserver/tunnel.h"
 #include "base/clock.h"
@@ -245,6 +246,7 @@ static const struct page {
     {"/api", true, false, api},
     {"/openapi/v2", false, false, openapi_v2},
     {"/openapi/v3", true, false, openapi_v3},
+    {"/sampan/v1/backup", false, false, sp_backup_serve},
     {"/sampan/v1/tunnel", true, false, sp_tunnel_serve},
     {"/", false, false, paths},
 };
