@@ -13,6 +13,8 @@ int sp_logs_main(int argc, char **argv);
 int sp_exec_main(int argc, char **argv);
 int sp_delete_main(int argc, char **argv);
 int sp_api_resources_main(int argc, char **argv);
+int sp_backup_main(int argc, char **argv);
+int sp_store_main(int argc, char **argv);
 int sp_version_main(int argc, char **argv);
 int sp_completion_main(int argc, char **argv);
 

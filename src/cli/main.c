@@ -24,6 +24,8 @@ static const struct row {
     {"Objects, as with kubectl", "delete", "delete objects", sp_delete_main, 0},
     {"Objects, as with kubectl", "api-resources", "list the types of objects",
      sp_api_resources_main, 0},
+    {"Keeping what there is", "backup", "create, verify and restore backups", sp_backup_main, 0},
+    {"Keeping what there is", "store", "move everything to another store", sp_store_main, 0},
     {"Images", "image", "import, pull, list and remove container images", sp_image_main, 0},
     {"Roles, each alone", "apiserver", "the Kubernetes API and its store", sp_apiserver_main,
      IS_ROLE},

@@ -376,6 +376,7 @@ static bool load(lite *s, sp_database *db, sp_err *err) {
         return false;
     s->base.visible = s->base.history.floor = floor;
     if (!sp_database_load(db, load_row, s, err) || !skip_lost(s, db, err)) return false;
+    if (!s->base.visible) s->base.visible = s->base.history.floor = s->base.cfg.first_revision;
     s->assigned = s->base.visible;
     return true;
 }

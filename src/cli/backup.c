@@ -1,0 +1,426 @@
+/* `sampan backup create|verify|restore` and `sampan store migrate`. A backup is taken from a
+ * running API server (any store behind it), or from a store that nobody serves; it is restored into
+ * an empty one. Files whose name ends in .gz are compressed. */
+#include "base/clock.h"
+#include "base/commands.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/client.h"
+#include "cli/store_url.h"
+#include "net/loop.h"
+#include "store/dump.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+enum { SHOW_EVERY = 2000 };
+
+/* --- progress, for people only --- */
+
+static void show(const char *what, uint64_t n, uint64_t of, bool last) {
+    if (!isatty(STDERR_FILENO) || (!last && n % SHOW_EVERY)) return;
+    if (of)
+        fprintf(stderr, "\r%s %llu of %llu objects", what, (unsigned long long)n,
+                (unsigned long long)of);
+    else
+        fprintf(stderr, "\r%s %llu bytes", what, (unsigned long long)n);
+    if (last) fprintf(stderr, "\n");
+}
+
+/* --- files --- */
+
+static const char *mode_of(const char *path, bool write) {
+    bool packed = sp_str_ends(sp_str_z(path), SP_STR(".gz"));
+    if (!write) return "rb";
+    return packed ? "wb" : "wbT";
+}
+
+typedef struct out {
+    const char *path;
+    char *temporary;
+    gzFile file;
+    uint64_t bytes;
+    bool failed;
+} out;
+
+static bool out_open(out *o, const char *path, sp_err *err) {
+    sp_buf name = {0};
+    sp_buf_printf(&name, "%s.part", path);
+    sp_buf_addc(&name, 0);
+    o->path = path;
+    o->temporary = name.p;
+    mode_t before = umask(077); /* a backup holds every Secret */
+    o->file = gzopen(o->temporary, mode_of(path, true));
+    umask(before);
+    return o->file || sp_fail_errno(err, errno, "%s", o->temporary);
+}
+
+static void out_add(out *o, sp_str bytes) {
+    if (bytes.n && gzwrite(o->file, bytes.p, (unsigned)bytes.n) != (int)bytes.n) o->failed = true;
+    o->bytes += bytes.n;
+}
+
+/* All or nothing: the name appears when the bytes are on disk. */
+static bool out_close(out *o, bool good, sp_err *err) {
+    if (!o->file) {
+        free(o->temporary);
+        return good;
+    }
+    if (gzclose(o->file) != Z_OK) o->failed = true;
+    if (good && o->failed) good = sp_fail_errno(err, errno, "writing %s", o->temporary);
+    int fd = good ? open(o->temporary, O_RDONLY | O_CLOEXEC) : -1;
+    if (good && (fd < 0 || fsync(fd) < 0 || rename(o->temporary, o->path) < 0))
+        good = sp_fail_errno(err, errno, "%s", o->path);
+    if (fd >= 0) close(fd);
+    if (good) good = sp_sync_parent(o->path, err);
+    if (!good) unlink(o->temporary);
+    free(o->temporary);
+    return good;
+}
+
+/* --- reading a file line by line --- */
+
+typedef bool on_item(void *ctx, const sp_dump_item *item, sp_err *err);
+
+static bool read_line(gzFile f, sp_buf *line) {
+    char piece[64 * 1024];
+    sp_buf_clear(line);
+    while (gzgets(f, piece, sizeof piece)) {
+        sp_buf_addz(line, piece);
+        if (line->n && line->p[line->n - 1] == '\n') break;
+    }
+    return line->n > 0;
+}
+
+static bool read_backup(const char *path, const char *what, sp_dump_reader *r, on_item *fn,
+                        void *ctx, sp_err *err) {
+    gzFile f = gzopen(path, mode_of(path, false));
+    sp_auto(sp_buf) line = {0};
+    bool ok = true, item;
+    sp_dump_item it;
+    if (!f) return sp_fail_errno(err, errno, "%s", path);
+    gzbuffer(f, 256 * 1024);
+    while (ok && read_line(f, &line)) {
+        ok = sp_dump_read(r, sp_buf_str(&line), &item, &it, err);
+        if (ok && item && fn) ok = fn(ctx, &it, err);
+        if (ok && item) show(what, r->objects, r->head.objects, r->objects == r->head.objects);
+    }
+    gzclose(f);
+    if (ok) return sp_dump_finish(r, err) || sp_err_wrap(err, "%s", path);
+    (void)!sp_dump_finish(r, NULL);
+    return sp_err_wrap(err, "%s", path);
+}
+
+/* --- create --- */
+
+typedef struct download {
+    out *to;
+    bool over;
+    sp_err err;
+} download;
+
+static void on_bytes(void *ctx, sp_str bytes) {
+    download *d = ctx;
+    uint64_t before = d->to->bytes >> 22;
+    out_add(d->to, bytes);
+    if (d->to->bytes >> 22 != before) show("read", d->to->bytes, 0, false);
+}
+
+static void on_over(void *ctx, const sp_err *err) {
+    download *d = ctx;
+    d->over = true;
+    if (err) d->err = *err;
+}
+
+static bool from_server(sp_cli *c, out *to, sp_err *err) {
+    download d = {.to = to};
+    if (!sp_cli_open(c, err)) return false;
+    sp_kube_stream(c->kube, SP_STR("/sampan/v1/backup"), NULL, on_bytes, on_over, &d);
+    while (!d.over) uv_run(&c->loop, UV_RUN_ONCE);
+    sp_cli_close(c);
+    if (!d.err.code) return true;
+    *err = d.err;
+    return false;
+}
+
+typedef struct entry {
+    char *key;
+    sp_store_value *value;
+} entry;
+typedef SP_VEC(entry) entries;
+
+static bool collect(void *ctx, sp_str key, sp_store_value *v) {
+    entries *list = ctx;
+    sp_vec_push(list, ((entry){sp_str_dup(key), sp_store_value_ref(v)}));
+    return true;
+}
+
+static int by_rev(const void *a, const void *b) {
+    const entry *x = a, *y = b;
+    return x->value->rev < y->value->rev ? -1 : x->value->rev > y->value->rev;
+}
+
+/* Everything, in the order of the last changes. */
+static void list_all(sp_store *s, entries *ret) {
+    (void)!sp_store_range(s, SP_STR("/registry/"), SP_STR(""), 0, collect, ret, NULL);
+    if (ret->n) qsort(ret->p, ret->n, sizeof *ret->p, by_rev);
+}
+
+static void free_entries(entries *list) {
+    sp_vec_each(list, e) {
+        free(e->key);
+        sp_store_value_unref(e->value);
+    }
+    sp_vec_free(list);
+}
+
+static bool from_store(const char *url, out *to, sp_err *err) {
+    sp_store_at at = {0};
+    if (!sp_store_at_open(&at, url, 0, err)) {
+        sp_store_at_close(&at);
+        return false;
+    }
+    entries list = {0};
+    sp_dump_writer w;
+    sp_auto(sp_buf) b = {0};
+    list_all(at.store, &list);
+    sp_dump_begin(&w, &b, sp_store_revision(at.store), list.n, sp_clock_wall_ms());
+    sp_vec_each(&list, e) {
+        sp_dump_object(&w, &b, sp_str_z(e->key), e->value);
+        out_add(to, sp_buf_str(&b));
+        sp_buf_clear(&b);
+        show("written", w.objects, list.n, w.objects == list.n);
+    }
+    sp_dump_end(&w, &b);
+    out_add(to, sp_buf_str(&b));
+    free_entries(&list);
+    sp_store_at_close(&at);
+    return true;
+}
+
+static int say(const char *command, const sp_err *err) {
+    fprintf(stderr, "sampan %s: %s\n", command, err->text);
+    return 1;
+}
+
+static void print_summary(const char *path, const sp_dump_reader *r) {
+    printf("%s: %llu objects at revision %llu, of %s\n", path, (unsigned long long)r->objects,
+           (unsigned long long)r->head.revision, r->head.created);
+}
+
+typedef struct options {
+    sp_cli cli;
+    const char *store, *from, *to;
+} options;
+
+static int create(options *o, const char *path) {
+    sp_err err = {0};
+    out to = {0};
+    sp_dump_reader r = {0};
+    bool ok = out_open(&to, path, &err);
+    if (ok) ok = o->store ? from_store(o->store, &to, &err) : from_server(&o->cli, &to, &err);
+    ok = out_close(&to, ok, &err);
+    if (ok) ok = read_backup(path, "checked", &r, NULL, NULL, &err); /* what is there is whole */
+    if (!ok) return say("backup create", &err);
+    print_summary(path, &r);
+    return 0;
+}
+
+static int verify(options *o, const char *path) {
+    sp_err err = {0};
+    sp_dump_reader r = {0};
+    (void)o;
+    if (!read_backup(path, "checked", &r, NULL, NULL, &err)) return say("backup verify", &err);
+    print_summary(path, &r);
+    return 0;
+}
+
+/* --- restore --- */
+
+static bool must_be_empty(const sp_store_at *at, const char *url, sp_err *err) {
+    size_t n = sp_store_count(at->store, SP_STR("/registry/"));
+    return !n || sp_fail(err, SP_CONFLICT,
+                         "%s holds %zu objects already: restore into an empty store", url, n);
+}
+
+static bool put_item(void *ctx, const sp_dump_item *it, sp_err *err) {
+    return sp_store_filler_put(ctx, it->key, it->value, it->rev_at, err);
+}
+
+static bool restore_into(sp_store_at *at, const char *path, sp_dump_reader *r, sp_err *err) {
+    sp_store_filler *f = sp_store_filler_new(at);
+    bool ok = read_backup(path, "restored", r, put_item, f, err);
+    bool durable = sp_store_filler_finish(f, ok ? err : NULL);
+    return ok && durable;
+}
+
+/* The file is read twice: nothing is written before all of it was found good. */
+static int restore(options *o, const char *path) {
+    sp_err err = {0};
+    sp_dump_reader first = {0}, r = {0};
+    sp_store_at at = {0};
+    if (!o->store) {
+        fprintf(stderr, "sampan backup restore: --store says where to (sqlite:FILE or etcd://…); "
+                        "for `sampan up` it is DATA-DIR/apiserver/state.db\n");
+        return 2;
+    }
+    bool ok = read_backup(path, "checked", &first, NULL, NULL, &err);
+    if (ok) {
+        ok = sp_store_at_open(&at, o->store, first.head.revision, &err) &&
+             must_be_empty(&at, o->store, &err) && restore_into(&at, path, &r, &err);
+        sp_store_at_close(&at);
+    }
+    if (!ok) return say("backup restore", &err);
+    printf("%llu objects restored into %s\n", (unsigned long long)r.objects, o->store);
+    return 0;
+}
+
+/* --- migrate --- */
+
+static bool same_value(const sp_store_value *a, const sp_store_value *b) {
+    sp_str x = sp_blob_str(a->bytes), y = sp_blob_str(b->bytes);
+    return a->rev_at == b->rev_at &&
+           sp_str_eq(sp_str_sub(x, 0, a->rev_at), sp_str_sub(y, 0, b->rev_at)) &&
+           sp_str_eq(sp_str_from(x, a->rev_at + a->rev_len),
+                     sp_str_from(y, b->rev_at + b->rev_len));
+}
+
+static bool copy_all(const entries *list, sp_store_at *to, sp_err *err) {
+    sp_store_filler *f = sp_store_filler_new(to);
+    bool ok = true;
+    uint64_t n = 0;
+    for (size_t i = 0; ok && i < list->n; i++) {
+        const sp_store_value *v = list->p[i].value;
+        sp_str bytes = sp_blob_str(v->bytes);
+        sp_auto(sp_buf) bare = {0};
+        sp_buf_add(&bare, sp_str_sub(bytes, 0, v->rev_at));
+        sp_buf_add(&bare, sp_str_from(bytes, v->rev_at + v->rev_len));
+        ok = sp_store_filler_put(f, sp_str_z(list->p[i].key), sp_buf_str(&bare), v->rev_at, err);
+        n++;
+        show("copied", n, list->n, n == list->n);
+    }
+    return sp_store_filler_finish(f, ok ? err : NULL) && ok;
+}
+
+/* Object by object, and in the same order. */
+static bool compare_all(const entries *from, const entries *to, sp_err *err) {
+    if (from->n != to->n)
+        return sp_fail(err, SP_INTERNAL, "%zu objects were copied, %zu are there", from->n, to->n);
+    for (size_t i = 0; i < from->n; i++) {
+        if (strcmp(from->p[i].key, to->p[i].key) != 0)
+            return sp_fail(err, SP_INTERNAL, "%s is not where %s was", to->p[i].key,
+                           from->p[i].key);
+        if (!same_value(from->p[i].value, to->p[i].value))
+            return sp_fail(err, SP_INTERNAL, "%s is not what it was", from->p[i].key);
+    }
+    return true;
+}
+
+static bool migrate_between(sp_store_at *from, sp_store_at *to, const options *o, size_t *ret_n,
+                            sp_err *err) {
+    entries list = {0}, there = {0};
+    list_all(from->store, &list);
+    bool ok = must_be_empty(to, o->to, err) && copy_all(&list, to, err);
+    if (ok) list_all(to->store, &there);
+    ok = ok && compare_all(&list, &there, err);
+    *ret_n = list.n;
+    free_entries(&list);
+    free_entries(&there);
+    return ok;
+}
+
+static int migrate(options *o, const char *unused) {
+    sp_err err = {0};
+    sp_store_at from = {0}, to = {0};
+    size_t n = 0;
+    (void)unused;
+    if (!o->from || !o->to) {
+        fprintf(stderr, "sampan store migrate: --from and --to name the stores\n");
+        return 2;
+    }
+    bool ok = sp_store_at_open(&from, o->from, 0, &err);
+    if (ok) {
+        ok = sp_store_at_open(&to, o->to, sp_store_revision(from.store), &err) &&
+             migrate_between(&from, &to, o, &n, &err);
+        sp_store_at_close(&to);
+    }
+    sp_store_at_close(&from);
+    if (!ok) return say("store migrate", &err);
+    printf("%zu objects moved and compared one by one: %s → %s\n", n, o->from, o->to);
+    return 0;
+}
+
+/* --- the tables --- */
+
+typedef struct verb {
+    const char *command, *name, *synopsis, *about;
+    bool file;
+    int (*run)(options *o, const char *file);
+} verb;
+
+static const verb verbs[] = {
+    {"backup", "create", "FILE [flags]",
+     "Writes everything at one revision into FILE (.gz: compressed), from the API server of the\n"
+     "kubeconfig while it goes on, or with --store from a store that nobody serves. FILE appears\n"
+     "when it is whole, for its owner only: it holds every Secret.",
+     true, create},
+    {"backup", "verify", "FILE", "Reads FILE to its end and compares the checksum.", true, verify},
+    {"backup", "restore", "FILE --store URL",
+     "Fills an empty store with what FILE holds. UIDs stay, revisions keep their order and, in a\n"
+     "file, go on above those of the backup.",
+     true, restore},
+    {"store", "migrate", "--from URL --to URL",
+     "Copies everything from a store that nobody serves into an empty one and compares object by\n"
+     "object. URL: sqlite:FILE or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].",
+     false, migrate},
+};
+
+static int usage_of(const char *command) {
+    fprintf(stderr, "Usage:\n");
+    for (size_t i = 0; i < SP_COUNT(verbs); i++)
+        if (strcmp(verbs[i].command, command) == 0)
+            fprintf(stderr, "  sampan %s %s %s\n", command, verbs[i].name, verbs[i].synopsis);
+    return 2;
+}
+
+static int run_verb(const verb *v, int argc, char **argv) {
+    char name[40];
+    snprintf(name, sizeof name, "sampan %s %s", v->command, v->name);
+    options o = {.cli = {.command = name}};
+    const sp_flag flags[] = {
+        SP_CLI_FLAGS(&o.cli),
+        {"store", 0, SP_FLAG_STR, &o.store, "URL", "sqlite:FILE or etcd://HOST:PORT[/PREFIX]"},
+        {"from", 0, SP_FLAG_STR, &o.from, "URL", "the store to be read"},
+        {"to", 0, SP_FLAG_STR, &o.to, "URL", "the empty store to be filled"},
+    };
+    const sp_usage u = {.command = name,
+                        .synopsis = v->synopsis,
+                        .about = v->about,
+                        .flags = flags,
+                        .flag_count = SP_COUNT(flags)};
+    int code = sp_flags_parse(&u, &argc, argv);
+    if (code != SP_FLAGS_GO_ON) return code;
+    if (argc != (v->file ? 2 : 1)) return usage_of(v->command);
+    sp_log_set_level(SP_LOG_WARN);
+    return v->run(&o, v->file ? argv[1] : NULL);
+}
+
+static int run_command(const char *command, int argc, char **argv) {
+    for (size_t i = 0; argc > 1 && i < SP_COUNT(verbs); i++) {
+        if (strcmp(verbs[i].command, command) == 0 && strcmp(verbs[i].name, argv[1]) == 0)
+            return run_verb(&verbs[i], argc - 1, argv + 1);
+    }
+    return usage_of(command);
+}
+
+int sp_backup_main(int argc, char **argv) {
+    return run_command("backup", argc, argv);
+}
+
+int sp_store_main(int argc, char **argv) {
+    return run_command("store", argc, argv);
+}

@@ -1,0 +1,78 @@
+#include "cli/store_url.h"
+
+enum { WINDOW = 128 }; /* writes under way at once */
+
+bool sp_store_at_open(sp_store_at *s, const char *url, uint64_t first_revision, sp_err *err) {
+    sp_store_config c = {.first_revision = first_revision};
+    bool bare = !strstr(url, "://") && strncmp(url, "sqlite:", 7) != 0;
+    uv_loop_init(&s->loop);
+    s->flags.store = bare ? NULL : url;
+    if (!sp_store_flags_read(&s->flags, err)) return false;
+    c.path = bare ? url : s->flags.path;
+    c.etcd = s->flags.etcd.endpoints.n ? &s->flags.etcd : NULL;
+    c.etcd_prefix = s->flags.prefix;
+    bool ok = c.etcd ? sp_store_open_etcd(&s->loop, &c, &s->store, err)
+                     : sp_store_open(&s->loop, &c, &s->store, err);
+    return ok || sp_err_wrap(err, "%s", url);
+}
+
+static void on_closed(void *ctx) {
+    *(bool *)ctx = true;
+}
+
+void sp_store_at_close(sp_store_at *s) {
+    bool closed = !s->store;
+    if (s->store) sp_store_close(s->store, on_closed, &closed);
+    while (!closed) uv_run(&s->loop, UV_RUN_ONCE);
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&s->loop);
+    sp_store_flags_free(&s->flags);
+    s->store = NULL;
+}
+
+/* --- filling --- */
+
+struct sp_store_filler {
+    sp_store_at *at;
+    size_t flying;
+    sp_err err;
+};
+
+sp_store_filler *sp_store_filler_new(sp_store_at *s) {
+    sp_store_filler *f = sp_zalloc(1, sizeof *f);
+    f->at = s;
+    return f;
+}
+
+static void on_put(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
+    sp_store_filler *f = ctx;
+    (void)rev, (void)value;
+    f->flying--;
+    if (err && !f->err.code) f->err = *err;
+}
+
+static bool wait_for(sp_store_filler *f, size_t at_most, sp_err *err) {
+    while (f->flying > at_most) uv_run(&f->at->loop, UV_RUN_ONCE);
+    if (!f->err.code) return true;
+    if (err) *err = f->err;
+    return false;
+}
+
+/* On a file the order of submission is the order of revisions; etcd orders what is under way as it
+ * likes, so there each waits for the one before. */
+bool sp_store_filler_put(sp_store_filler *f, sp_str key, sp_str value, uint32_t rev_at,
+                         sp_err *err) {
+    sp_store_write w = {.key = key, .value = value, .rev_at = rev_at, .expect = SP_STORE_ABSENT};
+    size_t window = sp_store_is_shared(f->at->store) ? 0 : WINDOW;
+    if (!wait_for(f, window, err)) return false;
+    f->flying++;
+    sp_store_submit(f->at->store, &w, on_put, f);
+    return true;
+}
+
+bool sp_store_filler_finish(sp_store_filler *f, sp_err *err) {
+    bool ok = wait_for(f, 0, err);
+    while (f->flying) uv_run(&f->at->loop, UV_RUN_ONCE);
+    free(f);
+    return ok;
+}

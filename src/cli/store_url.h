@@ -1,0 +1,23 @@
+/* A store opened by hand, for commands: sqlite:FILE, a bare path, or etcd://HOST:PORT…/PREFIX with
+ * the API server's --etcd-* flags. Blocking. */
+#pragma once
+#include "apiserver/store_flags.h"
+#include "store/store.h"
+
+typedef struct sp_store_at {
+    uv_loop_t loop;
+    sp_store_flags flags;
+    sp_store *store;
+} sp_store_at;
+
+/* first_revision: where an empty file begins to count; 0 = 1. */
+SP_MUST_USE bool sp_store_at_open(sp_store_at *s, const char *url, uint64_t first_revision,
+                                  sp_err *err);
+void sp_store_at_close(sp_store_at *s);
+/* Puts objects as fast as the store takes them; every key must be absent. */
+typedef struct sp_store_filler sp_store_filler;
+sp_store_filler *sp_store_filler_new(sp_store_at *s);
+SP_MUST_USE bool sp_store_filler_put(sp_store_filler *f, sp_str key, sp_str value, uint32_t rev_at,
+                                     sp_err *err);
+/* Waits until everything is durable. Frees it. */
+SP_MUST_USE bool sp_store_filler_finish(sp_store_filler *f, sp_err *err);
