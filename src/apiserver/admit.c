@@ -66,6 +66,7 @@ static bool check_namespace_exists(sp_op *op, sp_err *err) {
     sp_str key = sp_arena_printf(op->arena, "/registry/core/namespaces/%.*s", SP_ARG(op->ns));
     sp_store_value *v = sp_store_get_latest(op->s->store, key);
     if (!v) return sp_fail(err, SP_NOT_FOUND, "namespaces \"%.*s\" not found", SP_ARG(op->ns));
+    sp_op_guard(op, key, v);
     const sp_resource *row =
         sp_registry_find(op->s->registry, SP_STR(""), SP_STR("v1"), SP_STR("namespaces"));
     if (!row || !sp_value_facts(v, row)->deleting) return true;
@@ -130,6 +131,7 @@ static bool run_hooks(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err) 
     if (!sp_validate_meta(&a, err)) return false;
     bool typed = shaped || types_are_right(&op->causes);
     if (typed && row->validate && !row->validate(&a, err)) return false;
+    op->claims = a.claims;
     if (shaped && sp_is_crd_row(row)) sp_crd_admit(op, old, obj);
     if (op->causes.list.n) return sp_fail(err, SP_INVALID, "the object is not valid");
     return true;
@@ -157,6 +159,7 @@ static bool give_name(sp_op *op, sp_json *meta, sp_err *err) {
         char suffix[6];
         sp_rng_suffix(suffix, 5);
         name = sp_arena_printf(a, "%.*s%s", (int)SP_MIN(base.n, 58u), base.p, suffix);
+        op->generated = name;
     }
     if (!name.n) {
         sp_causes_add(&op->causes, "FieldValueRequired", SP_STR("metadata.name"),

@@ -51,6 +51,7 @@ bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on
     s->config = *c;
     s->on_ready = on_ready;
     s->on_ready_ctx = ctx;
+    sp_list_init(&s->claims);
     s->metrics = sp_api_metrics_new();
     if (!sp_authn_new(c->tokens, &s->authn, err) || !open_store(s, err)) {
         free_parts(s);

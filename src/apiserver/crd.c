@@ -129,6 +129,7 @@ void sp_crd_admit(sp_op *op, const sp_json *old, sp_json *crd) {
     sp_crd_check(a, crd, &op->causes);
     if (op->causes.list.n) return;
     warn_unenforced(op, crd);
+    op->claims = true; /* its names */
     fill_status(op, crd);
     sp_json *meta = sp_json_get(crd, "metadata");
     add_once(a, sp_json_ensure_array(a, meta, "finalizers"), CLEANUP_FINALIZER);
@@ -141,6 +142,7 @@ bool sp_crd_allows_create(sp_op *op, sp_err *err) {
     sp_store_value *v = sp_store_get_latest(op->s->store, key);
     const sp_resource *crd_row = sp_registry_find(op->s->registry, SP_STR(CRD_GROUP), SP_STR("v1"),
                                                   SP_STR("customresourcedefinitions"));
+    if (v) sp_op_guard(op, key, v);
     if (v && (!crd_row || !sp_value_facts(v, crd_row)->deleting)) return true;
     return sp_fail(err, SP_METHOD_NOT_ALLOWED,
                    "create not allowed while custom resource definition is terminating");

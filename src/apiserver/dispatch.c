@@ -91,6 +91,13 @@ static bool is_seen(sp_call *c) {
     return rev <= sp_store_revision(c->op.s->store);
 }
 
+static void run_verb(sp_call *c) {
+    if (c->info.sub.n)
+        sp_verb_subresource(c);
+    else
+        verbs[c->info.verb](c);
+}
+
 static void on_caught_up(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
     sp_call *c = ctx;
     (void)rev, (void)value;
@@ -99,38 +106,91 @@ static void on_caught_up(void *ctx, uint64_t rev, sp_store_value *value, const s
     else if (err)
         sp_call_fail(c, err, NULL);
     else
-        verbs[c->info.verb](c);
+        run_verb(c);
 }
 
 static void serve_verb(sp_call *c) {
-    if (!sp_store_is_shared(c->op.s->store) || is_seen(c)) {
-        verbs[c->info.verb](c);
+    if (!sp_store_is_shared(c->op.s->store) || c->synced || is_seen(c)) {
+        run_verb(c);
         return;
     }
     sp_call_hold(c);
     sp_store_sync(c->op.s->store, on_caught_up, c);
 }
 
-static void serve_resource(sp_call *c) {
+static void serve_found(sp_call *c);
+
+/* Perhaps a CRD that another server has acknowledged: seen by now, if it is there at all. */
+static void look_again(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
+    sp_call *c = ctx;
+    sp_err missing;
+    (void)rev, (void)value, (void)err;
+    c->synced = !err;
+    if (!c->res)
+        sp_call_end(c);
+    else if (find_resource(c, &missing))
+        serve_found(c);
+    else
+        sp_call_fail(c, &missing, NULL);
+}
+
+/* These take the connection over; they look for the pod as it is known here. */
+static bool is_stream(sp_str sub) {
+    static const char *const list[] = {"log", "exec", "attach", "portforward"};
+    for (size_t i = 0; i < SP_COUNT(list); i++)
+        if (sp_str_eqz(sub, list[i])) return true;
+    return false;
+}
+
+static void serve_found(sp_call *c) {
     sp_err err;
-    if (sp_is_review(&c->info)) {
-        sp_verb_review(c);
-        return;
-    }
-    if (!negotiate(c, &err) || !find_resource(c, &err)) {
-        sp_call_fail(c, &err, NULL);
-        return;
-    }
-    if (c->info.sub.n) {
+    if (is_stream(c->info.sub)) {
         sp_verb_subresource(c);
         return;
     }
-    if (!verb_allowed(c)) {
+    if (!c->info.sub.n && !verb_allowed(c)) {
         refuse_method(&err);
         sp_call_fail(c, &err, NULL);
         return;
     }
     serve_verb(c);
+}
+
+static void serve_resource(sp_call *c) {
+    sp_err err;
+    if (sp_is_review(&c->info)) {
+        sp_verb_review(c);
+    } else if (!negotiate(c, &err)) {
+        sp_call_fail(c, &err, NULL);
+    } else if (find_resource(c, &err)) {
+        serve_found(c);
+    } else if (sp_store_is_shared(c->op.s->store)) {
+        sp_call_hold(c);
+        sp_store_sync(c->op.s->store, look_again, c);
+    } else {
+        sp_call_fail(c, &err, NULL);
+    }
+}
+
+/* Discovery tells of CRDs. When the store cannot be asked, what is known here is still served. */
+static void tell(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
+    sp_call *c = ctx;
+    (void)rev, (void)value, (void)err;
+    if (c->res)
+        sp_serve_nonresource(c);
+    else
+        sp_call_end(c);
+}
+
+static void serve_nonresource(sp_call *c) {
+    sp_str path = c->http->path;
+    bool discovery = sp_str_starts(path, SP_STR("/api")) || sp_str_starts(path, SP_STR("/openapi"));
+    if (!discovery || !sp_store_is_shared(c->op.s->store)) {
+        sp_serve_nonresource(c);
+        return;
+    }
+    sp_call_hold(c);
+    sp_store_sync(c->op.s->store, tell, c);
 }
 
 static sp_call *new_call(sp_apiserver *s, sp_http_req *http, sp_http_res *res) {
@@ -142,6 +202,8 @@ static sp_call *new_call(sp_apiserver *s, sp_http_req *http, sp_http_res *res) {
     c->http = http;
     c->res = res;
     c->query = sp_arena_str(a, http->query);
+    c->op.fence =
+        sp_arena_str(a, sp_headers_get(http->headers, http->header_count, "x-sampan-lease"));
     c->start_us = sp_clock_mono_us();
     c->pretty = sp_call_query_true(c, "pretty") || wants_pretty(http);
     return c;
@@ -160,5 +222,5 @@ void sp_apiserver_handle(void *ctx, sp_http_req *http, sp_http_res *res) {
     else if (c->info.is_resource)
         serve_resource(c);
     else
-        sp_serve_nonresource(c);
+        serve_nonresource(c);
 }

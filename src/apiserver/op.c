@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-enum { MAX_ATTEMPTS = 10 };
+/* A claim may lose many times while others claim the same; each time somebody wins. */
+enum { MAX_ATTEMPTS = 10, MAX_CLAIM_ATTEMPTS = 200 };
 
 sp_str sp_object_key(sp_arena *a, const sp_served *v, sp_str ns, sp_str name) {
     if (!v->row->namespaced) return sp_arena_printf(a, "%.*s%.*s", SP_ARG(v->prefix), SP_ARG(name));
@@ -68,6 +69,52 @@ static void inflight_add(sp_apiserver *s, sp_str key, intptr_t by) {
         sp_map_put(&s->inflight, key, (void *)n);
     else
         sp_map_del(&s->inflight, key);
+}
+
+/* ---------- what a write was decided on ---------- */
+
+void sp_op_guard(sp_op *op, sp_str key, const sp_store_value *v) {
+    if (!sp_store_is_shared(op->s->store) || op->guard_count == SP_STORE_GUARDS_MAX) return;
+    op->guards[op->guard_count++] = (sp_store_guard){SP_GUARD_SAME, key, v->rev};
+}
+
+static void guard_name(sp_op *op, sp_store_guard_kind kind, sp_str name) {
+    sp_apiserver *s = op->s;
+    sp_str key = sp_arena_printf(op->arena, SP_STORE_GUARDS "%.*s", SP_ARG(name));
+    if (!sp_store_is_shared(s->store) || op->guard_count == SP_STORE_GUARDS_MAX) return;
+    op->guards[op->guard_count++] = (sp_store_guard){kind, key, sp_store_revision(s->store)};
+}
+
+static bool is_lease(const sp_op *op) {
+    const sp_resource *row = op->served->storage;
+    return strcmp(row->plural, "leases") == 0 && strcmp(row->group, "coordination.k8s.io") == 0;
+}
+
+static sp_str holder_of(const sp_json *lease) {
+    return sp_json_str(sp_json_dig(lease, "spec", "holderIdentity", NULL));
+}
+
+/* Writes of whoever held it before must not come after this one. */
+static void guard_holder(sp_op *op, const sp_json *old, const sp_json *obj) {
+    if (!is_lease(op) || sp_str_eq(holder_of(old), holder_of(obj))) return;
+    guard_name(op, SP_GUARD_CLAIM,
+               sp_arena_printf(op->arena, "lease/%.*s/%.*s", SP_ARG(op->ns), SP_ARG(op->name)));
+}
+
+static bool fence_holds(sp_op *op, sp_err *err) {
+    sp_str rest = op->fence, ns, name;
+    if (!rest.n) return true;
+    if (!sp_str_cut(&rest, '/', &ns) || !sp_str_cut(&rest, '/', &name) || !rest.n)
+        return sp_fail(err, SP_BAD_REQUEST,
+                       "x-sampan-lease must be NAMESPACE/NAME/HOLDER of a Lease");
+    const sp_json *lease =
+        sp_lookup_latest(op->s, op->arena, "coordination.k8s.io", "leases", ns, name);
+    if (!sp_str_eq(holder_of(lease), rest))
+        return sp_fail(err, SP_CONFLICT, "the Lease %.*s/%.*s is held by \"%.*s\", not by \"%.*s\"",
+                       SP_ARG(ns), SP_ARG(name), SP_ARG(holder_of(lease)), SP_ARG(rest));
+    guard_name(op, SP_GUARD_SEEN,
+               sp_arena_printf(op->arena, "lease/%.*s/%.*s", SP_ARG(ns), SP_ARG(name)));
+    return true;
 }
 
 /* ---------- ending ---------- */
@@ -133,14 +180,29 @@ static bool explain(const sp_op *op, const sp_err *from, sp_err *err) {
     return sp_err_wrap(err, "%s \"%.*s\"", row->plural, SP_ARG(op->name));
 }
 
+/* Those that waited look at what there is now. */
+static void end_claim(sp_apiserver *s) {
+    s->claiming = false;
+    while (!s->claiming && !sp_list_empty(&s->claims)) {
+        sp_op *next = SP_CONTAINER(s->claims.next, sp_op, link);
+        sp_list_remove(&next->link);
+        next->attempts--;
+        attempt(next);
+    }
+}
+
 static void committed(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
     sp_op *op = ctx;
-    inflight_add(op->s, op->key, -1);
-    bool raced = err && (err->code == SP_CONFLICT ||
-                         (err->code == SP_ALREADY_EXISTS && op->kind == SP_OP_CREATE &&
-                          sp_json_dig(op->input, "metadata", "generateName", NULL)));
-    if (raced && op->attempts < MAX_ATTEMPTS) {
+    sp_apiserver *s = op->s;
+    bool claimed = op->claims && sp_store_is_shared(s->store);
+    inflight_add(s, op->key, -1);
+    bool raced = err && (err->code == SP_CONFLICT || (err->code == SP_ALREADY_EXISTS &&
+                                                      op->kind == SP_OP_CREATE && op->generated.n));
+    int most = claimed ? MAX_CLAIM_ATTEMPTS : MAX_ATTEMPTS;
+    if (claimed) s->claiming = false;
+    if (raced && op->attempts < most) {
         attempt(op);
+        if (claimed && !s->claiming) end_claim(s);
         return;
     }
     if (err) {
@@ -150,6 +212,7 @@ static void committed(void *ctx, uint64_t rev, sp_store_value *value, const sp_e
         if (!op->removed) op->bytes = sp_value_blob(value, op->served->head);
     }
     finish(op);
+    if (claimed) end_claim(s);
 }
 
 /* Bytes with the digits of rev at their place; rev 0 leaves the quotes empty. */
@@ -180,17 +243,30 @@ static void show(sp_op *op, const sp_json *obj, uint64_t rev) {
     op->bytes = with_revision(sp_buf_str(&b), rev_at, rev);
 }
 
-static void submit(sp_op *op, const sp_store_write *w) {
-    inflight_add(op->s, op->key, 1);
-    sp_store_submit(op->s->store, w, committed, op);
+static void submit(sp_op *op, sp_store_write w) {
+    sp_apiserver *s = op->s;
+    if (op->claims && sp_store_is_shared(s->store)) {
+        guard_name(op, SP_GUARD_CLAIM, sp_str_z(op->served->storage->plural));
+        s->claiming = true;
+    }
+    w.guards = op->guards;
+    w.guard_count = op->guard_count;
+    inflight_add(s, op->key, 1);
+    sp_store_submit(s->store, &w, committed, op);
+}
+
+/* Decided on what others here are about to change: after them. */
+static bool must_wait(sp_op *op) {
+    sp_apiserver *s = op->s;
+    if (!op->claims || !s->claiming || op->dry_run) return false;
+    sp_list_append(&s->claims, &op->link);
+    return true;
 }
 
 /* A renewed lease is renewed again before anybody misses it; a change of hands is not. */
 static bool is_heartbeat(const sp_op *op, const sp_json *old, const sp_json *obj) {
     static const char *const fixed[] = {"holderIdentity", "acquireTime", "leaseTransitions"};
-    if (strcmp(op->served->storage->plural, "leases") != 0 ||
-        strcmp(op->served->storage->group, "coordination.k8s.io") != 0)
-        return false;
+    if (!is_lease(op)) return false;
     for (size_t i = 0; i < SP_COUNT(fixed); i++)
         if (!sp_json_equal(sp_json_dig(old, "spec", fixed[i], NULL),
                            sp_json_dig(obj, "spec", fixed[i], NULL)))
@@ -208,11 +284,11 @@ static void put(sp_op *op, const sp_json *obj, uint64_t expect, bool relaxed) {
     sp_auto(sp_buf) b = {0};
     size_t rev_at;
     sp_encode_object(&b, op->served->stored_head, obj, &rev_at);
-    submit(op, &(sp_store_write){.key = op->key,
-                                 .value = sp_buf_str(&b),
-                                 .rev_at = (uint32_t)rev_at,
-                                 .expect = expect,
-                                 .relaxed = relaxed});
+    submit(op, (sp_store_write){.key = op->key,
+                                .value = sp_buf_str(&b),
+                                .rev_at = (uint32_t)rev_at,
+                                .expect = expect,
+                                .relaxed = relaxed});
 }
 
 static void take_away(sp_op *op, const sp_json *last, uint64_t expect) {
@@ -223,18 +299,22 @@ static void take_away(sp_op *op, const sp_json *last, uint64_t expect) {
         conclude(op);
         return;
     }
-    submit(op, &(sp_store_write){.key = op->key, .remove = true, .expect = expect});
+    submit(op, (sp_store_write){.key = op->key, .remove = true, .expect = expect});
 }
 
 /* ---------- the three kinds ---------- */
 
 static void attempt_create(sp_op *op) {
     sp_err err = {0};
-    sp_json *obj = op->attempts < 2 ? op->input : sp_json_clone(op->arena, op->input);
-    if (op->attempts > 1) {
+    /* What an attempt decided is no wish of the client: the next one starts from the input. */
+    sp_json *obj =
+        sp_store_is_shared(op->s->store) ? sp_json_clone(op->arena, op->input) : op->input;
+    if (op->generated.n) {
+        obj = sp_json_clone(op->arena, op->input);
         sp_json *meta = sp_json_get(obj, "metadata");
         sp_json_remove(meta, "name");
         sp_json_remove(meta, "resourceVersion");
+        op->name = op->generated = (sp_str){0};
     }
     op->causes.list.n = 0;
     op->warnings.n = 0;
@@ -244,8 +324,7 @@ static void attempt_create(sp_op *op) {
     }
     op->key = sp_object_key(op->arena, op->served, op->ns, op->name);
     if (sp_store_get_latest(op->s->store, op->key)) {
-        bool generated = sp_json_dig(obj, "metadata", "generateName", NULL) != NULL;
-        if (generated && op->attempts < MAX_ATTEMPTS) {
+        if (op->generated.n && op->attempts < MAX_ATTEMPTS) {
             attempt(op);
             return;
         }
@@ -253,7 +332,8 @@ static void attempt_create(sp_op *op) {
         fail(op, &err);
         return;
     }
-    put(op, obj, SP_STORE_ABSENT, false);
+    guard_holder(op, NULL, obj);
+    if (!must_wait(op)) put(op, obj, SP_STORE_ABSENT, false);
 }
 
 static sp_store_value *current(sp_op *op, const sp_json **ret, sp_err *err) {
@@ -288,6 +368,8 @@ static void attempt_update(sp_op *op) {
         return;
     }
     uint64_t rev = v->rev;
+    guard_holder(op, old, obj);
+    if (must_wait(op)) return;
     if (sp_obj_deleting(obj) && sp_may_vanish(obj)) {
         take_away(op, obj, rev);
     } else if (unchanged(op, old, obj)) {
@@ -392,7 +474,14 @@ static void attempt_delete(sp_op *op) {
 }
 
 static void attempt(sp_op *op) {
+    sp_err err = {0};
     op->attempts++;
+    op->guard_count = 0;
+    op->claims = false;
+    if (!fence_holds(op, &err)) {
+        fail(op, &err);
+        return;
+    }
     switch (op->kind) {
     case SP_OP_CREATE: attempt_create(op); return;
     case SP_OP_UPDATE: attempt_update(op); return;
@@ -402,6 +491,7 @@ static void attempt(sp_op *op) {
 
 static void start(sp_op *op) {
     op->causes.arena = op->arena;
+    sp_list_init(&op->link);
     if (op->name.n) op->key = sp_object_key(op->arena, op->served, op->ns, op->name);
     attempt(op);
 }

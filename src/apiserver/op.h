@@ -1,10 +1,13 @@
 /* One change of one object: create, update or delete, from the wish to the durable result. HTTP
  * requests, the bootstrap and the CRD clean-up all go this way. The new state is computed against
  * the newest version (writes on their way included) in one turn of the loop with the submit, so
- * whatever a row's hooks allocate by looking at other objects is free of races. Loop thread only.
- */
+ * whatever a row's hooks allocate by looking at other objects is free of races. Where other servers
+ * write to the same store, the write carries guards (store.h) for what it was decided on: the
+ * namespace, the CRD, the fence of whoever asks, and the kind itself if a hook says that it claims
+ * something; if one of them does not hold, it is decided anew. Loop thread only. */
 #pragma once
 #include "apiserver/encode.h"
+#include "base/list.h"
 
 typedef struct sp_apiserver sp_apiserver;
 typedef struct sp_op sp_op;
@@ -40,6 +43,7 @@ struct sp_op {
     sp_served *served; /* one reference is given, sp_op_cleanup gives it back */
     sp_arena *arena;
     sp_str ns, name, sub, user;
+    sp_str fence; /* "NAMESPACE/LEASE/HOLDER": made only while the Lease is held so; "" = none */
     bool dry_run;
     sp_field_validation validation;
     sp_op_done *done;
@@ -60,9 +64,16 @@ struct sp_op {
     sp_op_change *change;
     void *change_ctx;
     sp_delete_options del;
-    sp_str key;
+    sp_str key, generated; /* generated: the name that was made up */
     int attempts;
+    sp_store_guard guards[SP_STORE_GUARDS_MAX];
+    size_t guard_count;
+    bool claims;  /* a guard is claimed: one at a time from here */
+    sp_list link; /* waits for that */
 };
+
+/* Where the store is shared: the document at key is still v when this is written. */
+void sp_op_guard(sp_op *op, sp_str key, const sp_store_value *v);
 
 /* obj belongs to op->arena and is changed. op->name may be empty (metadata.name, generateName). */
 void sp_op_create(sp_op *op, sp_json *obj);

@@ -36,6 +36,7 @@ typedef struct sp_admit {
     sp_str subresource; /* "" or "status" … */
     sp_str user;
     bool dry_run;
+    bool claims;       /* set by a hook: it chose what no other object of the kind may have, too */
     sp_causes *causes; /* add to refuse with 422 */
     sp_strs *warnings; /* Warning: 299 headers */
     void *lookup_ctx;  /* read other objects as they are stored now: */

@@ -42,6 +42,8 @@ struct sp_apiserver {
     size_t streams_n;
     struct sp_event_expiry *expiry;
     sp_map inflight; /* keys with a write on its way → how many */
+    sp_list claims;  /* sp_op that wait until the claim under way is made */
+    bool claiming;
     uint64_t openapi_generation;
     bool ready, stopping;
     void (*on_ready)(void *ctx);
@@ -72,6 +74,7 @@ typedef struct sp_call {
     bool yaml, pretty, retry_after;
     sp_outflow flow;     /* a long list */
     bool held, finished; /* waits for something; was answered (or needs no answer) */
+    bool synced;         /* what others had acknowledged before it came has been seen */
     int64_t start_us;
     int http_status; /* as answered, for metrics and the log */
 } sp_call;

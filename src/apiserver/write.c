@@ -198,6 +198,7 @@ static void bulk_delete(bulk *b, sp_str key) {
                   .served = sp_served_ref(from->served),
                   .arena = a,
                   .user = from->user,
+                  .fence = from->fence,
                   .dry_run = from->dry_run,
                   .done = bulk_one_done,
                   .ctx = b};

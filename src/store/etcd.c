@@ -7,8 +7,10 @@
  * the writes of everybody else, and the one who wrote is told after that.
  *
  * Writes of one key from here follow each other; what was decided on an older version is refused
- * without asking. When the answer to a conditional write is lost, it is sent again elsewhere: if
- * the precondition then fails and the very bytes are there, it had been made. */
+ * without asking. What else a write was decided on (its guards) is compared in the same
+ * transaction; a claimed name is put there, so that it moves with the write. When the answer to a
+ * conditional write is lost, it is sent again elsewhere: if the precondition then fails and the
+ * very bytes are there, it had been made. */
 #include "store/etcd.h"
 
 #include "base/clock.h"
@@ -26,6 +28,8 @@ typedef struct pending {
     sp_buf key, full_key;
     sp_store_write w; /* slices of the buffers */
     sp_buf value;
+    sp_store_guard guards[SP_STORE_GUARDS_MAX]; /* keys with the prefix, in guard_text */
+    sp_buf guard_text;
     sp_store_done *done;
     void *ctx;
     unsigned attempts;
@@ -81,6 +85,7 @@ static void free_write(pending *x) {
     sp_buf_free(&x->key);
     sp_buf_free(&x->full_key);
     sp_buf_free(&x->value);
+    sp_buf_free(&x->guard_text);
     sp_store_value_unref(x->there);
     free(x);
 }
@@ -132,6 +137,8 @@ static void conclude(pending *x, uint64_t rev) {
 static bool refuse(pending *x) {
     const sp_store_write *w = &x->w;
     uint64_t there = x->there ? x->there->rev : 0;
+    bool fits = w->expect == SP_STORE_ANY ? !w->remove || x->there : w->expect == there;
+    if (fits) return sp_fail(&x->err, SP_CONFLICT, "what it was decided on has changed");
     if (w->remove && !x->there) return sp_fail(&x->err, SP_NOT_FOUND, "it does not exist");
     if (w->expect == SP_STORE_ABSENT)
         return sp_fail(&x->err, SP_ALREADY_EXISTS, "it exists already");
@@ -166,46 +173,98 @@ static void fill_compare(const pending *x, Etcd__Compare *c) {
     c->mod_revision = (int64_t)x->w.expect; /* 0: it does not exist */
 }
 
+/* A name that nobody has claimed yet has revision 0: nobody did after any revision. */
+static void fill_guard(const sp_store_guard *g, Etcd__Compare *c) {
+    bool same = g->kind == SP_GUARD_SAME;
+    etcd__compare__init(c);
+    c->key = sp_etcd_bytes(g->key);
+    c->result = same ? ETCD__COMPARE__RESULT__EQUAL : ETCD__COMPARE__RESULT__LESS;
+    c->target = ETCD__COMPARE__TARGET__MOD;
+    c->target_union_case = ETCD__COMPARE__TARGET_UNION_MOD_REVISION;
+    c->mod_revision = (int64_t)(same ? g->rev : g->rev + 1);
+}
+
+enum { MAX_COMPARES = 1 + SP_STORE_GUARDS_MAX, MAX_PUTS = 2 + SP_STORE_GUARDS_MAX };
+
+/* One transaction and what it points to. */
+typedef struct plan {
+    Etcd__TxnRequest txn;
+    Etcd__Compare compare[MAX_COMPARES], *compares[MAX_COMPARES];
+    Etcd__PutRequest puts[MAX_PUTS];
+    Etcd__DeleteRangeRequest remove;
+    Etcd__RangeRequest gets[2];
+    Etcd__RequestOp ops[MAX_PUTS + 2], *yes[MAX_PUTS], *no[2];
+    size_t n_ops, n_puts;
+} plan;
+
+static void plan_put(plan *p, sp_str key, sp_str value) {
+    Etcd__PutRequest *put = &p->puts[p->n_puts++];
+    Etcd__RequestOp *op = &p->ops[p->n_ops++];
+    etcd__put_request__init(put);
+    etcd__request_op__init(op);
+    put->key = sp_etcd_bytes(key);
+    put->value = sp_etcd_bytes(value);
+    op->request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_PUT;
+    op->request_put = put;
+    p->yes[p->txn.n_success++] = op;
+}
+
+static void plan_remove(plan *p, sp_str key) {
+    Etcd__RequestOp *op = &p->ops[p->n_ops++];
+    etcd__delete_range_request__init(&p->remove);
+    etcd__request_op__init(op);
+    p->remove.key = sp_etcd_bytes(key);
+    p->remove.prev_kv = true;
+    op->request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE;
+    op->request_delete_range = &p->remove;
+    p->yes[p->txn.n_success++] = op;
+}
+
+/* If it cannot be: what is there, and how far the store is. */
+static void plan_look(plan *p, sp_str key) {
+    Etcd__RangeRequest *get = &p->gets[p->txn.n_failure];
+    Etcd__RequestOp *op = &p->ops[p->n_ops++];
+    etcd__range_request__init(get);
+    etcd__request_op__init(op);
+    get->key = sp_etcd_bytes(key);
+    op->request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_RANGE;
+    op->request_range = get;
+    p->no[p->txn.n_failure++] = op;
+}
+
+static void make_plan(const pending *x, plan *p) {
+    const sp_etcd_store *s = x->s;
+    sp_str key = sp_buf_str(&x->full_key), head = sp_buf_str(&s->head_key);
+    etcd__txn_request__init(&p->txn);
+    p->n_ops = p->n_puts = 0;
+    p->txn.compare = p->compares;
+    p->txn.success = p->yes;
+    p->txn.failure = p->no;
+    if (x->w.remove || x->w.expect != SP_STORE_ANY)
+        fill_compare(x, &p->compare[p->txn.n_compare++]);
+    for (size_t i = 0; i < x->w.guard_count; i++)
+        fill_guard(&x->guards[i], &p->compare[p->txn.n_compare++]);
+    for (size_t i = 0; i < p->txn.n_compare; i++) p->compares[i] = &p->compare[i];
+    if (x->w.remove)
+        plan_remove(p, key); /* the change first: made() looks there */
+    else
+        plan_put(p, key, x->w.value);
+    plan_put(p, head, head_mark());
+    for (size_t i = 0; i < x->w.guard_count; i++)
+        if (x->guards[i].kind == SP_GUARD_CLAIM) plan_put(p, x->guards[i].key, SP_STR(""));
+    plan_look(p, key);
+    plan_look(p, head);
+}
+
 static void transact(pending *x) {
     sp_etcd_store *s = x->s;
-    sp_str key = sp_buf_str(&x->full_key), head = sp_buf_str(&s->head_key);
-    Etcd__Compare compare;
-    Etcd__Compare *compares[] = {&compare};
-    Etcd__PutRequest put = ETCD__PUT_REQUEST__INIT, mark = ETCD__PUT_REQUEST__INIT;
-    Etcd__DeleteRangeRequest remove = ETCD__DELETE_RANGE_REQUEST__INIT;
-    Etcd__RangeRequest get = ETCD__RANGE_REQUEST__INIT, get_head = ETCD__RANGE_REQUEST__INIT;
-    Etcd__RequestOp change = ETCD__REQUEST_OP__INIT, move = ETCD__REQUEST_OP__INIT,
-                    look = ETCD__REQUEST_OP__INIT, look_head = ETCD__REQUEST_OP__INIT;
-    Etcd__RequestOp *yes[] = {&change, &move}, *no[] = {&look, &look_head};
-    Etcd__TxnRequest txn = ETCD__TXN_REQUEST__INIT;
-    fill_compare(x, &compare);
-    put.key = remove.key = get.key = sp_etcd_bytes(key);
-    put.value = sp_etcd_bytes(x->w.value);
-    remove.prev_kv = true;
-    mark.key = get_head.key = sp_etcd_bytes(head);
-    mark.value = sp_etcd_bytes(head_mark());
-    change.request_case = x->w.remove ? ETCD__REQUEST_OP__REQUEST_REQUEST_DELETE_RANGE
-                                      : ETCD__REQUEST_OP__REQUEST_REQUEST_PUT;
-    if (x->w.remove)
-        change.request_delete_range = &remove;
-    else
-        change.request_put = &put;
-    move.request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_PUT;
-    move.request_put = &mark;
-    look.request_case = look_head.request_case = ETCD__REQUEST_OP__REQUEST_REQUEST_RANGE;
-    look.request_range = &get;
-    look_head.request_range = &get_head;
-    bool conditional = x->w.remove || x->w.expect != SP_STORE_ANY;
-    txn.compare = compares;
-    txn.n_compare = conditional ? 1 : 0;
-    txn.success = yes;
-    txn.n_success = 2;
-    txn.failure = no;
-    txn.n_failure = 2;
+    plan p;
+    make_plan(x, &p);
     x->attempts++;
     s->flying++;
-    sp_etcd_call_start(s->etcd, "/etcdserverpb.KV/Txn", &txn.base, &etcd__txn_response__descriptor,
-                       SP_ETCD_ONCE, CALL_TIMEOUT_MS, on_answer, x);
+    sp_etcd_call_start(s->etcd, "/etcdserverpb.KV/Txn", &p.txn.base,
+                       &etcd__txn_response__descriptor, SP_ETCD_ONCE, CALL_TIMEOUT_MS, on_answer,
+                       x);
 }
 
 static void launch(pending *x) {
@@ -293,6 +352,21 @@ static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
 
 /* --- submitting --- */
 
+/* The text is complete before anything points at it. */
+static void keep_guards(pending *x, const sp_store_write *w) {
+    size_t at = 0;
+    sp_assert(w->guard_count <= SP_STORE_GUARDS_MAX);
+    for (size_t i = 0; i < w->guard_count; i++)
+        sp_buf_printf(&x->guard_text, "%s%.*s", x->s->prefix, SP_ARG(w->guards[i].key));
+    for (size_t i = 0; i < w->guard_count; i++) {
+        size_t n = strlen(x->s->prefix) + w->guards[i].key.n;
+        x->guards[i] = w->guards[i];
+        x->guards[i].key = sp_str_sub(sp_buf_str(&x->guard_text), at, n);
+        at += n;
+    }
+    x->w.guards = x->guards;
+}
+
 static void submit(sp_store *base, const sp_store_write *w, sp_store_done *done, void *ctx) {
     sp_etcd_store *s = sp_etcd_of(base);
     pending *x = sp_zalloc(1, sizeof *x);
@@ -307,6 +381,7 @@ static void submit(sp_store *base, const sp_store_write *w, sp_store_done *done,
     x->w = *w;
     x->w.key = sp_buf_str(&x->key);
     x->w.value = sp_buf_str(&x->value);
+    keep_guards(x, w);
     x->done = done;
     x->ctx = ctx;
     pending *before = sp_map_get(&s->keys, w->key);

@@ -3,7 +3,9 @@
  *   PREFIX/registry/…   objects, as clients read them but for an empty resourceVersion, which is
  * the key's mod_revision PREFIX/sampan       whose this prefix is; written again with every change,
  * so that its mod_revision is the revision of the newest change under the prefix
- *   PREFIX/sampan.compact  who compacts next (as kube-apiserver does it) */
+ *   PREFIX/sampan.compact  who compacts next (as kube-apiserver does it)
+ *   PREFIX/sampan.guard/…  names that writes claim (store.h); only their revisions mean something
+ */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"

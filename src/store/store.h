@@ -85,6 +85,28 @@ size_t sp_store_count(sp_store *s, sp_str prefix);
 #define SP_STORE_ANY UINT64_MAX /* expect: whatever is there */
 #define SP_STORE_ABSENT 0       /* expect: the key does not exist */
 
+/* What a write was decided on besides the newest version of its own key. Where others write, too,
+ * it is made only if all of that still holds; else it fails with SP_CONFLICT, and by the time of
+ * the answer the change that was missed is visible. On one machine a write is decided and submitted
+ * in one turn of the loop, so that nothing can have changed: guards are not looked at there.
+ *
+ * A guard is either a document (SP_GUARD_SAME: it is still the version `rev`), or a name that is no
+ * document and moves only where a write with SP_GUARD_CLAIM says so: of writers that claim one name
+ * each has seen the writes of all before it; SP_GUARD_SEEN only asks for that. There, rev is the
+ * revision that was visible when the write was decided. */
+typedef enum sp_store_guard_kind {
+    SP_GUARD_SAME,
+    SP_GUARD_SEEN, /* nobody has claimed it after rev */
+    SP_GUARD_CLAIM /* the same, and this write claims it */
+} sp_store_guard_kind;
+typedef struct sp_store_guard {
+    sp_store_guard_kind kind;
+    sp_str key; /* a key as above, or SP_STORE_GUARDS and a name */
+    uint64_t rev;
+} sp_store_guard;
+#define SP_STORE_GUARDS "/sampan.guard/"
+enum { SP_STORE_GUARDS_MAX = 4 };
+
 typedef struct sp_store_write {
     sp_str key;
     bool remove;     /* else put */
@@ -93,6 +115,8 @@ typedef struct sp_store_write {
     uint64_t expect; /* revision of the latest version, or one of the above */
     bool relaxed;    /* may be lost by a crash within the next seconds: heartbeats only. Visible and
                         acknowledged at once, written with the next durable group or after 60 s */
+    const sp_store_guard *guards; /* copied */
+    size_t guard_count;           /* at most SP_STORE_GUARDS_MAX */
 } sp_store_write;
 
 /* value: the new version (put) or the removed one (remove), lent; rev: of this change; err: NULL.

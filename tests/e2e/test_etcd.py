@@ -59,9 +59,9 @@ class Api:
         except OSError:
             return False
 
-    def call(self, method, path, body=None, timeout=30):
+    def call(self, method, path, body=None, timeout=30, headers=None):
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method, data=body and json.dumps(body).encode(),
-                                         headers={"Authorization": "Bearer tok", "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json"})
+                                         headers={"Authorization": "Bearer tok", "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json", **(headers or {})})
         try:
             answer = urllib.request.urlopen(request, timeout=timeout)
         except urllib.error.HTTPError as e:

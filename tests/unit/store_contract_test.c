@@ -442,6 +442,73 @@ static void one_of_two_wins(void **state) {
     }
 }
 
+static result guarded(fixture *f, sp_store *s, const char *key, sp_store_guard_kind kind,
+                      const char *guard, uint64_t rev) {
+    char value[200];
+    sp_auto(sp_buf) full = {0};
+    sp_buf_printf(&full, "/registry/%s", key);
+    sp_store_guard g = {kind, sp_str_z(guard), rev};
+    sp_store_write w = {.key = sp_buf_str(&full),
+                        .value = sp_str_z(document("guarded", value)),
+                        .rev_at = sizeof BEFORE - 1,
+                        .expect = SP_STORE_ABSENT,
+                        .guards = &g,
+                        .guard_count = 1};
+    result r = {.s = s};
+    sp_store_submit(s, &w, on_done, &r);
+    while (!r.called) uv_run(&f->loop, UV_RUN_ONCE);
+    return r;
+}
+
+/* Of two that decide at the same time only one may, and the other one sees why. */
+static void a_claim_is_made_by_one(void **state) {
+    fixture *f = *state;
+    sync_now(f, f->s);
+    sync_now(f, f->other);
+    uint64_t one = sp_store_revision(f->s), two = sp_store_revision(f->other);
+    result a = guarded(f, f->s, "g/1", SP_GUARD_CLAIM, SP_STORE_GUARDS "things", one);
+    assert_int_equal(a.err.code, SP_OK);
+    result b = guarded(f, f->other, "g/2", SP_GUARD_CLAIM, SP_STORE_GUARDS "things", two);
+    assert_int_equal(b.err.code, SP_CONFLICT);
+    assert_true(b.visible >= a.rev);
+    assert_non_null(get(f->other, "g/1"));
+    assert_null(get(f->other, "g/2"));
+    b = guarded(f, f->other, "g/2", SP_GUARD_SEEN, SP_STORE_GUARDS "things", two);
+    assert_int_equal(b.err.code, SP_CONFLICT);
+    b = guarded(f, f->other, "g/2", SP_GUARD_CLAIM, SP_STORE_GUARDS "other", two);
+    assert_int_equal(b.err.code, SP_OK);
+    b = guarded(f, f->other, "g/3", SP_GUARD_CLAIM, SP_STORE_GUARDS "things", b.visible);
+    assert_int_equal(b.err.code, SP_OK);
+}
+
+static void a_seen_name_stays_free(void **state) {
+    fixture *f = *state;
+    uint64_t now = sp_store_revision(f->s);
+    for (int i = 0; i < 2; i++) {
+        const char *key = i ? "s/2" : "s/1";
+        result r = guarded(f, f->s, key, SP_GUARD_SEEN, SP_STORE_GUARDS "seen", now);
+        assert_int_equal(r.err.code, SP_OK);
+    }
+}
+
+/* What is written into something needs it as it was. */
+static void a_document_is_still_the_same(void **state) {
+    fixture *f = *state;
+    uint64_t ns = must(f, f->other, "ns/a", "1", SP_STORE_ABSENT);
+    sync_now(f, f->s);
+    result r = guarded(f, f->s, "in/1", SP_GUARD_SAME, "/registry/ns/a", ns);
+    assert_int_equal(r.err.code, SP_OK);
+    must(f, f->other, "ns/a", "2", ns);
+    r = guarded(f, f->s, "in/2", SP_GUARD_SAME, "/registry/ns/a", ns);
+    assert_int_equal(r.err.code, SP_CONFLICT);
+    expect_at(f->s, "ns/a", "2", get(f->s, "ns/a")->rev);
+    uint64_t last = get(f->s, "ns/a")->rev;
+    must(f, f->other, "ns/a", NULL, last);
+    r = guarded(f, f->s, "in/2", SP_GUARD_SAME, "/registry/ns/a", last);
+    assert_int_equal(r.err.code, SP_CONFLICT);
+    assert_null(get(f->s, "ns/a"));
+}
+
 static void both_see_one_history(void **state) {
     fixture *f = *state;
     seen one = {0}, two = {0};
@@ -568,6 +635,9 @@ int main(void) {
     const struct CMUnitTest on_etcd[] = {BOTH(ON_ETCD),
                                          ON_TWO(what_one_was_told_the_other_reads),
                                          ON_TWO(one_of_two_wins),
+                                         ON_TWO(a_claim_is_made_by_one),
+                                         ON_ETCD(a_seen_name_stays_free),
+                                         ON_TWO(a_document_is_still_the_same),
                                          ON_TWO(both_see_one_history),
                                          ON_TWO(a_restarted_etcd_is_found_again),
                                          ON_ETCD(a_foreign_prefix_is_refused),

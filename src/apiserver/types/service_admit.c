@@ -1,6 +1,6 @@
 /* Services: which defaults follow from the type, and which address and node ports they get. Both
- * are chosen at random among the free ones, so that two servers on one store seldom meet; what an
- * object had before it keeps. */
+ * are chosen at random among the free ones, and claimed (registry.h), because another server may
+ * choose at the same time; what an object had before it keeps. */
 #include "apiserver/types/admit.h"
 
 #include "base/map.h"
@@ -228,6 +228,7 @@ bool sp_prepare_service(sp_admit *a, sp_err *err) {
     port_defaults(a->arena, spec);
     type_defaults(a->arena, spec);
     if (type_is(spec, "ExternalName")) return true;
+    a->claims = true;
     sp_auto(taken) t;
     note_all(a, &t);
     if (!give_address(a, spec, &t, err)) return false;
