@@ -223,6 +223,7 @@ static void add_http_routes(const gateway_visit *g, const sp_gw_listener *l, uin
     sp_translator *t = g->t;
     sp_strs shared = {0};
     sp_http_hosts hosts = {0};
+    size_t first = t->entries.p[table].n;
     for (unsigned k = SP_ROUTE_HTTP; k <= SP_ROUTE_GRPC; k++) {
         sp_vec_each(sp_routes_of(t->view, (sp_route_kind)k), r) {
             if (!sp_gw_attaches(t->arena, t->view, l, (sp_route_kind)k, *r, &shared)) continue;
@@ -230,6 +231,9 @@ static void add_http_routes(const gateway_visit *g, const sp_gw_listener *l, uin
             sp_http_entries(t, table, (sp_route_kind)k, *r, &hosts);
         }
     }
+    sp_str name = sp_obj_key(t->arena, l->gateway);
+    name = sp_arena_printf(t->arena, "%.*s/%.*s", SP_ARG(name), SP_ARG(l->name));
+    for (size_t i = first; i < t->entries.p[table].n; i++) t->entries.p[table].p[i].listener = name;
     sp_vec_free(&shared);
     sp_vec_free(&hosts);
 }

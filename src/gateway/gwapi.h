@@ -26,6 +26,8 @@ typedef struct sp_gw_listener {
 } sp_gw_listener;
 typedef SP_VEC(sp_gw_listener) sp_gw_listeners;
 
+/* Where a listener (an element of spec.listeners) is really served; 0: nowhere. */
+uint16_t sp_gw_port(const sp_json *listener, const sp_translate_options *o);
 bool sp_gateway_is_ours(const sp_cluster_view *v, const sp_json *gateway);
 /* Of one Gateway of ours, in order; free the vector. Everything else lives in the arena. */
 void sp_gw_listeners_of(sp_arena *a, const sp_cluster_view *v, const sp_translate_options *o,

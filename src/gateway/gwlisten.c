@@ -33,7 +33,7 @@ static sp_gw_protocol protocol_of(sp_str name) {
     return SP_GW_OTHER;
 }
 
-static uint16_t port_of(const sp_json *listener, const sp_translate_options *o) {
+uint16_t sp_gw_port(const sp_json *listener, const sp_translate_options *o) {
     int64_t port = sp_json_int(sp_json_get(listener, "port"), 0);
     if (port == 80 && o->http_port) return o->http_port;
     if (port == 443 && o->https_port) return o->https_port;
@@ -182,7 +182,7 @@ static sp_gw_listener judge(sp_arena *a, const sp_cluster_view *v, const sp_tran
                         .name = text_of(spec, "name"),
                         .host = sp_translate_lower(a, text_of(spec, "hostname")),
                         .protocol = protocol_of(text_of(spec, "protocol")),
-                        .port = port_of(spec, o)};
+                        .port = sp_gw_port(spec, o)};
     l.passthrough = l.protocol == SP_GW_TLS &&
                     sp_str_eqz(text_of(sp_json_get(spec, "tls"), "mode"), "Passthrough");
     if (l.protocol == SP_GW_OTHER)

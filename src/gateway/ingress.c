@@ -270,12 +270,13 @@ static size_t open_port(sp_translator *t) {
     return sp_translate_port(t, at, SP_CARRIES_TLS, SP_STR("the gateway's own --https-port"));
 }
 
+bool sp_ingresses_use_tls(const sp_cluster_view *v) {
+    sp_vec_each(&v->ingresses, i) if (has_tls(*i) && sp_ingress_is_ours(v, *i)) return true;
+    return false;
+}
+
 void sp_translate_ingress_ports(sp_translator *t) {
-    sp_vec_each(&t->view->ingresses, i) {
-        if (!has_tls(*i) || !sp_ingress_is_ours(t->view, *i)) continue;
-        open_port(t);
-        return;
-    }
+    if (sp_ingresses_use_tls(t->view)) open_port(t);
 }
 
 static void open_tls(visit *v) {

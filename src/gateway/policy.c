@@ -1,7 +1,7 @@
-/* See policy.h. */
+/* Policies become part of a configuration. See policy.h; what is said on them: policy_verdict.c. */
 #include "gateway/policy.h"
-#include "data/regex.h"
 #include "data/time.h"
+#include "gateway/gwapi.h"
 
 #define GATEWAY_API "gateway.networking.k8s.io"
 
@@ -93,7 +93,7 @@ static int fits(const sp_json *policy, const target *t) {
     return best;
 }
 
-static bool older(const sp_json *a, const sp_json *b) {
+bool sp_policy_older(const sp_json *a, const sp_json *b) {
     int64_t x = sp_translate_created_ms(a), y = sp_translate_created_ms(b);
     if (x != y) return x < y;
     int d = sp_str_cmp(sp_obj_namespace(a), sp_obj_namespace(b));
@@ -105,7 +105,7 @@ static const sp_json *policy_for(const sp_obj_list *policies, const target *t) {
     int best_fit = 0;
     sp_vec_each(policies, p) {
         int fit = fits(*p, t);
-        if (!fit || fit < best_fit || (fit == best_fit && !older(*p, best))) continue;
+        if (!fit || fit < best_fit || (fit == best_fit && !sp_policy_older(*p, best))) continue;
         best = *p;
         best_fit = fit;
     }
@@ -269,10 +269,20 @@ static void backend_policies(sp_translator *t) {
 
 /* --- TrafficPolicy --- */
 
+/* A list that is left out leaves what the object itself says. */
+static void replace_networks(sp_arena *a, const sp_json *spec, const char *key, sp_cidr **list,
+                             size_t *count) {
+    size_t n;
+    sp_cidr *own = networks(a, sp_json_get(spec, key), &n);
+    if (!own) return;
+    *list = own;
+    *count = n;
+}
+
 static void apply_to_listener(sp_arena *a, sp_listener_spec *l, const sp_json *spec) {
-    const sp_json *times = sp_json_get(spec, "timeouts"), *allow = sp_json_get(spec, "allow");
-    if (allow && allow->count) l->sources = networks(a, allow, &l->source_count);
-    l->denied = networks(a, sp_json_get(spec, "deny"), &l->denied_count);
+    const sp_json *times = sp_json_get(spec, "timeouts");
+    replace_networks(a, spec, "allow", &l->sources, &l->source_count);
+    replace_networks(a, spec, "deny", &l->denied, &l->denied_count);
     l->proxy_from =
         networks(a, sp_json_dig(spec, "acceptProxyProtocol", "from", NULL), &l->proxy_from_count);
     l->trusted = networks(a, sp_json_dig(spec, "trustForwarded", "from", NULL), &l->trusted_count);
@@ -312,10 +322,15 @@ static sp_rate_limit *rate_limits(sp_arena *a, const sp_json *policy, size_t *re
 static void apply_to_action(sp_arena *a, sp_route_action *r, const sp_json *policy) {
     const sp_json *spec = sp_json_get(policy, "spec");
     int64_t body = sp_json_int(sp_json_get(spec, "maxBodyBytes"), 0);
-    r->allowed = networks(a, sp_json_get(spec, "allow"), &r->allowed_count);
-    r->denied = networks(a, sp_json_get(spec, "deny"), &r->denied_count);
-    r->limits = rate_limits(a, policy, &r->limit_count);
-    r->max_body_bytes = body > 0 ? (uint64_t)body : 0;
+    size_t limit_count;
+    sp_rate_limit *limits = rate_limits(a, policy, &limit_count);
+    replace_networks(a, spec, "allow", &r->allowed, &r->allowed_count);
+    replace_networks(a, spec, "deny", &r->denied, &r->denied_count);
+    if (limits) {
+        r->limits = limits;
+        r->limit_count = limit_count;
+    }
+    if (body > 0) r->max_body_bytes = (uint64_t)body;
 }
 
 /* "Service default/web" */
@@ -340,57 +355,60 @@ static bool owner_target(sp_str owner, target *ret) {
     return false;
 }
 
-static bool is_at(const sp_translator *t, const sp_json *listener, uint16_t port) {
-    int64_t asked = sp_json_int(sp_json_get(listener, "port"), 0);
-    return asked == port || (asked == 80 && t->options->http_port == port) ||
-           (asked == 443 && t->options->https_port == port);
-}
-
 /* A policy may name one listener of a Gateway; those that share a port share what it says. */
-static const sp_json *policy_of_listener(const sp_translator *t, const sp_listener_spec *l,
-                                         target *to) {
+static const sp_json *policy_of_gateway(const sp_translator *t, uint16_t port, target *to) {
     const sp_json *gateway = sp_view_find(&t->view->gateways, to->ns, to->name);
-    bool named = gateway && strcmp(to->kind, "Gateway") == 0;
-    sp_json_each(named ? sp_json_dig(gateway, "spec", "listeners", NULL) : NULL, it) {
-        if (!is_at(t, it, l->addr.port)) continue;
+    sp_json_each(sp_json_dig(gateway, "spec", "listeners", NULL), it) {
+        if (sp_gw_port(it, t->options) != port) continue;
         to->section[0] = text_of(it, "name");
         const sp_json *policy = policy_for(&t->view->traffic_policies, to);
         if (policy) return policy;
     }
-    to->section[0] = (sp_str){0};
-    return policy_for(&t->view->traffic_policies, to);
+    return NULL;
+}
+
+/* Of a Service only the ports that carry its traffic: who asks for its health is somebody else. */
+static const sp_json *policy_of_service(const sp_translator *t, uint16_t port, target *to) {
+    const sp_json *service = sp_view_find(&t->view->services, to->ns, to->name);
+    sp_json_each(sp_json_dig(service, "spec", "ports", NULL), it) {
+        int64_t number = sp_json_int(sp_json_get(it, "port"), 0);
+        if (number != port && sp_json_int(sp_json_get(it, "nodePort"), 0) != port) continue;
+        to->section[0] = text_of(it, "name");
+        to->section[1] = sp_arena_printf(t->arena, "%lld", (long long)number);
+        return policy_for(&t->view->traffic_policies, to);
+    }
+    return NULL;
+}
+
+static const sp_json *policy_of_listener(const sp_translator *t, const sp_listener_spec *l) {
+    target to;
+    if (!owner_target(l->owner, &to)) return NULL;
+    if (strcmp(to.kind, "Gateway") == 0) return policy_of_gateway(t, l->addr.port, &to);
+    return strcmp(to.kind, "Service") == 0 ? policy_of_service(t, l->addr.port, &to) : NULL;
 }
 
 static void listener_policies(sp_translator *t) {
-    target to;
     sp_vec_each(&t->listeners, l) {
-        if (!owner_target(l->owner, &to)) continue;
-        const sp_json *policy = policy_of_listener(t, l, &to);
+        const sp_json *policy = policy_of_listener(t, l);
         if (policy) apply_to_listener(t->arena, l, sp_json_get(policy, "spec"));
     }
 }
 
-/* The policy of a Gateway is for the routes that attach to it and have none of their own. */
-static const sp_json *policy_of_parents(const sp_translator *t, const target *route) {
-    const sp_json *o = sp_view_find(&t->view->routes, route->ns, route->name), *best = NULL;
-    sp_json_each(sp_json_dig(o, "spec", "parentRefs", NULL), parent) {
-        sp_str ns = text_of(parent, "namespace");
-        target gateway = {.group = GATEWAY_API,
-                          .kind = "Gateway",
-                          .ns = ns.n ? ns : route->ns,
-                          .name = text_of(parent, "name"),
-                          .section = {text_of(parent, "sectionName")}};
-        const sp_json *p = policy_for(&t->view->traffic_policies, &gateway);
-        if (p && (!best || older(p, best))) best = p;
-    }
-    return best;
+/* The policy of a Gateway, or of the listener that the route came by, is for the routes that have
+ * none of their own. */
+static const sp_json *policy_of_parent(const sp_translator *t, sp_str listener) {
+    target gateway = {.group = GATEWAY_API, .kind = "Gateway"};
+    if (!sp_str_cut(&listener, '/', &gateway.ns) || !sp_str_cut(&listener, '/', &gateway.name))
+        return NULL;
+    gateway.section[0] = listener;
+    return policy_for(&t->view->traffic_policies, &gateway);
 }
 
 static void apply_to_entry(sp_translator *t, const sp_route_entry *e) {
     target to;
     if (!e->action || !owner_target(e->action->owner, &to)) return;
     const sp_json *policy = policy_for(&t->view->traffic_policies, &to);
-    if (!policy && strcmp(to.kind, "HTTPRoute") == 0) policy = policy_of_parents(t, &to);
+    if (!policy) policy = policy_of_parent(t, e->listener);
     if (!policy) return;
     apply_to_action(t->arena, (sp_route_action *)(uintptr_t)e->action, policy);
     for (size_t i = 0; e->action->variants && i < e->action->targets.n; i++)
@@ -409,90 +427,4 @@ void sp_translate_policies(sp_translator *t) {
             last = e->action;
         }
     }
-}
-
-/* --- what is said on them --- */
-
-static const sp_obj_list *list_of(const sp_cluster_view *v, sp_str group, sp_str kind) {
-    if (!group.n && sp_str_eqz(kind, "Service")) return &v->services;
-    if (sp_str_eqz(group, GATEWAY_API) && sp_str_eqz(kind, "Gateway")) return &v->gateways;
-    if (sp_str_eqz(group, GATEWAY_API) && sp_str_eqz(kind, "HTTPRoute")) return &v->routes;
-    if (sp_str_eqz(group, "networking.k8s.io") && sp_str_eqz(kind, "Ingress")) return &v->ingresses;
-    return NULL;
-}
-
-static bool has_section(const sp_json *o, sp_str kind, sp_str section) {
-    uint64_t number = 0;
-    if (!section.n) return true;
-    if (sp_str_eqz(kind, "Service"))
-        return sp_service_port(o, sp_str_u64(section, &number) ? (int64_t)number : 0, section);
-    sp_json_each(sp_json_dig(o, "spec", "listeners", NULL), l) {
-        if (sp_str_eq(text_of(l, "name"), section)) return true;
-    }
-    return false;
-}
-
-static bool same_ref(const sp_json *a, const sp_json *b) {
-    static const char *const keys[] = {"group", "kind", "name", "sectionName"};
-    for (size_t i = 0; i < SP_COUNT(keys); i++)
-        if (!sp_str_eq(text_of(a, keys[i]), text_of(b, keys[i]))) return false;
-    return true;
-}
-
-static const sp_json *older_for(const sp_obj_list *policies, const sp_json *policy,
-                                const sp_json *ref) {
-    sp_vec_each(policies, other) {
-        if (*other == policy || !older(*other, policy)) continue;
-        if (!sp_str_eq(sp_obj_namespace(*other), sp_obj_namespace(policy))) continue;
-        sp_json_each(sp_json_dig(*other, "spec", "targetRefs", NULL), r) {
-            if (same_ref(r, ref)) return *other;
-        }
-    }
-    return NULL;
-}
-
-static bool bad_pattern(const sp_json *policy, sp_err *err) {
-    sp_auto_ptr(sp_arena) a = sp_arena_new();
-    sp_str body = sp_json_str(sp_json_dig(policy, "spec", "check", "http", "body", NULL));
-    const sp_regex *re;
-    return body.n && !sp_regex_compile(a, body, &re, err);
-}
-
-/* Who may write policies is not therefore one who may run programs on the gateways. */
-static bool forbidden_script(const sp_json *policy, const sp_translate_options *o) {
-    return !o->script_checks &&
-           sp_str_eqz(sp_json_str(sp_json_dig(policy, "spec", "check", "type", NULL)), "Script");
-}
-
-sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v,
-                                     const sp_translate_options *o, const sp_json *policy) {
-    bool backend = sp_str_eqz(text_of(policy, "kind"), "BackendPolicy");
-    const sp_obj_list *policies = backend ? &v->backend_policies : &v->traffic_policies;
-    sp_err err = {0};
-    if (bad_pattern(policy, &err))
-        return (sp_policy_verdict){false, "Invalid",
-                                   sp_arena_printf(a, "spec.check.http.body: %s", err.text)};
-    if (forbidden_script(policy, o))
-        return (sp_policy_verdict){
-            false, "Invalid",
-            SP_STR("spec.check.type: scripts run only where the gateway has --script-checks; the "
-                   "servers are not checked")};
-    sp_json_each(sp_json_dig(policy, "spec", "targetRefs", NULL), ref) {
-        sp_str kind = text_of(ref, "kind"), name = text_of(ref, "name");
-        sp_str section = text_of(ref, "sectionName");
-        const sp_obj_list *list = list_of(v, text_of(ref, "group"), kind);
-        const sp_json *to = list ? sp_view_find(list, sp_obj_namespace(policy), name) : NULL;
-        if (!to || !has_section(to, kind, section))
-            return (sp_policy_verdict){false, "TargetNotFound",
-                                       sp_arena_printf(a, "there is no %.*s \"%.*s\"%s%.*s here",
-                                                       SP_ARG(kind), SP_ARG(name),
-                                                       section.n ? " with " : "", SP_ARG(section))};
-        const sp_json *by = older_for(policies, policy, ref);
-        if (by)
-            return (sp_policy_verdict){
-                false, "Conflicted",
-                sp_arena_printf(a, "%.*s \"%.*s\" has the older policy \"%.*s\"", SP_ARG(kind),
-                                SP_ARG(name), SP_ARG(sp_obj_name(by)))};
-    }
-    return (sp_policy_verdict){true, "Accepted", SP_STR("the gateways carry it out")};
 }

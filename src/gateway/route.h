@@ -134,6 +134,7 @@ typedef struct sp_route_entry {
     int64_t created_ms; /* of the object; older wins */
     sp_str object;      /* "ns/name" */
     uint32_t order;     /* of the rule in its object */
+    sp_str listener;    /* of a Gateway, by which it is reached: "ns/gateway/name"; "" = none */
     const sp_route_action *action;
 } sp_route_entry;
 

@@ -60,6 +60,8 @@ typedef struct sp_problem {
 typedef SP_VEC(sp_problem) sp_problems;
 /* Its class is ours: named so, unnamed, or named after a class that nobody else claims. */
 bool sp_ingress_is_ours(const sp_cluster_view *v, const sp_json *ingress);
+/* Whether any of ours asks for TLS: then --https-port belongs to all of them. */
+bool sp_ingresses_use_tls(const sp_cluster_view *v);
 void sp_ingress_problems(sp_arena *a, const sp_cluster_view *v, const sp_json *ingress,
                          sp_problems *ret);
 

@@ -36,6 +36,9 @@ __attribute__((unused)) static void put(world *w, const sp_json *o) {
                 {"TCPRoute", &w->view.tcp_routes},
                 {"ReferenceGrant", &w->view.reference_grants},
                 {"BackendTLSPolicy", &w->view.backend_tls_policies},
+                {"BackendPolicy", &w->view.backend_policies},
+                {"TrafficPolicy", &w->view.traffic_policies},
+                {"Challenge", &w->view.challenges},
                 {"Secret", &w->view.secrets},
                 {"ConfigMap", &w->view.config_maps}};
     for (size_t i = 0; i < SP_COUNT(rows); i++) {

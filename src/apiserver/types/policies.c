@@ -193,7 +193,7 @@ TYPE(client_timeouts, "sampan.ClientTimeouts", NULL);
 
 FIELDS(traffic_policy_spec) = {
     {"targetRefs", 0, GW_LIST(T(policy_target_ref), 1, 16),
-     "Gateways, HTTPRoutes, Ingresses, Services it is for.", REQUIRED},
+     "Gateways, HTTPRoutes, GRPCRoutes, Ingresses, Services it is for.", REQUIRED},
     {"rateLimits", 0, GW_LIST(T(rate_limit), 0, 8), "Requests; more are answered 429."},
     {"allow", 0, CIDRS, "Only clients of these networks."},
     {"deny", 0, CIDRS, "No clients of these networks."},
@@ -247,8 +247,9 @@ static void check_targets(const sp_at *spec_at, const sp_json *spec, const char 
             known |= is_z(it, "group", kinds[k]) && is_z(it, "kind", kinds[k + 1]);
         if (!known)
             sp_say_invalid(&item, "kind", sp_json_get(it, "kind"),
-                           kinds[2] ? "must be a Gateway or HTTPRoute (gateway.networking.k8s.io), "
-                                      "an Ingress (networking.k8s.io) or a Service (\"\")"
+                           kinds[2] ? "must be a Gateway, HTTPRoute or GRPCRoute "
+                                      "(gateway.networking.k8s.io), an Ingress (networking.k8s.io) "
+                                      "or a Service (\"\")"
                                     : "must be a Service, of group \"\"");
     }
 }
@@ -340,9 +341,10 @@ bool sp_prepare_traffic_policy(sp_admit *a, sp_err *err) {
     return true;
 }
 bool sp_validate_traffic_policy(sp_admit *a, sp_err *err) {
-    static const char *const kinds[] = {
-        GATEWAY_GROUP, "Gateway", GATEWAY_GROUP, "HTTPRoute", "networking.k8s.io",
-        "Ingress",     "",        "Service",     NULL};
+    static const char *const kinds[] = {GATEWAY_GROUP,       "Gateway",     GATEWAY_GROUP,
+                                        "HTTPRoute",         GATEWAY_GROUP, "GRPCRoute",
+                                        "networking.k8s.io", "Ingress",     "",
+                                        "Service",           NULL};
     sp_at root = sp_at_root(a), at = sp_at_key(&root, "spec");
     sp_at proxy = sp_at_key(&at, "acceptProxyProtocol"), trust = sp_at_key(&at, "trustForwarded");
     const sp_json *spec = sp_json_get(a->obj, "spec");
