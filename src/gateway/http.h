@@ -143,8 +143,9 @@ void sp_exchange_backend_lost(sp_exchange *x);
 void sp_exchange_refused(sp_exchange *x);
 
 /* --- http_begin.c --- */
-/* x->request is parsed, its slices in x->head. The exchange may be over when it returns. */
-void sp_exchange_begin(sp_exchange *x, const sp_inner_spec *inner);
+/* x->request is parsed, its slices in x->head; server_name: of the connection's TLS, NULL = plain
+ * or none. The exchange may be over when it returns. */
+void sp_exchange_begin(sp_exchange *x, const char *server_name);
 
 /* --- http_mirror.c --- */
 /* Copies of a request whose body, if any, is in x->copy. */

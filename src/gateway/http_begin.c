@@ -4,6 +4,7 @@
 #include "gateway/admit.h"
 #include "gateway/http.h"
 #include "gateway/http_cors.h"
+#include "gateway/tls_server.h"
 
 /* --- who asks --- */
 
@@ -145,7 +146,20 @@ static void not_found(sp_exchange *x, sp_str host, sp_str path) {
                      path.p);
 }
 
-static void find_route(sp_exchange *x, const sp_inner_spec *inner) {
+/* The host belongs to another listener of this port, which may ask for other certificates: a client
+ * that reuses one connection for several names (RFC 9113 9.1.1) has to open one for this name.
+ * Names that share a table, those of Ingresses, share the connection, too. */
+static bool is_misdirected(const sp_exchange *x, const sp_inner_spec *inner, sp_str host,
+                           const char *server_name) {
+    const sp_listener_spec *l = x->listener->spec;
+    if (!l || !l->sni_count || !inner || (server_name && sp_str_eqz(host, server_name)))
+        return false;
+    const sp_sni_entry *e = sp_sni_find(l->sni, l->sni_count, host);
+    return e && (!e->inner.http || e->inner.table != inner->table);
+}
+
+static void find_route(sp_exchange *x, const char *server_name) {
+    const sp_inner_spec *inner = sp_listener_inner(x->listener, server_name);
     char host_scratch[256];
     sp_route_request r = {.method = x->request.method,
                           .headers = x->request.headers.p,
@@ -160,6 +174,11 @@ static void find_route(sp_exchange *x, const sp_inner_spec *inner) {
     }
     if (!sp_route_path(x->hop.target.path, x->path_scratch, sizeof x->path_scratch, &r.path)) {
         sp_exchange_fail(x, 400, "the path is too long or has a broken escape");
+        return;
+    }
+    if (is_misdirected(x, inner, r.host, server_name)) {
+        sp_exchange_fail(x, 421, "connect again with the server name \"%.*s\"",
+                         (int)SP_MIN(r.host.n, 128u), r.host.p);
         return;
     }
     r.query = x->hop.target.query;
@@ -180,7 +199,7 @@ static bool takes_trailers(const sp_h1_head *h) {
     return false;
 }
 
-void sp_exchange_begin(sp_exchange *x, const sp_inner_spec *inner) {
+void sp_exchange_begin(sp_exchange *x, const char *server_name) {
     sp_exchange_hold(x);
     x->to_head = sp_str_eq(x->request.method, SP_STR("HEAD"));
     x->idempotent = sp_http_is_idempotent(x->request.method);
@@ -193,7 +212,7 @@ void sp_exchange_begin(sp_exchange *x, const sp_inner_spec *inner) {
         x->keep_client = false;
         sp_exchange_fail(x, 405, "the method %.*s is not served here", SP_ARG(x->request.method));
     } else {
-        find_route(x, inner);
+        find_route(x, server_name);
     }
     sp_exchange_let_go(x);
 }

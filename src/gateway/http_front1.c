@@ -211,7 +211,7 @@ static void take_head(session *s, sp_str head) {
     x->hop.client_cert = sp_sock_client_cert(&s->client, &x->hop.client_cert_error);
     sp_h1_body_start(&s->body, &x->request);
     s->body.trailers = &x->request_trailers;
-    sp_exchange_begin(x, sp_listener_inner(s->listener, s->s.server_name));
+    sp_exchange_begin(x, s->s.server_name);
 }
 
 static void refuse_head(session *s, int status, const char *why) {

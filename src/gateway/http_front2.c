@@ -293,7 +293,7 @@ static void begin_exchange(stream *st, bool end_stream) {
     } else if (more.protocol.p && !make_upgrade(st, x, more.protocol)) {
         sp_exchange_fail(x, 501, "only websocket is served over extended CONNECT");
     } else {
-        sp_exchange_begin(x, sp_listener_inner(s->listener, s->s.server_name));
+        sp_exchange_begin(x, s->s.server_name);
     }
 }
 

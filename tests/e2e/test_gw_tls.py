@@ -156,6 +156,33 @@ def test_names_and_chains_for_curl_and_openssl(door, ca, ns):
             connect(door.port, name, refused)
 
 
+def test_a_host_of_another_listener_is_misdirected(sampan, ns, door, ca):
+    """Client certificates asked for at one name are not avoided by connecting with another."""
+    for host, other in ((door.a, door.b), (door.b, door.a)):
+        with connect(door.port, host, ca.trusting()) as c:
+            assert ask(c, host)[0] == 200
+            status, text = ask(c, other)
+            assert status == 421 and other in text
+            assert ask(c, "nobody.test")[0] == 404  # nobody has it
+            assert ask(c, host.upper() + ":443")[0] == 200
+    out = subprocess.run(["curl", "-sS", "--http2", "--cacert", ca.pem, "-w", " %{http_version} %{http_code} %{num_connects}\n",
+                          "--resolve", f"{door.a}:{door.port}:127.0.0.1", f"https://{door.a}:{door.port}/", "-H", f"Host: {door.b}",
+                          "--next", "-sS", "--http2", "--cacert", ca.pem, "-w", " %{http_version} %{http_code} %{num_connects}\n",
+                          "--resolve", f"{door.a}:{door.port}:127.0.0.1", f"https://{door.a}:{door.port}/"],
+                         capture_output=True, text=True, timeout=20)
+    assert re.search(r" 2 421 1\n.* 2 200 0\n", out.stdout, re.S), out
+    # Names of Ingresses are served from one table: one connection may ask for several (RFC 9113 9.1.1).
+    hosts = [f"{n}.i.{ns}.test" for n in "xy"]
+    sampan.apply(secret("cert-i", *ca.leaf("i" + ns, *hosts)),
+                 {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "i"}, "spec": {
+                     "tls": [{"hosts": hosts, "secretName": "cert-i"}], "rules": [{"host": h, "http": {"paths": [
+                         {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}} for h in hosts]}},
+                 namespace=ns)
+    wait_until(lambda: (serves(sampan.gateway_tls_port, hosts[0], ca.trusting()) or [0])[0] == 200, "the Ingress")
+    with connect(sampan.gateway_tls_port, hosts[0], ca.trusting()) as c:
+        assert [ask(c, h)[0] for h in (*hosts, hosts[0])] == [200] * 3
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_versions_and_resumption(door, ca, version):
     context = ca.trusting()
