@@ -13,6 +13,11 @@ static sp_str field(const sp_json *challenge, const char *key) {
     return sp_json_str(sp_json_dig(challenge, "spec", key, NULL));
 }
 
+/* Names are equal in any case; the table and the server names are in lower case. */
+static sp_str name_of(sp_arena *a, const sp_json *challenge) {
+    return sp_translate_lower(a, field(challenge, "dnsName"));
+}
+
 static sp_str path_of(sp_arena *a, const sp_json *challenge) {
     return sp_arena_printf(a, "%s%.*s", well_known, SP_ARG(field(challenge, "token")));
 }
@@ -25,7 +30,7 @@ static void add_route(sp_translator *t, const sp_json *challenge) {
     act->owner = sp_arena_printf(t->arena, "Challenge %.*s", SP_ARG(key));
     act->answer_status = 200;
     act->answer_body = sp_arena_str(t->arena, field(challenge, "key"));
-    sp_route_entry e = {.host = sp_arena_str(t->arena, field(challenge, "dnsName")),
+    sp_route_entry e = {.host = name_of(t->arena, challenge),
                         .path_kind = SP_PATH_EXACT,
                         .path = path_of(t->arena, challenge),
                         .object = key,
@@ -37,7 +42,7 @@ static void add_answer(sp_translator *t, const sp_json *challenge) {
     const sp_json *answer = sp_json_dig(challenge, "spec", "tlsAnswer", NULL);
     sp_gateway_config *c = t->out->config;
     sp_acme_answer *a = &c->acme_answers[c->acme_answer_count++];
-    a->name = sp_arena_str(t->arena, field(challenge, "dnsName"));
+    a->name = name_of(t->arena, challenge);
     a->cert.cert_pem = sp_arena_str(t->arena, sp_json_str(sp_json_get(answer, "certificate")));
     a->cert.key_pem = sp_arena_str(t->arena, sp_json_str(sp_json_get(answer, "privateKey")));
     a->cert.source = sp_obj_key(t->arena, challenge);
@@ -63,7 +68,7 @@ void sp_translate_challenges(sp_translator *t) {
 
 static bool is_routed(sp_reconcile *r, const sp_gateway_config *c, const sp_json *challenge) {
     sp_route_request q = {.method = SP_STR("GET"),
-                          .host = field(challenge, "dnsName"),
+                          .host = name_of(r->arena, challenge),
                           .path = path_of(r->arena, challenge)};
     const sp_route_entry *e = c->table_count ? sp_route_find(c->tables[0], &q) : NULL;
     return e && sp_str_eq(e->action->answer_body, field(challenge, "key"));

@@ -337,6 +337,20 @@ static void hostnames_intersect(void **state) {
     }
 }
 
+static void challenges_are_answered_in_any_case(void **state) {
+    world *w = *state;
+    load(w, "{kind: Challenge, metadata: {name: c, namespace: ns}, spec: {type: HTTP-01, dnsName: "
+            "Shop.Example.ORG, token: tok, key: tok.thumb}}\n");
+    translate(w);
+    const sp_route_entry *e = route(w, 0, "shop.example.org", "/.well-known/acme-challenge/tok");
+    assert_non_null(e);
+    assert_true(sp_str_eqz(e->action->answer_body, "tok.thumb"));
+    sp_reconcile r = {.arena = w->arena, .now_wall_ms = 1000};
+    sp_status_challenge(&r, w->t->config, w->view.challenges.p[0]);
+    assert_true(sp_json_bool(sp_json_get(patched(&r), "presented"), false));
+    sp_vec_free(&r.actions);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(services_open_ports, setup, teardown),
@@ -346,6 +360,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gateways, setup, teardown),
         cmocka_unit_test_setup_teardown(gateway_status, setup, teardown),
         cmocka_unit_test(hostnames_intersect),
+        cmocka_unit_test_setup_teardown(challenges_are_answered_in_any_case, setup, teardown),
     };
     return cmocka_run_group_tests_name("gateway_translate", tests, NULL, NULL);
 }
