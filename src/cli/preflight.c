@@ -193,5 +193,7 @@ bool sp_preflight_run(const sp_preflight *p, sp_err *err) {
     return lock_dir(p->data_dir, err) && check_version(p->data_dir, err) &&
            port_is_free("the API server", "--api-port", p->bind, p->api_port, err) &&
            (!p->gateway_port ||
-            port_is_free("the gateway", "--gateway-port", "0.0.0.0", p->gateway_port, err));
+            port_is_free("the gateway", "--gateway-port", "0.0.0.0", p->gateway_port, err)) &&
+           (!p->gateway_tls_port || port_is_free("the gateway's TLS", "--gateway-tls-port",
+                                                 "0.0.0.0", p->gateway_tls_port, err));
 }

@@ -5,9 +5,9 @@
 
 typedef struct sp_preflight {
     const char *data_dir;
-    const char *bind; /* address of the API server */
-    uint16_t api_port, gateway_port;
-    bool agent; /* containers will be run here */
+    const char *bind;                                  /* address of the API server */
+    uint16_t api_port, gateway_port, gateway_tls_port; /* of the gateway: 0 = not served */
+    bool agent;                                        /* containers will be run here */
 } sp_preflight;
 
 enum { SP_DATA_VERSION = 1 };

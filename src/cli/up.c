@@ -184,7 +184,8 @@ static void gateway_args(up *u, args *a) {
     if (strlen(control) < 90) push_pairs(a, PAIRS("--control-socket", control)); /* sun_path */
     push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/gateway.kubeconfig"), "--http-port",
                         number(u, u->gateway_port), "--https-port", number(u, u->gateway_tls_port),
-                        "--node-address", u->node_ip, "--node-name", u->node_name));
+                        "--node-address", u->node_ip, "--node-name", u->node_name, "--state-dir",
+                        in_dir(u, "gateway")));
 }
 
 static const struct {
@@ -298,8 +299,13 @@ static void fill_defaults(up *u) {
 }
 
 static bool run(up *u, sp_err *err) {
-    const sp_preflight preflight = {u->data_dir, u->bind, u->api_port,
-                                    wants(u, "gateway") ? u->gateway_port : 0, wants(u, "agent")};
+    bool gateway = wants(u, "gateway");
+    const sp_preflight preflight = {.data_dir = u->data_dir,
+                                    .bind = u->bind,
+                                    .api_port = u->api_port,
+                                    .gateway_port = gateway ? u->gateway_port : 0,
+                                    .gateway_tls_port = gateway ? u->gateway_tls_port : 0,
+                                    .agent = wants(u, "agent")};
     if (!check_roles(u, err) || !sp_preflight_run(&preflight, err) || !make_pki(u, err))
         return false;
     uv_loop_init(&u->loop);

@@ -14,6 +14,7 @@
 #include "gateway/handover.h"
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
+#include "gateway/tls_default.h"
 #include "gateway/vip/control.h"
 #include "gateway/vip/run.h"
 #include "gateway/vip/will.h"
@@ -30,7 +31,7 @@ typedef struct gateway {
     /* flags */
     const char *kubeconfig, *bind, *node_address, *node_name, *cluster_ips, *service_cidr,
         *access_log, *access_log_format;
-    const char *sticky_key_file;
+    const char *sticky_key_file, *state_dir;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
     const char *grace, *control_socket, *keepalived_conf;
     sp_log_level level;
@@ -130,6 +131,14 @@ static bool read_sticky_key(const gateway *g, sp_err *err) {
                        g->sticky_key_file);
     sp_affinity_set_key(sp_str_trim(sp_buf_str(&key)));
     return true;
+}
+
+/* Read or made before it is needed, so that it is known where it is kept. */
+static bool keep_default_cert(const gateway *g, sp_err *err) {
+    sp_tls_cert cert;
+    if (!g->state_dir) return true;
+    return sp_tls_default_cert(g->state_dir, &cert, err) ||
+           sp_err_wrap(err, "--state-dir %s", g->state_dir);
 }
 
 static bool open_access_log(gateway *g, sp_err *err) {
@@ -288,12 +297,21 @@ static void finish_take_over(gateway *g) {
         sp_error("no metrics or commands here", SP_KV("why", err.text));
 }
 
+/* A file says by itself which ports it has. */
+static void tell_ready(const gateway *g) {
+    size_t loops = sp_fleet_loops(g->fleet);
+    if (g->files)
+        sp_info("gateway is ready", SP_KV("file", g->haproxy_cfg), SP_KV("loops", loops));
+    else
+        sp_info("gateway is ready", SP_KV("http_port", g->http_port),
+                SP_KV("https_port", g->https_port), SP_KV("address", g->node_address),
+                SP_KV("loops", loops), SP_KV("cluster_ips", g->options.cluster_ips));
+}
+
 static void on_ready(void *ctx) {
     gateway *g = ctx;
     if (g->predecessor >= 0) finish_take_over(g);
-    sp_info("gateway is ready", SP_KV("http_port", g->http_port),
-            SP_KV("https_port", g->https_port), SP_KV("address", g->node_address),
-            SP_KV("loops", sp_fleet_loops(g->fleet)), SP_KV("cluster_ips", g->options.cluster_ips));
+    tell_ready(g);
     if (g->vips) sp_vip_control_set_health(g->vips, "gateway", true);
     sp_role_ready();
 }
@@ -377,7 +395,8 @@ static bool start(gateway *g, sp_err *err) {
     size_t loops;
     uv_loop_init(&g->loop);
     if (!choose_loops(g, &loops, err) || !read_durations(g, err) || !read_addresses(g, err) ||
-        !open_access_log(g, err) || !read_sticky_key(g, err) || !open_source(g, err))
+        !open_access_log(g, err) || !read_sticky_key(g, err) || !keep_default_cert(g, err) ||
+        !open_source(g, err))
         return false;
     raise_limits(g);
     g->sockets = sp_sockets_new(loops);
@@ -493,6 +512,8 @@ int sp_gateway_main(int argc, char **argv) {
          "let BackendPolicies name commands that run here as checks"},
         {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",
          "secret behind sticky cookies, the same for all gateways (none)"},
+        {"state-dir", 0, SP_FLAG_STR, &g.state_dir, "DIR",
+         "where the certificate for hosts without a Secret is kept (none: a new one each start)"},
         {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",
          "one line per request and per TCP connection"},
         {"access-log-format", 0, SP_FLAG_STR, &g.access_log_format, "NAME",

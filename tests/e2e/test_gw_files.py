@@ -388,3 +388,16 @@ def test_the_documentation_names_every_keyword():
     rows = re.findall(r'\b(?:RUN|NOTE|SILENT|REFUSE)\("([^"]+)"', source)
     assert len(rows) > 250
     assert [w for w in rows if f"`{w}`" not in page] == []
+
+
+def test_the_log_names_no_port_that_the_file_does_not_have(tmp_path, servers):
+    cfg, port = tmp_path / "x.cfg", free_port()
+    cfg.write_text(f"listen a\n  mode http\n  bind 127.0.0.1:{port}\n  server s 127.0.0.1:{servers['s1']}\n")
+    with open(tmp_path / "log", "w+") as log:
+        p = subprocess.Popen([BINARY, "gateway", "--haproxy-cfg", cfg], stdout=log, stderr=log)
+        try:
+            line = wait_until(lambda: next((x for x in (tmp_path / "log").read_text().splitlines() if "gateway is ready" in x), None), "ready")
+        finally:
+            p.terminate()
+            p.wait(30)
+    assert str(cfg) in line and "http_port" not in line and "8443" not in line

@@ -4,6 +4,7 @@ import http.server
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -223,6 +224,28 @@ def test_clients_that_do_not_speak_tls(door, ca):
     assert serves(door.port, door.a, ca.trusting())[0] == 200
     for s in slow:
         s.close()
+
+
+def test_the_certificate_of_last_resort_survives_a_restart(sampan, ns):
+    host = f"plain.{ns}.test"
+    sampan.apply({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "plain"}, "spec": {
+        "tls": [{"hosts": [host]}], "defaultBackend": {"service": {"name": "nobody", "port": {"number": 80}}}}}, namespace=ns)
+    blind = ssl._create_unverified_context()
+
+    def shown():
+        try:
+            with connect(sampan.gateway_tls_port, host, blind) as c:
+                return serial(c)
+        except OSError:
+            return None
+
+    before = wait_until(shown, "a certificate")
+    kept = sampan.dir / "gateway" / "sampan-default.pem"
+    assert kept.stat().st_mode & 0o777 == 0o600 and before in kept.read_text()
+    old = sampan.role_pids()["gateway"]
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: sampan.role_pids().get("gateway", old) != old, "the next gateway")
+    assert wait_until(shown, "a certificate again") == before
 
 
 def serial(connection):

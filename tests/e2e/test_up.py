@@ -31,13 +31,15 @@ def test_prints_a_line_per_role_and_ready_last(fresh):
     assert not fresh.role_pids()
 
 
-def test_port_in_use_is_named_with_its_owner(fresh):
+@pytest.mark.parametrize("flag", ["--api-port", "--gateway-port", "--gateway-tls-port"])
+def test_port_in_use_is_named_with_its_owner(fresh, flag):
+    port = getattr(fresh, flag[2:].replace("-", "_"))
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(("127.0.0.1", fresh.api_port))
+        s.bind(("127.0.0.1", port))
         s.listen()
         text = refusal(fresh)
-    assert f"port {fresh.api_port}" in text and "--api-port" in text and f"pid {os.getpid()}" in text
+    assert f"port {port}" in text and flag in text and f"pid {os.getpid()}" in text
 
 
 def test_a_directory_of_a_newer_version_is_left_alone(fresh):
