@@ -120,9 +120,10 @@ static void on_answer(void *ctx, const sp_http_reply_msg *r, const sp_err *err) 
     }
     uint64_t seconds = 0;
     sp_json *body = NULL;
+    sp_auto_ptr(sp_arena) a_while = sp_arena_new(); /* answers may be large, and many */
     sp_str nonce = sp_headers_get(r->headers, r->header_count, "replay-nonce");
     if (nonce.n) o->nonce = sp_arena_str(o->arena, nonce);
-    if (!sp_json_parse(o->arena, r->body, &body, NULL)) body = NULL;
+    if (!sp_json_parse(a_while, r->body, &body, NULL)) body = NULL;
     if (!sp_str_u64(sp_headers_get(r->headers, r->header_count, "retry-after"), &seconds))
         seconds = 0;
     answer a = {.status = r->status,
@@ -338,6 +339,11 @@ static bool is_token(sp_str s) {
     return s.n > 0 && s.n <= 256;
 }
 
+static bool is_ours(const sp_acme_order *o, sp_str name) {
+    sp_vec_each(&o->p.names, n) if (sp_str_ieq(*n, name)) return true;
+    return false;
+}
+
 static void begin_proof(sp_acme_order *o, const sp_json *authorization, const sp_json *challenge) {
     sp_auto(sp_buf) authorization_text = {0};
     sp_acme_proof p = {.method = o->p.method,
@@ -346,6 +352,11 @@ static void begin_proof(sp_acme_order *o, const sp_json *authorization, const sp
                        .url = keep(o, challenge, "url")};
     if (!is_token(p.token)) {
         fail(o, SP_INVALID, "the ACME server gave a token that is none");
+        return;
+    }
+    if (!is_ours(o, p.name)) { /* else it could have proofs for the names of others */
+        fail(o, SP_INVALID, "the ACME server wants a proof for \"%.*s\", which was not ordered",
+             SP_ARG(p.name));
         return;
     }
     sp_buf_printf(&authorization_text, "%.*s.", SP_ARG(p.token));
@@ -390,7 +401,12 @@ static void on_order(sp_acme_order *o, const answer *a) {
     }
     o->order_url = sp_arena_str(o->arena, a->location);
     o->finalize = keep(o, a->body, "finalize");
-    sp_json_each(sp_json_get(a->body, "authorizations"), u) {
+    const sp_json *list = sp_json_get(a->body, "authorizations");
+    if (list && list->count > o->p.names.n) {
+        fail(o, SP_INVALID, "the ACME server wants more proofs than names were ordered");
+        return;
+    }
+    sp_json_each(list, u) {
         sp_vec_push(&o->authorizations, sp_arena_str(o->arena, sp_json_str(u)));
     }
     next_authorization(o);

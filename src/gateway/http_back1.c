@@ -258,7 +258,7 @@ static bool take_head(sp_exchange *x, sp_str *bytes) {
         sp_sock_unread(x->worker, &b->sock, *bytes);
         return false;
     }
-    x->keep_backend = h->keep_alive;
+    x->keep_backend = h->keep_alive && !x->hop.upgrade.n;
     sp_h1_body_start(&b->body, h);
     b->body.trailers = &x->trailers;
     return true;

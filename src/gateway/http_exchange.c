@@ -484,7 +484,20 @@ static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
         sp_alarm_start_or(x->worker->poller, &x->alarm, stream_ms(x), SP_TIMEOUT_STREAM);
 }
 
+/* The endpoint answers in place of switching. From here on nothing of the stream may reach it: it
+ * would read the bytes as requests of its own. */
+static void close_tunnel(sp_exchange *x) {
+    x->tunnel = false;
+    x->request_done = true;
+}
+
 bool sp_exchange_answer(sp_exchange *x, const sp_h1_head *h) {
+    char at[SP_ADDR_MAX];
+    if (x->tunnel && h->status >= 200 && h->status < 300) { /* for the client it would be a yes */
+        sp_exchange_fail(x, 502, "the endpoint %s of %.*s did not switch to a WebSocket",
+                         endpoint_name(x, at), SP_ARG(x->pool->name));
+        return false;
+    }
     if (h->status >= 200 || h->status == 101) {
         x->answer_seen = false; /* it is here as a whole and not passed on: can be asked again */
         if (is_code_to_repeat(x, h->status) && may_by_rule(x) && can_repeat(x)) {
@@ -492,6 +505,7 @@ bool sp_exchange_answer(sp_exchange *x, const sp_h1_head *h) {
                                h->status >= 500 ? SP_OUTCOME_5XX : SP_OUTCOME_OK);
             return !repeat_by_rule(x);
         }
+        if (x->tunnel && h->status != 101) close_tunnel(x);
         begin_answer(x, h);
         return true;
     }

@@ -147,6 +147,7 @@ static bool take_pseudo(const pseudo *p, sp_h1_head *h, sp_h1_error *err) {
     if (!sp_http_is_token(p->method)) return bad(err, 0, ":method");
     bool plain_connect = sp_str_eq(p->method, SP_STR("CONNECT")) && !p->protocol.p;
     if (plain_connect) return true; /* answered 405 */
+    if (p->protocol.p && !sp_str_eq(p->method, SP_STR("CONNECT"))) return bad(err, 0, ":protocol");
     if (!visible(p->path)) return bad(err, 0, ":path");
     if (p->path.p[0] != '/' && !sp_str_eq(p->path, SP_STR("*"))) return bad(err, 0, ":path");
     if (p->authority.p && !is_authority(p->authority)) return bad(err, 400, "broken :authority");
@@ -214,6 +215,7 @@ bool sp_h2_parse_request(sp_h2_block *b, bool end_stream, sp_buf *head, sp_h1_he
     if (p.status.p || !p.method.p) return bad(err, 0, "pseudo field");
     if (!take_pseudo(&p, ret, err)) return false;
     if (end_stream && ret->length) return bad(err, 0, "Content-Length without a body");
+    if (p.protocol.p && has_length) return bad(err, 0, "Content-Length of a tunnel");
     ret->framing = framing(end_stream, has_length);
     *more = (sp_h2_request){p.scheme, p.protocol};
     return true;

@@ -70,6 +70,14 @@ static bool is_removed(const sp_header_edit *e, sp_str name) {
     return is_in(name, e->remove, e->remove_count);
 }
 
+/* CGI and what came of it (WSGI, PHP) make one variable of "x-a" and "x_a": who may not set the one
+ * may not set the other. ret is name as it would be read there; NULL = it is no such name. */
+static const char *respelled(sp_str name, char *ret, size_t cap) {
+    if (name.n > cap || !memchr(name.p, '_', name.n)) return NULL;
+    for (size_t i = 0; i < name.n; i++) ret[i] = name.p[i] == '_' ? '-' : name.p[i];
+    return ret;
+}
+
 static void field(sp_buf *b, sp_str name, sp_str value) {
     sp_buf_reserve(b, name.n + value.n + 4);
     sp_buf_add(b, name);
@@ -254,6 +262,13 @@ static void write_cert(sp_buf *b, const sp_http_hop *hop, const sp_header *const
     if (!own && seen[CERT]) field(b, ours[CERT], seen[CERT]->value);
 }
 
+static bool is_disguised(const sp_header_edit *edit, sp_str name) {
+    char text[64];
+    sp_str plain = {respelled(name, text, sizeof text), name.n};
+    return plain.p && (which(plain) != OURS || is_removed(edit, plain) ||
+                       is_in(plain, hop_by_hop, SP_COUNT(hop_by_hop)));
+}
+
 void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {
     const sp_header_edit *edit = &hop->entry->action->request;
     const sp_header *seen[OURS] = {0};
@@ -266,7 +281,8 @@ void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_
             if (!seen[which_one] && (hop->trusted || ids)) seen[which_one] = f;
             continue;
         }
-        if (!ends_here(h, f->name, lists) && !is_removed(edit, f->name))
+        if (!ends_here(h, f->name, lists) && !is_removed(edit, f->name) &&
+            !is_disguised(edit, f->name))
             field(b, f->name, f->value);
     }
     write_edits(b, edit);

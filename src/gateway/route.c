@@ -304,11 +304,63 @@ static size_t remove_dot_segments(char *p, size_t n) {
     return out;
 }
 
+static size_t merge_slashes(char *p, size_t n) {
+    size_t out = 0;
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != '/' || !out || p[out - 1] != '/') p[out++] = p[i];
+    return out;
+}
+
+/* How many bytes at the start of s some servers take for a slash, or for the start of a segment's
+ * parameters; 0 = they are part of a name. Escapes are in upper case. */
+static size_t boundary(sp_str s, bool *ret_parameters) {
+    bool escape = s.p[0] == '%' && s.n >= 3;
+    *ret_parameters = s.p[0] == ';' || (escape && s.p[1] == '3' && s.p[2] == 'B');
+    if (s.p[0] == '/' || s.p[0] == '\\' || s.p[0] == ';') return 1;
+    bool slash = escape && ((s.p[1] == '2' && s.p[2] == 'F') || (s.p[1] == '5' && s.p[2] == 'C'));
+    return slash || *ret_parameters ? 3 : 0;
+}
+
+/* Of a path without dot segments: somebody else could still see some. */
+static bool hides_dots(sp_str path) {
+    size_t dots = 0;
+    bool named = false, parameters = false; /* the segment has another character; is over */
+    for (size_t i = 0; i < path.n;) {
+        bool begins;
+        size_t n = boundary(sp_str_from(path, i), &begins);
+        if (n && !parameters && !named && (dots == 1 || dots == 2)) return true;
+        if (n && !begins)
+            dots = 0, named = parameters = false;
+        else if (n)
+            parameters = true;
+        else if (path.p[i] == '.')
+            dots++;
+        else
+            named = true;
+        i += n ? n : 1;
+    }
+    return !parameters && !named && (dots == 1 || dots == 2);
+}
+
+bool sp_route_path_has_dots(sp_str path) {
+    for (sp_str segment; sp_str_cut(&path, '/', &segment);) {
+        size_t dots = 0;
+        while (segment.n) {
+            bool plain = segment.p[0] == '.';
+            if (!plain && !sp_str_ieq(sp_str_sub(segment, 0, 3), SP_STR("%2e"))) break;
+            segment = sp_str_from(segment, plain ? 1 : 3);
+            dots++;
+        }
+        if (!segment.n && (dots == 1 || dots == 2)) return true;
+    }
+    return false;
+}
+
 static bool is_plain(sp_str path) {
     for (size_t i = 0; i < path.n; i++) {
         unsigned char c = (unsigned char)path.p[i];
-        if (c <= ' ' || c == 0x7f || c == '%') return false;
-        if (c == '.' && i && path.p[i - 1] == '/') return false;
+        if (c <= ' ' || c == 0x7f || c == '%' || c == '\\') return false;
+        if ((c == '.' || c == '/') && i && path.p[i - 1] == '/') return false;
     }
     return true;
 }
@@ -321,8 +373,9 @@ bool sp_route_path(sp_str path, char *scratch, size_t cap, sp_str *ret) {
     }
     size_t n = 0;
     if (!decode_unreserved(path, scratch, cap, &n)) return false;
-    *ret = (sp_str){scratch, remove_dot_segments(scratch, n)};
-    return true;
+    n = merge_slashes(scratch, remove_dot_segments(scratch, n));
+    *ret = (sp_str){scratch, n};
+    return !hides_dots(*ret);
 }
 
 static bool is_host_char(char c) {

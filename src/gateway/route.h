@@ -167,9 +167,13 @@ const sp_route_entry *sp_route_choose(const sp_route_entry *e, uint64_t random);
 uint32_t sp_route_draw(const sp_targets *t, uint64_t random);
 
 /* The path that rules are compared with: unreserved characters decoded, dot segments resolved (RFC
- * 3986 6.2.2), so that /a/%2e%2e/b cannot pass a rule for /a and reach /b. Returns path itself when
- * there is nothing to do. False for a broken escape, a control character or more than cap bytes. */
+ * 3986 6.2.2), so that /a/%2e%2e/b cannot pass a rule for /a and reach /b, and // made one, as many
+ * servers do. Returns path itself when there is nothing to do. False for a broken escape, a control
+ * character, more than cap bytes, and for dots that are segments only to some servers ("..%2F",
+ * "..\", "..;x"). */
 SP_MUST_USE bool sp_route_path(sp_str path, char *scratch, size_t cap, sp_str *ret);
+/* The path has "." or ".." as a segment, in whatever spelling. */
+bool sp_route_path_has_dots(sp_str path);
 /* Host without port in lower case, in scratch. False when it cannot be a host name or address. */
 SP_MUST_USE bool sp_route_host(sp_str host, char *scratch, size_t cap, sp_str *ret);
 /* The path and query for the backend (or a redirect) after the action's path edit; path, query as

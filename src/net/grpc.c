@@ -9,11 +9,11 @@ enum { PREFIX_BYTES = 5 };
 struct sp_grpc_call {
     sp_http_call *http;
     sp_grpc_params p;
-    sp_buf in; /* the message that is not complete yet, with its prefix */
+    sp_grpc_reader in;
     bool status_seen;
     uint64_t status;
     char text[300];
-    sp_err err;          /* found here; ends the call */
+    sp_err err;            /* found here; ends the call */
     bool reading, dropped; /* cancelled by the one who reads */
 };
 
@@ -41,7 +41,7 @@ sp_code sp_grpc_code(uint64_t status) {
 }
 
 static void free_call(sp_grpc_call *c) {
-    sp_buf_free(&c->in);
+    sp_grpc_reader_free(&c->in);
     free(c);
 }
 
@@ -100,31 +100,63 @@ static size_t length_of(const char *prefix) {
     return ((size_t)p[1] << 24) | ((size_t)p[2] << 16) | ((size_t)p[3] << 8) | p[4];
 }
 
-/* False: broken, c->err says how. */
-static bool check_prefix(sp_grpc_call *c, const char *prefix) {
-    if (prefix[0])
-        return sp_fail(&c->err, SP_INTERNAL, "a compressed message, though none was asked for");
-    if (length_of(prefix) > SP_GRPC_MAX_MESSAGE)
-        return sp_fail(&c->err, SP_TOO_LARGE, "a message of %zu bytes is more than the limit of %d",
-                       length_of(prefix), SP_GRPC_MAX_MESSAGE);
-    return true;
+void sp_grpc_reader_free(sp_grpc_reader *r) {
+    sp_buf_free(&r->in);
+    r->at = 0;
+}
+
+void sp_grpc_reader_add(sp_grpc_reader *r, sp_str bytes) {
+    if (r->at) sp_buf_drop(&r->in, r->at);
+    r->at = 0;
+    sp_buf_add(&r->in, bytes);
+}
+
+sp_grpc_read sp_grpc_reader_next(sp_grpc_reader *r, sp_str *ret, sp_err *err) {
+    sp_str left = sp_str_from(sp_buf_str(&r->in), r->at);
+    if (!left.n) {
+        sp_buf_clear(&r->in);
+        r->at = 0;
+    }
+    if (left.n < PREFIX_BYTES) return SP_GRPC_MORE;
+    size_t n = length_of(left.p);
+    if (left.p[0]) {
+        (void)sp_fail(err, SP_INTERNAL, "a compressed message, though none was asked for");
+        return SP_GRPC_BROKEN;
+    }
+    if (n > SP_GRPC_MAX_MESSAGE) {
+        (void)sp_fail(err, SP_TOO_LARGE, "a message of %zu bytes is more than the limit of %d", n,
+                      SP_GRPC_MAX_MESSAGE);
+        return SP_GRPC_BROKEN;
+    }
+    if (left.n - PREFIX_BYTES < n) return SP_GRPC_MORE;
+    *ret = sp_str_sub(left, PREFIX_BYTES, n);
+    r->at += PREFIX_BYTES + n;
+    return SP_GRPC_MESSAGE;
+}
+
+static void on_done(void *ctx, const sp_err *err);
+
+/* A stream whose framing is lost says nothing any more: it ends now, or a watch would wait for
+ * ever. */
+static void end_now(sp_grpc_call *c) {
+    sp_http_call_cancel(c->http);
+    on_done(c, NULL);
 }
 
 static void on_data(void *ctx, sp_str bytes) {
     sp_grpc_call *c = ctx;
-    if (c->err.code || c->dropped) return;
-    sp_buf_add(&c->in, bytes);
-    size_t at = 0;
+    sp_str message;
+    if (c->dropped) return;
+    if (!c->err.code) sp_grpc_reader_add(&c->in, bytes);
     c->reading = true;
-    while (!c->dropped && c->in.n - at >= PREFIX_BYTES && check_prefix(c, c->in.p + at)) {
-        size_t n = length_of(c->in.p + at);
-        if (c->in.n - at - PREFIX_BYTES < n) break;
-        if (c->p.message_in) c->p.message_in(c->p.ctx, (sp_str){c->in.p + at + PREFIX_BYTES, n});
-        at += PREFIX_BYTES + n;
-    }
+    while (!c->err.code && !c->dropped &&
+           sp_grpc_reader_next(&c->in, &message, &c->err) == SP_GRPC_MESSAGE)
+        if (c->p.message_in) c->p.message_in(c->p.ctx, message);
     c->reading = false;
-    sp_buf_drop(&c->in, at);
-    if (c->dropped) free_call(c);
+    if (c->dropped)
+        free_call(c);
+    else if (c->err.code)
+        end_now(c);
 }
 
 /* --- the end --- */
@@ -135,6 +167,8 @@ static void on_done(void *ctx, const sp_err *err) {
     if (!why.code && err) why = *err;
     if (!why.code && !c->status_seen)
         (void)sp_fail(&why, SP_CONNECTION, "the answer ended without a status");
+    if (!why.code && !c->status && c->in.at < c->in.in.n)
+        (void)sp_fail(&why, SP_CONNECTION, "the answer ended within a message");
     if (!why.code && c->status)
         (void)sp_fail(&why, sp_grpc_code(c->status), "%s",
                       c->text[0] ? c->text : "no reason given");

@@ -27,5 +27,16 @@ enum { SP_GRPC_MAX_HEADERS = 4 };
 sp_grpc_call *sp_grpc_start(sp_http_client *c, const sp_grpc_params *p);
 void sp_grpc_cancel(sp_grpc_call *call); /* done is not called any more; also from message_in */
 
+/* --- framing, by itself --- */
+typedef struct sp_grpc_reader {
+    sp_buf in;
+    size_t at; /* of in, that much was read */
+} sp_grpc_reader;
+typedef enum sp_grpc_read { SP_GRPC_MESSAGE, SP_GRPC_MORE, SP_GRPC_BROKEN } sp_grpc_read;
+void sp_grpc_reader_free(sp_grpc_reader *r);
+void sp_grpc_reader_add(sp_grpc_reader *r, sp_str bytes);
+/* The next message, lent until the reader is used again. */
+sp_grpc_read sp_grpc_reader_next(sp_grpc_reader *r, sp_str *ret, sp_err *err);
+
 /* What a status means (RFC of gRPC: statuscodes.md). */
 sp_code sp_grpc_code(uint64_t status);

@@ -17,7 +17,13 @@
 #include <pthread.h>
 
 enum { CHATTER_MAX = 32, SECRET_MAX = 48 };
-enum { ALERT_CLOSE_NOTIFY = 0, ALERT_UNEXPECTED = 10, ALERT_BAD_RECORD = 20, ALERT_CANCELED = 90 };
+enum {
+    ALERT_CLOSE_NOTIFY = 0,
+    ALERT_UNEXPECTED = 10,
+    ALERT_BAD_RECORD = 20,
+    ALERT_OVERFLOW = 22,
+    ALERT_CANCELED = 90
+};
 enum { FINISHED = 20, KEY_UPDATE = 24 };
 
 /* What only a handshake needs. */
@@ -42,7 +48,8 @@ struct sp_tls_io {
     sp_tls_record *record; /* lightened: ssl and ctx are NULL */
     facts *facts;
     bool server, looked, open, said_goodbye;
-    unsigned chatter;      /* handshake messages that came beside the data */
+    bool update_due;  /* lightened: a KeyUpdate was asked for; it goes ahead of our next data */
+    unsigned chatter; /* handshake messages that came beside the data */
     sp_tls_session **slot; /* clients; of the owner */
     sp_arena *arena;       /* of the peer; NULL without a certificate */
     sp_tls_peer *peer;
@@ -288,15 +295,22 @@ static sp_tls_result take_alert(sp_tls_io *t, sp_str alert, sp_err *err) {
     return SP_TLS_FAILED;
 }
 
+/* However often we are asked, one answer before our next data is enough (4.6.3). To answer at once
+ * would let a client that reads nothing fill our memory. */
 static sp_tls_result take_message(sp_tls_io *t, sp_str m, sp_err *err) {
     static const char update[] = {KEY_UPDATE, 0, 0, 1};
     bool ok = m.n == 5 && !memcmp(m.p, update, 4) && (uint8_t)m.p[4] <= 1;
     if (!ok) return refuse(t, ALERT_UNEXPECTED, "a message that may not come now", err);
     if (!sp_tls_record_next_read(t->record)) return refuse(t, ALERT_UNEXPECTED, "no keys", err);
-    bool answer = m.p[4] && !t->said_goodbye;
-    if (answer && !sp_tls_record_next_write(t->record, false, t->wire))
-        return refuse(t, ALERT_UNEXPECTED, "no keys", err);
+    t->update_due |= m.p[4] == 1;
     return SP_TLS_OK;
+}
+
+static sp_tls_result refuse_record(sp_tls_io *t, sp_record_result r, sp_err *err) {
+    int alert = r == SP_RECORD_BAD    ? ALERT_BAD_RECORD
+                : r == SP_RECORD_LONG ? ALERT_OVERFLOW
+                                      : ALERT_UNEXPECTED;
+    return refuse(t, alert, "a record is not valid", err);
 }
 
 static sp_tls_result read_light(sp_tls_io *t, char *to, size_t max, size_t *ret_n, sp_err *err) {
@@ -305,7 +319,7 @@ static sp_tls_result read_light(sp_tls_io *t, char *to, size_t max, size_t *ret_
         size_t n = 0;
         sp_record_result r = sp_tls_record_open(t->record, &t->in, to, max, &type, &n);
         if (r == SP_RECORD_MORE || r == SP_RECORD_FULL) return SP_TLS_MORE;
-        if (r == SP_RECORD_BAD) return refuse(t, ALERT_BAD_RECORD, "a record is not valid", err);
+        if (r != SP_RECORD_OK) return refuse_record(t, r, err);
         if (type == SP_RECORD_DATA && n) {
             if (t->chatter) t->chatter--;
             *ret_n = n;
@@ -323,8 +337,9 @@ static sp_tls_result read_light(sp_tls_io *t, char *to, size_t max, size_t *ret_
 }
 
 static bool write_light(sp_tls_io *t, sp_str plain, sp_err *err) {
-    bool ok =
-        !sp_tls_record_is_worn(t->record) || sp_tls_record_next_write(t->record, false, t->wire);
+    bool due = plain.n && (t->update_due || sp_tls_record_is_worn(t->record));
+    bool ok = !due || sp_tls_record_next_write(t->record, false, t->wire);
+    if (due) t->update_due = false;
     if (ok && plain.n) ok = sp_tls_record_seal(t->record, SP_RECORD_DATA, plain, t->wire);
     return ok || sp_tls_fail(err, SP_CONNECTION, "TLS write");
 }

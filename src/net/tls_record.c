@@ -168,22 +168,27 @@ static size_t body_length(sp_str in) {
     return (size_t)(uint8_t)in.p[3] << 8 | (uint8_t)in.p[4];
 }
 
-/* A head that breaks the rules counts as whole: it can be refused without more. */
-static bool good_head(sp_str in) {
+/* Behind the handshake all records are encrypted (5: also no change_cipher_spec any more), and the
+ * padding counts in the limit of the plain ones (5.4). */
+static sp_record_result judge_head(sp_str in) {
     size_t n = body_length(in);
-    return in.p[0] == SP_RECORD_DATA && in.p[1] == 3 && n > TAG &&
-           n <= SP_RECORD_MAX - SP_RECORD_HEAD;
+    if (in.p[0] != SP_RECORD_DATA || in.p[1] != 3) return SP_RECORD_ODD;
+    if (n > INNER_MAX + TAG) return SP_RECORD_LONG;
+    return n > TAG ? SP_RECORD_OK : SP_RECORD_BAD;
 }
 
+/* A head that breaks the rules counts as whole: it can be refused without more. */
 bool sp_tls_record_is_whole(sp_str in) {
-    return in.n >= SP_RECORD_HEAD && (!good_head(in) || in.n >= SP_RECORD_HEAD + body_length(in));
+    return in.n >= SP_RECORD_HEAD &&
+           (judge_head(in) != SP_RECORD_OK || in.n >= SP_RECORD_HEAD + body_length(in));
 }
 
 sp_record_result sp_tls_record_open(sp_tls_record *r, sp_str *in, char *to, size_t max,
                                     uint8_t *ret_type, size_t *ret_n) {
     int n = 0, end = 0;
     if (!sp_tls_record_is_whole(*in)) return SP_RECORD_MORE;
-    if (!good_head(*in)) return SP_RECORD_BAD;
+    sp_record_result by_head = judge_head(*in);
+    if (by_head != SP_RECORD_OK) return by_head;
     size_t inner = body_length(*in) - TAG;
     const uint8_t *head = (const uint8_t *)in->p, *body = head + SP_RECORD_HEAD;
     if (inner > max) return SP_RECORD_FULL;
@@ -194,7 +199,7 @@ sp_record_result sp_tls_record_open(sp_tls_record *r, sp_str *in, char *to, size
               EVP_CipherFinal_ex(r->read.cipher, (uint8_t *)to + n, &end) == 1;
     if (!ok) return SP_RECORD_BAD;
     while (inner && to[inner - 1] == 0) inner--; /* padding; before it the type */
-    if (!inner || inner > INNER_MAX) return SP_RECORD_BAD;
+    if (!inner) return SP_RECORD_ODD;
     *ret_type = (uint8_t)to[inner - 1];
     *ret_n = inner - 1;
     *in = sp_str_from(*in, SP_RECORD_HEAD + body_length(*in));

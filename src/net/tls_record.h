@@ -26,7 +26,11 @@ typedef enum sp_record_result {
     SP_RECORD_OK,
     SP_RECORD_MORE, /* the record is not complete */
     SP_RECORD_FULL, /* max is too small for it; SP_RECORD_PLAIN_MAX + 256 never is */
-    SP_RECORD_BAD   /* forged, or against the rules */
+    /* The connection is lost: the alert to say so is bad_record_mac, record_overflow,
+     * unexpected_message. */
+    SP_RECORD_BAD,  /* forged, or damaged on its way */
+    SP_RECORD_LONG, /* larger than 5.2 and 5.4 allow */
+    SP_RECORD_ODD   /* not encrypted, or nothing but padding */
 } sp_record_result;
 /* A complete record is at the start of in. */
 bool sp_tls_record_is_whole(sp_str in);

@@ -22,6 +22,9 @@ static void check_path(sp_str path) {
     sp_assert(path.n && path.p[0] == '/');
     sp_assert(sp_str_find(path, SP_STR("/../")) < 0 && !sp_str_ends(path, SP_STR("/..")));
     sp_assert(sp_str_find(path, SP_STR("/./")) < 0 && !sp_str_ends(path, SP_STR("/.")));
+    sp_assert(sp_str_find(path, SP_STR("//")) < 0 && sp_str_find(path, SP_STR("/..;")) < 0);
+    sp_assert(sp_str_find(path, SP_STR("/..%2F")) < 0 && sp_str_find(path, SP_STR("%2F../")) < 0);
+    sp_assert(!sp_route_path_has_dots(path));
     sp_assert(sp_route_path(path, again, sizeof again, &same) && sp_str_eq(same, path));
 }
 

@@ -147,11 +147,40 @@ static void paths(void **state) {
     static const struct {
         const char *in, *out; /* NULL = refused */
     } cases[] = {
-        {"/", "/"},           {"/a/b", "/a/b"},         {"/a/../b", "/b"},  {"/a/%2e%2E/b", "/b"},
-        {"/../..", "/"},      {"/a/./b/.", "/a/b/"},    {"/a/b/..", "/a/"}, {"/%61%2d", "/a-"},
-        {"/a%2fb", "/a%2Fb"}, {"/.hidden", "/.hidden"}, {"/a//b", "/a//b"}, {"/a%zz", NULL},
-        {"/a%2", NULL},       {"/%00", NULL},           {"/a b", NULL},     {"", NULL},
-        {"*", NULL},          {"/..a/...", "/..a/..."},
+        {"/", "/"},
+        {"/a/b", "/a/b"},
+        {"/a/../b", "/b"},
+        {"/a/%2e%2E/b", "/b"},
+        {"/../..", "/"},
+        {"/a/./b/.", "/a/b/"},
+        {"/a/b/..", "/a/"},
+        {"/%61%2d", "/a-"},
+        {"/a%2fb", "/a%2Fb"},
+        {"/.hidden", "/.hidden"},
+        {"/a//b", "/a/b"},
+        {"/a%zz", NULL},
+        {"/a%2", NULL},
+        {"/%00", NULL},
+        {"/a b", NULL},
+        {"", NULL},
+        {"*", NULL},
+        {"/..a/...", "/..a/..."},
+        {"//a", "/a"},
+        {"/a/..//b/", "/b/"},
+        {"/a//../b", "/a/b"},
+        {"///", "/"},
+        {"/a/..%2fb", NULL},
+        {"/a%2F..", NULL},
+        {"/a/..\\b", NULL},
+        {"/a/%2e.%5c", NULL},
+        {"/a/..;x/b", NULL},
+        {"/a/.;", NULL},
+        {"/..%3bx", NULL},
+        {"/a;..", "/a;.."},
+        {"/a%2f.b", "/a%2F.b"},
+        {"/a;x/..", "/"},
+        {"/..;", NULL},
+        {"/a%5C..b", "/a%5C..b"},
     };
     for (size_t i = 0; i < SP_COUNT(cases); i++) {
         char scratch[64];
@@ -160,6 +189,16 @@ static void paths(void **state) {
         if (ok != (cases[i].out != NULL) || (ok && !sp_str_eqz(out, cases[i].out)))
             fail_msg("%s: got %.*s", cases[i].in, SP_ARG(out));
     }
+}
+
+static void dots(void **state) {
+    (void)state;
+    static const char *const with[] = {"/a/..", "/.", "/a/%2e%2E/b", "/.%2e", "/%2e/", "/./"};
+    static const char *const without[] = {"/", "", "/a", "/...", "/a..", "/%2ea", "/..%2f", "/.%2"};
+    for (size_t i = 0; i < SP_COUNT(with); i++)
+        if (!sp_route_path_has_dots(sp_str_z(with[i]))) fail_msg("%s", with[i]);
+    for (size_t i = 0; i < SP_COUNT(without); i++)
+        if (sp_route_path_has_dots(sp_str_z(without[i]))) fail_msg("%s", without[i]);
 }
 
 static void hosts(void **state) {
@@ -384,6 +423,7 @@ int main(void) {
         cmocka_unit_test(precedence),
         cmocka_unit_test(nothing_matches),
         cmocka_unit_test(paths),
+        cmocka_unit_test(dots),
         cmocka_unit_test(hosts),
         cmocka_unit_test(weights),
         cmocka_unit_test(rewrites),
