@@ -62,7 +62,8 @@ static bool set_subsets(sp_op *op, const sp_json *old, sp_json **ret, sp_err *er
 
 static void end_op(sp_op *op) {
     boot_run *r = op->ctx;
-    if (op->err.code) report(op);
+    if (op->err.code && op->err.code != SP_ALREADY_EXISTS)
+        report(op); /* another server was faster */
     sp_op_cleanup(op);
     sp_arena_free(op->arena);
     step(r);
