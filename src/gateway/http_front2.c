@@ -41,6 +41,7 @@ typedef struct session {
     bool failed;     /* nghttp2 gave up: say why, then close */
     bool leaving;    /* the first GOAWAY is out or about to be */
     bool left;       /* the second one, with the true last stream */
+    bool lingering;  /* all is said, our FIN is out: reading until the client has seen it */
     bool in_headers; /* a header block is incomplete */
     uint64_t counted_in, counted_out;
 } session;
@@ -666,8 +667,32 @@ static bool is_finished(session *s) {
     return s->left && !s->stream_count;
 }
 
+/* Requests that the last GOAWAY leaves out may be on their way. Closed now, the socket would answer
+ * them with a reset, which makes clients fail before they have read that they may ask again. */
+static void linger(session *s) {
+    sp_sock *c = &s->client;
+    if (!s->lingering) sp_alarm_start(s->s.worker->poller, &s->alarm, SP_TIMEOUT_LINGER);
+    s->lingering = true;
+    sp_sock_flush(s->s.worker, c);
+    sp_sock_shutdown(s->s.worker, c);
+    for (int budget = STEPS_PER_EVENT; budget && sp_sock_has_input(c); budget--)
+        if (!sp_sock_read(s->s.worker, c).n) break;
+    if (c->eof || c->failed || c->broken)
+        end(s, c->failed || c->broken);
+    else if (sp_sock_has_input(c))
+        sp_io_again(&c->io);
+}
+
+static bool may_linger(const session *s) {
+    return s->left && !s->failed && !s->client.eof && !s->client.failed && !s->client.broken;
+}
+
 static void run(session *s) {
     if (s->running || s->dead) return;
+    if (s->lingering) {
+        linger(s);
+        return;
+    }
     s->running = true;
     bool again = true;
     for (int budget = STEPS_PER_EVENT; again && budget > 0; budget--) {
@@ -677,7 +702,11 @@ static void run(session *s) {
     }
     s->running = false;
     if (again) sp_io_again(&s->client.io);
-    if (is_finished(s)) end(s, s->client.broken || s->client.failed);
+    if (!is_finished(s)) return;
+    if (may_linger(s))
+        linger(s);
+    else
+        end(s, s->client.broken || s->client.failed);
 }
 
 static void on_event(sp_io *io) {
@@ -700,8 +729,8 @@ static void check_stall(session *s) {
 
 static void on_alarm(sp_alarm *a) {
     session *s = SP_CONTAINER(a, session, alarm);
-    if (s->failed) {
-        end(s, true);
+    if (s->failed || s->lingering) {
+        end(s, s->failed);
     } else if (s->leaving && !s->left) {
         leave_now(s);
         schedule(s);
@@ -794,6 +823,7 @@ void sp_front2_take(sp_session *from, sp_listener *l, sp_sock *client, sp_str by
     open_session(s);
     s->running = true; /* no event for each stream */
     feed(s, bytes);
+    if (w->stopping) begin_leaving(s); /* it arrived before the end and shook hands during it */
     s->running = false;
     sp_io_again(&s->client.io); /* not from here: the caller is about to end its session */
 }

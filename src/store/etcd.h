@@ -39,7 +39,6 @@ typedef struct sp_etcd_store {
     int open_handles;
     bool loaded, reload; /* once; the watch's place is gone */
     bool lost;           /* no quorum, or no endpoint */
-    bool looked_twice;   /* for the mark, before what is there counts as foreign */
     int64_t behind_since_ms;
     uint64_t load_rev;
     sp_buf load_from;

@@ -330,9 +330,6 @@ static void on_count(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     sp_etcd_heard(s, err);
     if (err) {
         retry_later(s);
-    } else if (r->count && !s->looked_twice) {
-        s->looked_twice = true; /* another server may have marked and filled it since we looked */
-        start_load(s);
     } else if (r->count) {
         (void)sp_fail(&why, SP_INVALID,
                       "etcd holds %" PRId64 " keys below %.*s that are not Sampan's: give another "

@@ -269,44 +269,6 @@ static void services_get_addresses_and_ports(void **state) {
     assert_null(sp_json_get(sp_json_at(sp_json_dig(inner, "spec", "ports", NULL), 0), "nodePort"));
 }
 
-/* Of Services that keep traffic on the node where it arrived (KEP-27). */
-static void services_get_a_port_for_their_health(void **state) {
-#define LOCAL(name, more)                                                                       \
-    SERVICE(name, "{\"type\":\"LoadBalancer\",\"externalTrafficPolicy\":\"Local\",\"ports\":[{" \
-                  "\"port\":80,\"nodePort\":30080}]" more "}")
-    (void)state;
-    sp_auto_ptr(sp_arena) a = sp_arena_new();
-    world w = {.arena = a, .others = sp_json_array(a)};
-    sp_json *s = parse(a, LOCAL("one", ""));
-    assert_string_equal(admit(&w, &sp_row_service, NULL, s), "");
-    int64_t port = sp_json_int(sp_json_dig(s, "spec", "healthCheckNodePort", NULL), 0);
-    assert_in_range(port, 30000, 32767);
-    assert_int_not_equal(port, 30080);
-    sp_json *again = parse(a, LOCAL("one", ""));
-    assert_string_equal(admit(&w, &sp_row_service, s, again), "");
-    assert_int_equal(sp_json_int(sp_json_dig(again, "spec", "healthCheckNodePort", NULL), 0), port);
-    sp_json *moved = parse(a, LOCAL("one", ",\"healthCheckNodePort\":31000"));
-    assert_non_null(strstr(admit(&w, &sp_row_service, s, moved), "field is immutable"));
-    /* Another one's is taken, also for ports of nodes. */
-    sp_json_push(w.others, s);
-    sp_json *thief = parse(a, LOCAL("two", ""));
-    sp_json_set_int(a, sp_json_get(thief, "spec"), "healthCheckNodePort", port);
-    sp_json_set_int(a, sp_json_at(sp_json_dig(thief, "spec", "ports", NULL), 0), "nodePort", port);
-    const char *says = admit(&w, &sp_row_service, NULL, thief);
-    assert_non_null(strstr(says, "spec.ports[0].nodePort: Invalid value"));
-    assert_non_null(strstr(says, "spec.healthCheckNodePort: Invalid value"));
-    /* It goes with the policy that needs it, and means nothing without. */
-    sp_json *wide = sp_json_clone(a, s);
-    sp_json_set_z(a, sp_json_get(wide, "spec"), "externalTrafficPolicy", "Cluster");
-    assert_string_equal(admit(&w, &sp_row_service, s, wide), "");
-    assert_null(sp_json_dig(wide, "spec", "healthCheckNodePort", NULL));
-    refuses(&sp_row_service,
-            SERVICE("s", "{\"ports\":[{\"port\":80}],\"healthCheckNodePort\":31000}"),
-            "spec.healthCheckNodePort: Invalid value: 31000: may only be set when `type` is "
-            "'LoadBalancer' and `externalTrafficPolicy` is 'Local'\n");
-#undef LOCAL
-}
-
 static void wrong_services(void **state) {
     (void)state;
     refuses(&sp_row_service, SERVICE("1st", "{\"clusterIP\":\"None\"}"),
@@ -422,7 +384,6 @@ int main(void) {
         cmocka_unit_test(pod_specs_stay_but_for_images),
         cmocka_unit_test(deployments),
         cmocka_unit_test(services_get_addresses_and_ports),
-        cmocka_unit_test(services_get_a_port_for_their_health),
         cmocka_unit_test(wrong_services),
         cmocka_unit_test(endpoints_lead_to_no_special_address),
         cmocka_unit_test(configuration),

@@ -29,16 +29,6 @@ static bool has_node_ports(const sp_json *spec) {
            sp_json_bool(sp_json_get(spec, "allocateLoadBalancerNodePorts"), true);
 }
 
-/* Load balancers in front of the nodes ask there who has an endpoint (KEP-27). */
-static bool has_health_port(const sp_json *spec) {
-    return type_is(spec, "LoadBalancer") &&
-           sp_str_eqz(sp_json_str(sp_json_get(spec, "externalTrafficPolicy")), "Local");
-}
-
-static int64_t health_port(const sp_json *spec) {
-    return sp_json_int(sp_json_get(spec, "healthCheckNodePort"), 0);
-}
-
 static bool is_headless(const sp_json *spec) {
     return sp_str_eqz(sp_json_str(sp_json_get(spec, "clusterIP")), "None");
 }
@@ -73,8 +63,6 @@ static bool note_service(void *ctx, const sp_json *service) {
         int64_t number = sp_json_int(sp_json_get(it, "nodePort"), 0);
         if (number) sp_map_put(&t->ports, port_key(t->arena, it, number), t);
     }
-    int64_t health = health_port(spec);
-    if (health) sp_map_put(&t->ports, port_key(t->arena, NULL, health), t);
     return true;
 }
 
@@ -174,20 +162,6 @@ static bool give_node_ports(sp_admit *a, sp_json *spec, taken *t, sp_err *err) {
     return true;
 }
 
-static bool give_health_port(sp_admit *a, sp_json *spec, taken *t, sp_err *err) {
-    const sp_json *old_spec = sp_json_get(a->old, "spec");
-    int64_t number = has_health_port(old_spec) ? health_port(old_spec) : 0;
-    if (!has_health_port(spec) || health_port(spec)) return true;
-    sp_json_each(sp_json_get(spec, "ports"), it) {
-        int64_t own = sp_json_int(sp_json_get(it, "nodePort"), 0);
-        if (own) sp_map_put(&t->ports, port_key(a->arena, it, own), t);
-    }
-    if (!number && !pick_port(a->arena, t, NULL, &number))
-        return sp_fail(err, SP_INTERNAL, "failed to allocate a healthCheckNodePort: range is full");
-    sp_json_set_int(a->arena, spec, "healthCheckNodePort", number);
-    return true;
-}
-
 /* --- defaults --- */
 
 static void port_defaults(sp_arena *a, sp_json *spec) {
@@ -219,9 +193,6 @@ static void drop_stale(const sp_json *old_spec, sp_json *spec) {
         sp_json_remove(spec, "externalTrafficPolicy");
     }
     if (!type_is(spec, "LoadBalancer")) sp_json_remove(spec, "allocateLoadBalancerNodePorts");
-    if (has_health_port(old_spec) && !has_health_port(spec) &&
-        health_port(old_spec) == health_port(spec))
-        sp_json_remove(spec, "healthCheckNodePort");
 }
 
 static void family_defaults(sp_arena *a, sp_json *spec) {
@@ -261,8 +232,7 @@ bool sp_prepare_service(sp_admit *a, sp_err *err) {
     sp_auto(taken) t;
     note_all(a, &t);
     if (!give_address(a, spec, &t, err)) return false;
-    if (has_node_ports(spec) && !give_node_ports(a, spec, &t, err)) return false;
-    return give_health_port(a, spec, &t, err);
+    return !has_node_ports(spec) || give_node_ports(a, spec, &t, err);
 }
 
 /* --- rules --- */
@@ -326,26 +296,6 @@ static void check_node_ports(const sp_at *at, const sp_json *spec, const sp_json
     }
 }
 
-static void check_health_port(const sp_at *at, const sp_json *spec, const sp_json *old_spec,
-                              const taken *t) {
-    const sp_json *v = sp_json_get(spec, "healthCheckNodePort");
-    int64_t number = health_port(spec);
-    bool kept = has_health_port(old_spec) && number == health_port(old_spec);
-    if (!number || kept) return;
-    if (!has_health_port(spec))
-        sp_say_invalid(at, "healthCheckNodePort", v,
-                       "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` "
-                       "is 'Local'");
-    else if (has_health_port(old_spec) && health_port(old_spec))
-        sp_say_invalid(at, "healthCheckNodePort", v, "field is immutable");
-    else if (number < FIRST_NODE_PORT || number > LAST_NODE_PORT)
-        sp_say_invalid(at, "healthCheckNodePort", v,
-                       "provided port is not in the valid range. The range of valid ports is %d-%d",
-                       FIRST_NODE_PORT, LAST_NODE_PORT);
-    else if (sp_map_has(&t->ports, port_key(t->arena, NULL, number)))
-        sp_say_invalid(at, "healthCheckNodePort", v, "provided port is already allocated");
-}
-
 static void check_address(const sp_at *at, const sp_json *spec, const sp_json *old_spec,
                           const taken *t) {
     const sp_json *v = sp_json_get(spec, "clusterIP"), *list = sp_json_get(spec, "clusterIPs");
@@ -390,6 +340,5 @@ bool sp_validate_service(sp_admit *a, sp_err *err) {
     note_all(a, &t);
     check_address(&at, spec, old_spec, &t);
     check_node_ports(&at, spec, old_spec, &t);
-    check_health_port(&at, spec, old_spec, &t);
     return true;
 }

@@ -1,0 +1,398 @@
+"""A crowd of clients through one gateway that is reloaded every second while servers come and go.
+
+SAMPAN_SOAK_SECONDS=600 is the long form: 2,000 connections. The gateway serves a haproxy.cfg; by turns it is
+replaced (SIGUSR2), or gets a changed file (SIGHUP) with other servers and, now and then, another certificate.
+
+What must not fail, whatever happens:
+- every new connection is accepted;
+- every GET is answered 200 while one server lives, also when the one it was sent to is killed, because the gateway may
+  ask another one. A client may have to repeat a GET itself in two cases: it was written on a kept
+  connection at the moment of its polite end (RFC 9112, 9.3.1; counted, and rare), or HTTP/2 said that it was not
+  looked at (GOAWAY, REFUSED_STREAM);
+- a tunnel (TCP, WebSocket) lives as long as its server, and at least --grace after its gateway was replaced;
+- a POST may fail only when its server ended in the meantime.
+"""
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from conftest import BINARY, PATIENCE, free_port, wait_until
+
+HERE = pathlib.Path(__file__).parent
+SECONDS = float(os.environ.get("SAMPAN_SOAK_SECONDS", "14"))
+LONG = SECONDS >= 60
+GRACE = 8
+MIX = {"tcp_short": 100, "tcp_long": 600, "websocket": 350, "http_short": 100, "http_kept": 600, "tls_kept": 90, "tls_short": 10, "http2": 150}
+SHARE = 1 if LONG else 0.1
+dice = random.Random(int(os.environ.get("SAMPAN_SOAK_SEED", "0")) or None)
+
+
+class Servers:
+    """name → a process; and when which one ended."""
+
+    def __init__(self):
+        self.processes, self.ended, self.next = {}, {}, 1
+
+    def start(self, at=None):
+        number, self.next = self.next, self.next + 1
+        at = at or (f"127.0.1.{number % 250 + 1}", free_port())
+        p = subprocess.Popen([sys.executable, HERE / "gw_crowd.py", "serve", at[0], str(at[1]), str(number)], stdout=subprocess.PIPE, text=True)
+        assert p.stdout.readline() == "serving\n"
+        self.processes[number] = (p, at)
+        return number
+
+    def end(self, number, sig):
+        p, at = self.processes.pop(number)
+        self.ended[number] = time.monotonic()
+        p.send_signal(sig)
+        p.wait(PATIENCE)
+        return at
+
+    def stop(self):
+        for number in list(self.processes):
+            self.end(number, signal.SIGKILL)
+
+
+class Gateway:
+    def __init__(self, directory):
+        self.dir, self.socket, self.log = directory, str(directory / "gw.sock"), directory / "gateway.log"
+        self.ports = {name: free_port() for name in ("tcp", "http", "tls")}
+        self.cfg, self.listed, self.serial = directory / "haproxy.cfg", {}, 0
+        self.renew()
+
+    def renew(self):
+        self.serial += 1
+        key, crt = self.dir / "key", self.dir / "crt"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", f"/CN=crowd-{self.serial}", "-keyout", key, "-out", crt], check=True, capture_output=True)
+        (self.dir / "site.new").write_text(crt.read_text() + key.read_text())
+        os.replace(self.dir / "site.new", self.dir / "site.pem")
+
+    def write(self, servers):
+        """servers: number → words that follow its address."""
+        lines = {True: [], False: []}
+        for n, (address, more) in servers.items():
+            for check in lines:
+                lines[check].append(f"    server s{n} {address[0]}:{address[1]} {'check inter 300ms ' if check else ''}{more}\n")
+        text = f"""
+defaults
+    timeout connect 2s
+    timeout client 120s
+    timeout server 120s
+    retries 3
+    option redispatch
+listen tcp
+    mode tcp
+    bind 127.0.0.1:{self.ports["tcp"]}
+    balance leastconn
+{"".join(lines[True])}
+frontend web
+    mode http
+    bind 127.0.0.1:{self.ports["http"]}
+    bind 127.0.0.1:{self.ports["tls"]} ssl crt {self.dir}/site.pem alpn h2,http/1.1
+    use_backend unchecked if {{ path_beg /unchecked }}
+    default_backend web
+backend web
+    mode http
+    timeout tunnel 120s
+{"".join(lines[True])}
+backend unchecked
+    mode http
+{"".join(lines[False])}
+"""
+        self.cfg.with_suffix(".new").write_text(text)
+        os.replace(self.cfg.with_suffix(".new"), self.cfg)
+
+    def start(self):
+        with open(self.log, "a") as log:
+            self.first = subprocess.Popen([BINARY, "gateway", "--haproxy-cfg", self.cfg, "--control-socket", self.socket, "--grace", f"{GRACE}s",
+                                           "--loops", "2"], stderr=log, env={**os.environ, "SAMPAN_LOG": "json"})
+        wait_until(lambda: self.count("gateway is ready") or self.first.poll() is not None, "the gateway")
+        assert self.first.poll() is None, self.log.read_text()
+
+    def count(self, message):
+        return self.log.read_text(errors="replace").count(f'"{message}"')
+
+    def pids(self):
+        found = []
+        for p in os.listdir("/proc"):
+            if p.isdigit():
+                try:
+                    if self.socket.encode() in open(f"/proc/{p}/cmdline", "rb").read().split(b"\0"):
+                        found.append(int(p))
+                except OSError:
+                    pass
+        return found
+
+    def current(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.socket)
+            return int.from_bytes(s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little")
+
+    def upgrade(self):
+        before = self.count("gateway is ready")
+        os.kill(self.current(), signal.SIGUSR2)
+        wait_until(lambda: self.count("gateway is ready") > before, "the successor")
+
+    def subject(self):
+        """Of the certificate that new clients see."""
+        with socket.create_connection(("127.0.0.1", self.ports["tls"]), PATIENCE) as s, \
+                ssl._create_unverified_context().wrap_socket(s, server_hostname="crowd.test") as t:
+            return t.getpeercert(True)
+
+    def memory(self, pid):
+        """(PSS in KiB, descriptors)."""
+        rollup = open(f"/proc/{pid}/smaps_rollup").read()
+        return int(rollup.split("Pss:")[1].split()[0]), len(os.listdir(f"/proc/{pid}/fd"))
+
+    def stop(self):
+        for pid in self.pids():
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: not self.pids(), "the gateways' end")
+        self.first.wait(PATIENCE)
+
+
+class Clients:
+    def __init__(self, directory, ports, share):
+        spec = {**ports, "posts": 0.2, "ramp": 4 if LONG else 1, "mix": {kind: max(1, int(n * share)) for kind, n in MIX.items()}}
+        (directory / "spec.json").write_text(json.dumps(spec))
+        self.failures, self.counts, self.hanging = [], {}, None
+        self.process = subprocess.Popen([sys.executable, HERE / "gw_crowd.py", "clients", directory / "spec.json"],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.thread = threading.Thread(target=self.read)
+        self.thread.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            document = json.loads(line)
+            if "counts" in document:
+                self.counts, self.hanging = document["counts"], document.get("hanging")
+            else:
+                self.failures.append(document)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(PATIENCE)
+            self.thread.join()
+
+
+def raise_limit():
+    import resource
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+
+
+def excused(f, servers, replaced):
+    """Whether the protocol leaves the gateway no way to avoid this failure."""
+    kind, ended = f["kind"], servers.ended
+    lately = any(f["begin"] - 1 < t <= f["end"] + 1 for t in ended.values())
+    # It was unanswered between these two, and nobody may ask a second time.
+    asked_then = any(f.get("asked", f["begin"]) - 1 < t <= f["end"] + 1 for t in ended.values())
+    if kind in ("tcp_long", "websocket"):
+        if "server" not in f:  # it never answered: TCP was spoken to a server that died
+            return kind == "tcp_long" and lately
+        if ended.get(f["server"], f["end"] + 1) <= f["end"] + 0.5:
+            return True
+        # Its gateway was replaced, and its time is over.
+        return any(f["begin"] - 1 < t and t + GRACE - 0.5 < f["end"] for t in replaced)
+    if kind == "tcp_short":
+        return lately
+    return f.get("post", False) and asked_then
+
+
+class Driver:
+    """A change each second."""
+
+    def __init__(self, gateway, servers):
+        self.gateway, self.servers, self.replaced, self.done = gateway, servers, [], {}
+        self.current = [servers.start() for _ in range(4)]
+        self.leaving = []
+        self.write()
+
+    def note(self, what):
+        self.done[what] = self.done.get(what, 0) + 1
+
+    def write(self, more=None):
+        self.gateway.write({n: (self.servers.processes[n][1], (more or {}).get(n, "")) for n in self.current})
+
+    def retire(self):
+        """Those who left the file a turn ago."""
+        for n in self.leaving:
+            self.servers.end(n, signal.SIGTERM)
+        self.leaving = []
+
+    def change(self):
+        """Something about the servers; the file is written."""
+        self.retire()
+        act = dice.choice(("replace", "kill", "restart", "weights", "certificate", "nothing"))
+        self.note(act)
+        if act == "replace":
+            self.leaving = [self.current.pop(0)]
+            self.current.append(self.servers.start())
+        elif act == "kill":
+            self.servers.end(self.current.pop(0), signal.SIGKILL)
+            self.current.append(self.servers.start())
+        elif act == "restart":
+            at = self.servers.end(self.current.pop(0), signal.SIGKILL)
+            self.current.append(self.servers.start(at))
+        elif act == "certificate":
+            self.gateway.renew()
+        self.write({n: dice.choice(("", "weight 3", "weight 0")) for n in self.current[1:]} if act == "weights" else None)
+
+    def hangup(self):
+        os.kill(self.gateway.current(), signal.SIGHUP)
+        self.note("SIGHUP")
+
+    def upgrade(self):
+        self.replaced.append(time.monotonic())
+        self.gateway.upgrade()
+        self.note("SIGUSR2")
+
+    def run(self, seconds, upgrades):
+        end, turn, seen = time.monotonic() + seconds, 0, []
+        while time.monotonic() < end:
+            begin = time.monotonic()
+            turn += 1
+            if upgrades and turn % 2:
+                self.upgrade()
+            else:
+                self.change()
+                self.hangup()
+            time.sleep(max(0.1, begin + 1 - time.monotonic()))
+            if not upgrades or turn % 2 == 0:
+                seen.append(self.gateway.memory(self.gateway.current()))
+        self.retire()
+        return seen
+
+
+def report(clients, driver, mixed, steady):
+    print(f"\n{SECONDS} s; {driver.done}")
+    for kind, c in clients.counts.items():
+        print(f"  {kind:10} {c}")
+    for what, seen in (("replaced processes", mixed), ("one process", steady)):
+        print(f"  {what}: PSS {[m for m, _ in seen][::max(1, len(seen) // 12)]} KiB, descriptors {[d for _, d in seen][::max(1, len(seen) // 12)]}")
+
+
+def middle(numbers):
+    return sorted(numbers)[len(numbers) // 2]
+
+
+def test_a_crowd_notices_nothing(tmp_path):
+    raise_limit()
+    servers, gateway = Servers(), Gateway(tmp_path)
+    driver = Driver(gateway, servers)
+    gateway.start()
+    clients = Clients(tmp_path, gateway.ports, SHARE)
+    try:
+        time.sleep(6 if LONG else 2)
+        first = gateway.subject()
+        mixed = driver.run(SECONDS * 0.7, upgrades=True)
+        steady = driver.run(SECONDS * 0.3, upgrades=False)
+        gateway.renew()
+        old = gateway.subject()
+        driver.hangup()
+        wait_until(lambda: gateway.subject() != old, "the new certificate")
+        assert old != first or not driver.done.get("certificate")
+        wait_until(lambda: len([p for p in gateway.pids() if "\nState:\tZ" not in open(f"/proc/{p}/status").read()]) == 1, "one gateway is left", 2 * GRACE + 10)
+        zombies = [p for p in os.listdir("/proc") if p.isdigit() and is_child_zombie(p, gateway)]
+        clients.stop()
+        report(clients, driver, mixed, steady)
+        wrong = [f for f in clients.failures if not excused(f, servers, driver.replaced)]
+        print(f"  {len(clients.failures)} broke, {len(wrong)} of them without an excuse")
+        (tmp_path / "wrong.json").write_text("\n".join(json.dumps(f) for f in clients.failures))
+        assert not wrong, "\n".join(str(f) for f in wrong[:10])
+        assert clients.hanging == 0 and not zombies
+        for kind in MIX:
+            assert clients.counts[kind]["done"] > 2 * SECONDS * SHARE, kind
+            assert clients.counts[kind].get("crossed", 0) <= 2 + clients.counts[kind]["connections"] // 200, f"{kind}: {clients.counts[kind]}"
+        check_flat(mixed, steady)
+    finally:
+        clients.stop()
+        servers.stop()
+        gateway.stop()
+        text = gateway.log.read_text(errors="replace")
+        assert "Sanitizer" not in text and "assert" not in text, text[-4000:]
+
+
+def test_a_client_in_its_handshake_is_told_to_leave(tmp_path):
+    """It was accepted before the upgrade and speaks HTTP/2 only afterwards: GOAWAY reaches it, too."""
+    servers, gateway = Servers(), Gateway(tmp_path)
+    Driver(gateway, servers)
+    gateway.start()
+    try:
+        old = gateway.current()
+        before = gateway.memory(old)[1]
+        context = ssl._create_unverified_context()
+        context.set_alpn_protocols(["h2"])
+        with socket.create_connection(("127.0.0.1", gateway.ports["tls"]), PATIENCE) as plain:
+            wait_until(lambda: gateway.memory(old)[1] > before, "it is accepted")
+            gateway.upgrade()
+            with context.wrap_socket(plain, server_hostname="crowd.test") as client:
+                client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+                data, kinds = b"", []
+                while True:
+                    while len(data) >= 9 and len(data) >= 9 + int.from_bytes(data[:3], "big"):
+                        kinds.append(data[3])
+                        data = data[9 + int.from_bytes(data[:3], "big"):]
+                    if not (more := client.recv(4096)):
+                        break
+                    data += more
+                assert kinds.count(7) == 2, kinds  # the first asks, the second says goodbye; then a proper end
+    finally:
+        servers.stop()
+        gateway.stop()
+
+
+def test_a_client_that_did_not_read_may_still_write(tmp_path):
+    """What it asks after the last GOAWAY, before it has read that, is no reason for a reset."""
+    servers, gateway = Servers(), Gateway(tmp_path)
+    Driver(gateway, servers)
+    gateway.start()
+    try:
+        old = gateway.current()
+        with socket.create_connection(("127.0.0.1", gateway.ports["http"]), PATIENCE) as client:
+            client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
+            assert client.recv(1)
+            gateway.upgrade()
+            # The end of the connection, which it does not look at: CLOSE_WAIT.
+            wait_until(lambda: client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != 1, "the gateway's end")
+            for _ in range(5):
+                client.sendall(b"\0\0\4\1\5\0\0\0\1\x82\x84\x86\x41")
+                time.sleep(0.05)
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+        wait_until(lambda: old not in gateway.pids() or "Z" in open(f"/proc/{old}/stat").read().rsplit(")", 1)[1], "the old one's end")
+    finally:
+        servers.stop()
+        gateway.stop()
+
+
+def is_child_zombie(pid, gateway):
+    try:
+        words = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+    except OSError:
+        return False
+    return words[0] == "Z" and int(words[1]) in gateway.pids()
+
+
+def check_flat(mixed, steady):
+    """Only where it ran for long enough: a sanitizer's memory is not the program's."""
+    if not LONG:
+        return
+    for seen in (mixed, steady):
+        third = len(seen) // 3
+        for what, early, late in (("PSS", [m for m, _ in seen[third // 2:third]], [m for m, _ in seen[-third // 2:]]),
+                                  ("descriptors", [d for _, d in seen[third // 2:third]], [d for _, d in seen[-third // 2:]])):
+            assert middle(late) <= middle(early) * 1.15 + 64, f"{what} grew from {middle(early)} to {middle(late)}"
