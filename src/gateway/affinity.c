@@ -6,17 +6,6 @@
 #include <openssl/hmac.h>
 #include <stdio.h>
 
-static struct {
-    char bytes[64];
-    size_t n;
-} key = {"sampan.dev/sticky", 17};
-
-void sp_affinity_set_key(sp_str k) {
-    unsigned n = 0;
-    EVP_Digest(k.p, k.n, (unsigned char *)key.bytes, &n, EVP_sha256(), NULL); /* of any length */
-    key.n = n;
-}
-
 static uint64_t fnv(uint64_t h, sp_str bytes) {
     for (size_t i = 0; i < bytes.n; i++) h = (h ^ (uint8_t)bytes.p[i]) * 0x100000001b3u;
     return h;
@@ -30,15 +19,16 @@ uint64_t sp_affinity_id(sp_str name, const sp_addr *addr) {
     return name.n ? sp_affinity_hash(name) : sp_balance_mix(sp_balance_addr_hash(addr));
 }
 
-uint64_t sp_affinity_sticky(sp_str pool, sp_str name, const sp_addr *addr) {
+uint64_t sp_affinity_sticky(sp_str key, sp_str pool, sp_str name, const sp_addr *addr) {
     char text[SP_ADDR_MAX];
     unsigned char mac[EVP_MAX_MD_SIZE];
     unsigned n = 0;
     uint64_t v = 0;
     sp_auto(sp_buf) message = {0};
+    if (!key.n) key = SP_STR("sampan.dev/sticky");
     sp_addr_format(addr, text);
     sp_buf_printf(&message, "%.*s\n%.*s", SP_ARG(pool), SP_ARG(name.n ? name : sp_str_z(text)));
-    HMAC(EVP_sha256(), key.bytes, (int)key.n, (const unsigned char *)message.p, message.n, mac, &n);
+    HMAC(EVP_sha256(), key.p, (int)key.n, (const unsigned char *)message.p, message.n, mac, &n);
     sp_assert(n >= sizeof v);
     for (size_t i = 0; i < sizeof v; i++) v = v << 8 | mac[i];
     return v ? v : 1;

@@ -1,5 +1,6 @@
 /* What ties a request to an endpoint: the hash of a key (source, header, cookie, query, path) and
- * the sticky cookie. Pure; both values are the same in every gateway and after every restart. */
+ * the sticky cookie. Pure; both values are the same in every gateway with the same key, and after
+ * every restart. */
 #pragma once
 #include "gateway/config.h"
 
@@ -10,11 +11,8 @@ uint64_t sp_affinity_hash(sp_str bytes);
 /* The id of an endpoint in a hash table: by name, else by address. */
 uint64_t sp_affinity_id(sp_str name, const sp_addr *addr);
 /* What the cookie of this endpoint says, as a number; never 0. Keyed (HMAC-SHA256), because the
- * cookie is shown to everybody. */
-uint64_t sp_affinity_sticky(sp_str pool, sp_str name, const sp_addr *addr);
-/* Once, before the first configuration; copied. Without it the key is the same everywhere, and
- * names can be told from values by trying. */
-void sp_affinity_set_key(sp_str key);
+ * cookie is shown to everybody; with key "" names can be told from values by trying. */
+uint64_t sp_affinity_sticky(sp_str key, sp_str pool, sp_str name, const sp_addr *addr);
 
 typedef struct sp_affinity_request {
     const sp_addr *client;

@@ -37,7 +37,9 @@ typedef struct sp_sticky_spec {
     sp_str cookie;  /* "" = none. Its value names the endpoint by a keyed hash, never by address */
     int64_t ttl_ms; /* 0 = until the browser is closed */
     bool secure;
+    sp_str key; /* of that hash; "" = one that everybody knows */
 } sp_sticky_spec;
+enum { SP_STICKY_KEY_MIN = 16 }; /* bytes */
 
 typedef enum sp_check_kind {
     SP_CHECK_NONE,

@@ -192,6 +192,13 @@ static bool gateway_class_status(void *ctx, sp_reconcile *r, sp_err *err) {
     sp_status_gateway_class(r, sp_informer_get(c->informers[GATEWAY_CLASSES], r->ns, r->name));
     return true;
 }
+static bool sticky_key_status(void *ctx, sp_reconcile *r, sp_err *err) {
+    (void)err;
+    sp_control *c = ctx;
+    sp_status_sticky_key(r, sp_informer_get(c->informers[SECRETS], r->ns, r->name));
+    return true;
+}
+
 static bool ingress_class_status(void *ctx, sp_reconcile *r, sp_err *err) {
     (void)err;
     sp_control *c = ctx;
@@ -248,6 +255,9 @@ static void start_controllers(sp_control *c) {
     new_status(c, "gateway-challenge", CHALLENGES, challenge_status, c);
     k = new_status(c, "gateway-ingressclass", INGRESS_CLASSES, ingress_class_status, c);
     sp_controller_enqueue(k, SP_STR("sampan"));
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    k = new_status(c, "gateway-stickykey", SECRETS, sticky_key_status, c);
+    sp_controller_enqueue(k, sp_status_sticky_key_name(a));
 }
 
 /* --- life --- */

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/role.h"
 #include "data/time.h"
-#include "gateway/affinity.h"
 #include "gateway/command.h"
 #include "gateway/control.h"
 #include "gateway/files.h"
@@ -42,6 +41,7 @@ typedef struct gateway {
     /* from them */
     sp_translate_options options;
     sp_worker_settings settings;
+    sp_buf sticky_key;
     uint32_t grace_ms;
     char own_address[46];
     /* the parts */
@@ -120,16 +120,15 @@ static bool read_addresses(gateway *g, sp_err *err) {
 }
 
 /* Without a key the values of sticky cookies can be found out by trying names. */
-static bool read_sticky_key(const gateway *g, sp_err *err) {
+static bool read_sticky_key(gateway *g, sp_err *err) {
     enum { KEY_BYTES_MAX = 4096 };
-    sp_auto(sp_buf) key = {0};
     if (!g->sticky_key_file) return true;
-    if (!sp_file_read(g->sticky_key_file, KEY_BYTES_MAX, &key, err))
+    if (!sp_file_read(g->sticky_key_file, KEY_BYTES_MAX, &g->sticky_key, err))
         return sp_err_wrap(err, "--sticky-key-file");
-    if (sp_str_trim(sp_buf_str(&key)).n < 16)
-        return sp_fail(err, SP_BAD_REQUEST, "--sticky-key-file %s: 16 bytes at least",
-                       g->sticky_key_file);
-    sp_affinity_set_key(sp_str_trim(sp_buf_str(&key)));
+    g->options.sticky_key = sp_str_trim(sp_buf_str(&g->sticky_key));
+    if (g->options.sticky_key.n < SP_STICKY_KEY_MIN)
+        return sp_fail(err, SP_BAD_REQUEST, "--sticky-key-file %s: %d bytes at least",
+                       g->sticky_key_file, SP_STICKY_KEY_MIN);
     return true;
 }
 
@@ -427,6 +426,7 @@ static void close_parts(gateway *g) {
     sp_signal_stop(g->interrupt);
     sp_signal_stop(g->upgrade);
     sp_signal_stop(g->hangup);
+    sp_buf_free(&g->sticky_key);
     for (int i = 0; i < CLOSING_TURNS; i++) uv_run(&g->loop, UV_RUN_NOWAIT);
     (void)uv_loop_close(&g->loop); /* fails when asked to end at once; the process ends anyway */
 }
@@ -512,7 +512,7 @@ int sp_gateway_main(int argc, char **argv) {
         {"script-checks", 0, SP_FLAG_BOOL, &g.options.script_checks, NULL,
          "let BackendPolicies name commands that run here as checks"},
         {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",
-         "secret behind sticky cookies, the same for all gateways (none)"},
+         "secret behind sticky cookies (that of the Secret kube-system/sampan-gateway-sticky)"},
         {"state-dir", 0, SP_FLAG_STR, &g.state_dir, "DIR",
          "where the certificate for hosts without a Secret is kept (none: a new one each start)"},
         {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",

@@ -156,7 +156,9 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
     bool came_back = s->ready && !e->ready;
     sp_upstream_name(u, s->name);
     e->id = sp_affinity_id(s->name, &s->addr);
-    e->sticky = pool->sticky.cookie.n ? sp_affinity_sticky(pool->name, s->name, &s->addr) : 0;
+    const sp_sticky_spec *sticky = &pool->sticky;
+    e->sticky =
+        sticky->cookie.n ? sp_affinity_sticky(sticky->key, pool->name, s->name, &s->addr) : 0;
     e->ready = s->ready;
     e->draining = s->draining;
     e->sick = s->sick;

@@ -110,7 +110,7 @@ uint32_t sp_translate_backend(sp_translator *t, const sp_backend *b, const sp_po
 
 /* --- certificates --- */
 
-static bool member_pem(sp_arena *a, const sp_json *secret, const char *key, sp_str *ret) {
+bool sp_ref_secret_member(sp_arena *a, const sp_json *secret, const char *key, sp_str *ret) {
     sp_auto(sp_buf) b = {0};
     sp_str plain = sp_json_str(sp_json_dig(secret, "stringData", key, NULL));
     if (!plain.n && !sp_base64_decode(&b, sp_json_str(sp_json_dig(secret, "data", key, NULL))))
@@ -142,11 +142,11 @@ sp_problem sp_ref_secret_cert(sp_arena *a, const sp_cluster_view *v, sp_str ns, 
     sp_tls_cert c = {.source = sp_arena_printf(a, "Secret %.*s/%.*s", SP_ARG(ns), SP_ARG(name))};
     sp_err err = {0};
     if (!secret) return problem(a, reason, "there is no %.*s", SP_ARG(c.source));
-    if (!member_pem(a, secret, "tls.crt", &c.cert_pem) ||
-        !member_pem(a, secret, "tls.key", &c.key_pem))
+    if (!sp_ref_secret_member(a, secret, "tls.crt", &c.cert_pem) ||
+        !sp_ref_secret_member(a, secret, "tls.key", &c.key_pem))
         return problem(a, reason, "%.*s has no tls.crt and tls.key", SP_ARG(c.source));
     if (!check_cert(secret, &c, &err)) return problem(a, reason, "%s", err.text);
-    (void)member_pem(a, secret, "tls.ocsp-staple", &c.ocsp_der);
+    (void)sp_ref_secret_member(a, secret, "tls.ocsp-staple", &c.ocsp_der);
     *ret = c;
     return (sp_problem){0};
 }
@@ -176,7 +176,7 @@ sp_problem sp_ref_ca(sp_arena *a, const sp_cluster_view *v, sp_referrer from, co
     if (p.reason) return p;
     const sp_json *o = sp_view_find(secret ? &v->secrets : &v->config_maps, ns, name);
     if (secret)
-        (void)member_pem(a, o, "ca.crt", &ca);
+        (void)sp_ref_secret_member(a, o, "ca.crt", &ca);
     else
         ca = sp_json_str(sp_json_dig(o, "data", "ca.crt", NULL));
     if (!ca.n)

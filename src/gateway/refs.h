@@ -37,6 +37,8 @@ sp_backend sp_ref_backend(sp_arena *a, const sp_cluster_view *v, sp_referrer fro
 uint32_t sp_translate_backend(sp_translator *t, const sp_backend *b, const sp_pool_spec *like,
                               sp_str suffix);
 
+/* The decoded value of one key of a Secret; false: it is missing, empty or no base64. */
+bool sp_ref_secret_member(sp_arena *a, const sp_json *secret, const char *key, sp_str *ret);
 /* A certificate from a Secret (type kubernetes.io/tls or one with the same members); reason NULL
  * and *ret, in the arena, when it can be used. */
 sp_problem sp_ref_secret_cert(sp_arena *a, const sp_cluster_view *v, sp_str ns, sp_str name,

@@ -27,6 +27,10 @@ void sp_status_backend_tls(sp_reconcile *r, const sp_status_view *v, const sp_js
 void sp_status_challenge(sp_reconcile *r, const sp_gateway_config *config,
                          const sp_json *challenge);
 
+/* Makes the Secret with the key of sticky cookies when it is missing. */
+void sp_status_sticky_key(sp_reconcile *r, const sp_json *secret);
+sp_str sp_status_sticky_key_name(sp_arena *a); /* "ns/name" */
+
 void sp_status_policy(sp_reconcile *r, const sp_status_view *v, const sp_json *policy);
 
 /* --- for status.c and status_gwapi.c --- */

@@ -257,6 +257,7 @@ sp_translation *sp_translate(const sp_cluster_view *view, const sp_translate_opt
     sp_translate_gateways(&t);
     sp_translate_challenges(&t);
     sp_translate_policies(&t);
+    sp_translate_sticky_key(&t);
     finish(&t);
     return out;
 }

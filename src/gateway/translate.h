@@ -8,6 +8,8 @@
  * httproute.c   HTTPRoutes and GRPCRoutes → routing entries
  * refs.c        what objects refer to, and whether they may
  * challenge.c   ACME challenges → routing entries and certificates
+ * policy.c      BackendPolicies and TrafficPolicies, on top of all that
+ * sticky_key.c  the key behind sticky cookies
  * translate.c   the whole, and who gets a port that two ask for */
 #pragma once
 #include "gateway/config.h"
@@ -30,6 +32,7 @@ typedef struct sp_translate_options {
     uint16_t https_port; /* 0 = no HTTPS for Ingresses; Gateways' port 443 as it is */
     bool cluster_ips;
     bool script_checks; /* policies may name programs that run here */
+    sp_str sticky_key;  /* "" = that of the cluster's Secret (sticky_key.c) */
     const char *node_address;
     const char *node_name; /* for …TrafficPolicy: Local and hints; NULL = not known */
     /* What was served before, or NULL: who holds a port keeps it, whatever came since. */
@@ -129,6 +132,7 @@ int64_t sp_translate_created_ms(const sp_json *o);
 
 void sp_translate_services(sp_translator *t);
 void sp_translate_challenges(sp_translator *t);    /* last: on every table there is */
+void sp_translate_sticky_key(sp_translator *t);    /* after the policies */
 void sp_translate_ingress_ports(sp_translator *t); /* --https-port, before anybody else asks */
 void sp_translate_ingresses(sp_translator *t);
 void sp_translate_gateways(sp_translator *t); /* only_held: ports, nothing on them */

@@ -169,6 +169,7 @@ def test_a_cookie_sticks_also_after_a_restart(web):
     web.policy(stickiness={"cookie": "SRV", "ttl": "1h"})
     cookie = wait_until(lambda: web.request()[2].get("Set-Cookie"), "a cookie")
     assert "HttpOnly" in cookie and "Max-Age=3600" in cookie
+    assert web.sampan.get("secret", "sampan-gateway-sticky", namespace="kube-system")["data"]["key"]  # for all gateways
     pair = cookie.split(";")[0]
     first = web.get(headers={"Cookie": pair})[1]
     assert web.count(15, headers={"Cookie": pair}) == {first: 15}

@@ -246,7 +246,8 @@ static void cookies_stick(void **state) {
     (void)state;
     fixture *f = make(5, SP_BALANCE_ROUND_ROBIN);
     for (size_t i = 0; i < 5; i++)
-        f->e[i].sticky = sp_affinity_sticky(SP_STR("ns/web:80"), (sp_str){0}, &f->e[i].addr);
+        f->e[i].sticky =
+            sp_affinity_sticky((sp_str){0}, SP_STR("ns/web:80"), (sp_str){0}, &f->e[i].addr);
     sp_balance_changed(&f->b, true);
     sp_balance_query q = at(0);
     q.sticky = f->e[3].sticky;
@@ -268,7 +269,7 @@ static void cookie_values(void **state) {
     (void)state;
     sp_addr a = {.family = 2, .port = 80, .ip = {10, 0, 0, 1}};
     sp_pool_spec p = {.name = SP_STR("ns/web:80"), .sticky = {.cookie = SP_STR("SRV")}};
-    sp_endpoint e = {.sticky = sp_affinity_sticky(p.name, SP_STR("web-0"), &a)};
+    sp_endpoint e = {.sticky = sp_affinity_sticky((sp_str){0}, p.name, SP_STR("web-0"), &a)};
     sp_auto(sp_buf) set = {0}, cookie = {0};
     p.sticky.ttl_ms = 60000;
     sp_affinity_set_cookie(&set, &p.sticky, &e);
@@ -283,7 +284,10 @@ static void cookie_values(void **state) {
     h[1].value = SP_STR("SRV=; SRV=zz; SRV");
     got = sp_affinity_of(&p, &r);
     assert_true(got.sticky == 0 && sp_affinity_is_news(&got, &e));
-    assert_true(sp_affinity_sticky(SP_STR("ns/other:80"), SP_STR("web-0"), &a) != e.sticky);
+    assert_true(sp_affinity_sticky((sp_str){0}, SP_STR("ns/other:80"), SP_STR("web-0"), &a) !=
+                e.sticky);
+    assert_true(sp_affinity_sticky(SP_STR("0123456789abcdef"), p.name, SP_STR("web-0"), &a) !=
+                e.sticky);
 }
 
 static void keys_of_requests(void **state) {

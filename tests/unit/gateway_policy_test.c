@@ -146,12 +146,45 @@ static void settings_without_effect_are_told(void **state) {
     assert_false(verdict(w, "late").accepted);
 }
 
+static sp_str sticky_key(world *w) {
+    translate(w);
+    assert_int_equal(w->t->config->pool_count > 0, 1);
+    return w->t->config->pools[0].sticky.key;
+}
+
+static void cookies_have_the_key_of_the_cluster(void **state) {
+    world *w = *state;
+    load(w, services);
+    assert_int_equal(sticky_key(w).n, 0);
+    sp_reconcile r = {
+        .arena = w->arena, .ns = SP_STR("kube-system"), .name = SP_STR("sampan-gateway-sticky")};
+    sp_status_sticky_key(&r, NULL);
+    assert_int_equal(r.actions.n, 1);
+    sp_json *made = sp_json_clone(w->arena, r.actions.p[0].body);
+    sp_json_set_z(w->arena, sp_json_get(made, "metadata"), "namespace", "kube-system");
+    put(w, made);
+    assert_int_equal(sticky_key(w).n, 32);
+    sp_status_sticky_key(&r, made);
+    r.name = SP_STR("other");
+    sp_status_sticky_key(&r, NULL);
+    assert_int_equal(r.actions.n, 1);
+    w->options.sticky_key = SP_STR("of a file, and longer");
+    assert_true(sp_str_eq(sticky_key(w), w->options.sticky_key));
+    w->options.sticky_key = (sp_str){0};
+    w->view.secrets.n = 0;
+    load(w, "{kind: Secret, metadata: {name: sampan-gateway-sticky, namespace: kube-system},"
+            " stringData: {key: short}}");
+    assert_int_equal(sticky_key(w).n, 0);
+    sp_vec_free(&r.actions);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(annotations_stay_where_a_policy_says_nothing, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(ports_of_services_have_policies, setup, teardown),
         cmocka_unit_test_setup_teardown(routes_have_the_policy_of_their_listener, setup, teardown),
+        cmocka_unit_test_setup_teardown(cookies_have_the_key_of_the_cluster, setup, teardown),
         cmocka_unit_test_setup_teardown(settings_without_effect_are_told, setup, teardown),
     };
     return cmocka_run_group_tests_name("gateway_policy", tests, NULL, NULL);
