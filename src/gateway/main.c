@@ -286,10 +286,10 @@ static bool listen_for_people(gateway *g, bool replace, sp_err *err) {
 static void finish_take_over(gateway *g) {
     sp_err err = {0};
     g->late = sp_timer_stop(g->late);
+    if (g->vips) sp_vip_control_begin(g->vips);
     if (!sp_takeover_finish(g->predecessor, &err))
         sp_warn("the old gateway may still be there", SP_KV("why", err.text));
     g->predecessor = -1;
-    if (g->vips) sp_vip_control_begin(g->vips);
     sp_sockets_drop_unused(g->sockets);
     err = (sp_err){0};
     if (!listen_for_people(g, true, &err))
@@ -309,9 +309,9 @@ static void tell_ready(const gateway *g) {
 
 static void on_ready(void *ctx) {
     gateway *g = ctx;
+    if (g->vips) sp_vip_control_set_health(g->vips, "gateway", true);
     if (g->predecessor >= 0) finish_take_over(g);
     tell_ready(g);
-    if (g->vips) sp_vip_control_set_health(g->vips, "gateway", true);
     sp_role_ready();
 }
 
@@ -368,7 +368,7 @@ static void on_hangup(void *ctx, int signum) {
     sp_vip_control_reload(g->vips);
 }
 
-/* A successor begins when its predecessor has let go of the addresses. */
+/* A successor prepares, and begins when it can serve. */
 static bool start_vips(gateway *g, sp_err *err) {
     sp_vip_control_config c = {.loop = &g->loop,
                                .manager = g->manager,
@@ -467,6 +467,11 @@ static const char examples[] =
     "  sampan gateway --access-log -          # one line per request and per connection\n"
     "  sampan gateway --haproxy-cfg haproxy.cfg --keepalived-conf keepalived.conf --check\n";
 
+static int run_addresses(const gateway *g) {
+    const sp_vip_run_options o = {g->keepalived_conf, g->control_socket, g->exact, g->take_over};
+    return sp_vip_run(&o);
+}
+
 int sp_gateway_main(int argc, char **argv) {
     if (argc > 1 && sp_gateway_is_command(argv[1])) return sp_gateway_command(argc - 1, argv + 1);
     gateway g = {.bind = "0.0.0.0",
@@ -556,6 +561,6 @@ int sp_gateway_main(int argc, char **argv) {
         return sp_files_check(&paths, g.print_objects);
     }
     if (g.keepalived_conf && !g.kubeconfig && !g.haproxy_cfg)
-        return sp_vip_run(g.keepalived_conf, g.exact);
+        return run_addresses(&g);
     return run(&g);
 }

@@ -322,29 +322,34 @@ def test_with_real_keepalived(net, version, advert, unicast):
     assert "refused" not in a.text(), a.text()
 
 
-def test_upgrade_keeps_the_address(net, tmp_path):
-    """A successor process on the same node holds it from its start, and keeps it."""
+@pytest.mark.parametrize("what,version,advert", [("gateway", 2, 1), ("gateway", 3, 0.1), ("addresses alone", 3, 0.1)])
+def test_upgrade_keeps_the_address(net, tmp_path, what, version, advert):
+    """A successor process on the same node goes on holding it; the other node never takes over, though the
+    priority depends on a check that the successor has not made yet."""
     w = net(2)
     a, b = w.nodes
     proxy, control = tmp_path / "haproxy.cfg", tmp_path / "control.sock"
     proxy.write_text("defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 9s\n  timeout server 9s\n"
                      "listen api\n  bind *:16443\n  server s1 127.0.0.1:6443\n")
-    b.ours(conf(2, 100, version=2, advert=1))
-    a.ours(conf(1, 110, version=2, advert=1), "--haproxy-cfg", str(proxy), "--control-socket", str(control))
+    b.ours(conf(2, 105, version, advert))
+    a.ours(conf(1, 100, version, advert, script="/bin/sh -c 'sleep 0.5'"),
+           *(("--haproxy-cfg", str(proxy), "--control-socket", str(control)) if what == "gateway" else ()))
     w.answers(1)
+    before, changes = len(b.text()), a.text().count('"state":"MASTER"')
     a.kill(signal.SIGUSR2)
-    wait_until(lambda: a.text().count("gateway is ready") == 2, "the successor is ready")
+    wait_until(lambda: "others of this node were master before" in a.text(), "the successor is master from its start")
+    assert a.text().count('"state":"MASTER"') == changes + 1
     wait_until(lambda: a.daemon.poll() is not None, "the predecessor has ended")
     successors = [int(p) for p in sh(f"ip netns pids {a.name}").split() if "--keepalived-conf" in pathlib.Path(f"/proc/{p}/cmdline").read_text()]
     try:
-        wait_until(lambda: "others of this node were master before" in a.text(), "the successor is master from its start")
         wait_until(lambda: w.ask() == 1, "it answers")
-        time.sleep(4)  # longer than the other one's patience
-        assert w.owners() == [1]
+        time.sleep(4)  # longer than the other one's patience, and than the lease
+        assert w.owners() == [1] and "MASTER" not in b.text()[before:], b.text()[before:]
     finally:
         for p in successors:
             os.kill(p, signal.SIGTERM)
         wait_until(lambda: not any(pathlib.Path(f"/proc/{p}").exists() for p in successors), "the end")
+    assert '"state":"BACKUP"' not in a.text().split("others of this node were master before")[1]
 
 
 def test_bad_file_is_told(tmp_path):

@@ -100,6 +100,7 @@ static bool start_vip(sp_vip_control *c) {
     sp_str name;
     void *value;
     s.inherit = c->c.inherit;
+    s.hold = c->waiting;
     if (!sp_vip_new(c->c.loop, &s, &c->vip, &err)) {
         sp_error("virtual addresses cannot be held", SP_KV("why", err.text));
         return false;
@@ -134,7 +135,7 @@ static void on_object(void *ctx, const sp_json *old, const sp_json *obj) {
     sp_vip_control *c = ctx;
     bool status_only = old && obj && sp_obj_generation(old) == sp_obj_generation(obj) &&
                        sp_obj_deleting(old) == sp_obj_deleting(obj);
-    if (!c->synced || c->settle || c->stopping || c->waiting || status_only) return;
+    if (!c->synced || c->settle || c->stopping || status_only) return;
     c->settle = sp_timer_start(c->c.loop, SETTLE_MS, rebuild, c);
 }
 
@@ -142,8 +143,7 @@ static void on_object(void *ctx, const sp_json *old, const sp_json *obj) {
 static void on_secret(void *ctx, const sp_json *old, const sp_json *obj) {
     sp_vip_control *c = ctx;
     (void)old, (void)obj;
-    if (!c->synced || c->settle || c->stopping || c->waiting || sp_informer_count(c->objects) == 0)
-        return;
+    if (!c->synced || c->settle || c->stopping || sp_informer_count(c->objects) == 0) return;
     c->settle = sp_timer_start(c->c.loop, SETTLE_MS, rebuild, c);
 }
 
@@ -151,7 +151,7 @@ static void on_synced(void *ctx) {
     sp_vip_control *c = ctx;
     if (!sp_informer_synced(c->objects) || !sp_informer_synced(c->secrets)) return;
     c->synced = true;
-    if (!c->stopping && !c->settle && !c->waiting) rebuild(c);
+    if (!c->stopping && !c->settle) rebuild(c);
 }
 
 /* --- status --- */
@@ -227,7 +227,8 @@ static bool reconcile(void *ctx, sp_reconcile *r, sp_err *err) {
     const sp_json *obj = sp_informer_get(c->objects, r->ns, r->name);
     const char *refused = sp_map_get(&c->refused, r->name);
     sp_vip_view view = {0};
-    if (!obj || c->stopping || (!find_view(c, r->name, &view) && !refused)) return true;
+    if (!obj || c->stopping || c->waiting || (!find_view(c, r->name, &view) && !refused))
+        return true;
     const sp_json *status = sp_json_get(obj, "status"), *nodes = sp_json_get(status, "nodes");
     sp_json *patch = sp_json_object(r->arena), *changes = sp_json_object(r->arena),
             *mine = sp_json_object(r->arena);
@@ -277,20 +278,21 @@ static void watch_objects(sp_vip_control *c) {
 bool sp_vip_control_new(const sp_vip_control_config *config, sp_vip_control **ret, sp_err *err) {
     sp_vip_control *c = sp_zalloc(1, sizeof *c);
     c->c = *config;
+    c->waiting = config->inherit;
     if (config->keepalived_conf && !read_file(c, err)) {
         sp_vip_control_free(c);
         return false;
     }
     if (config->manager && config->node_name) watch_objects(c);
-    c->waiting = config->inherit;
-    if (config->keepalived_conf && !c->waiting) rebuild(c); /* does not wait for an API server */
+    if (config->keepalived_conf) rebuild(c); /* does not wait for an API server */
     *ret = c;
     return true;
 }
 
 void sp_vip_control_begin(sp_vip_control *c) {
+    if (c->objects && !c->synced) on_synced(c); /* if nobody told us yet */
     c->waiting = false;
-    if (c->synced || c->c.keepalived_conf) rebuild(c);
+    if (c->vip) sp_vip_begin(c->vip);
 }
 
 void sp_vip_control_reload(sp_vip_control *c) {

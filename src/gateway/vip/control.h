@@ -12,8 +12,8 @@ typedef struct sp_vip_control_config {
     const char *node_name;       /* NULL: no objects. Borrowed for ever, as the next */
     const char *keepalived_conf; /* path; NULL: no file */
     bool exact;                  /* for the file; see keepalived.h */
-    /* This process takes a predecessor's place: nothing happens before sp_vip_control_begin, and
-     * addresses that are there are held on to. */
+    /* This process takes a predecessor's place: nothing is said or held before
+     * sp_vip_control_begin, and addresses that are there are held on to. */
     bool inherit;
 } sp_vip_control_config;
 
@@ -21,7 +21,8 @@ typedef struct sp_vip_control_config {
  * started before there is an address to hold. */
 SP_MUST_USE bool sp_vip_control_new(const sp_vip_control_config *c, sp_vip_control **ret,
                                     sp_err *err);
-/* The predecessor has let go (sp_vip_control_abandon). */
+/* This one is ready to serve. The predecessor goes on until this has returned, then it lets go
+ * (sp_vip_control_abandon): between the two there is no moment without an advertisement. */
 void sp_vip_control_begin(sp_vip_control *c);
 /* Reads the file again; one that cannot be used is logged, and what was before goes on. */
 void sp_vip_control_reload(sp_vip_control *c);

@@ -11,7 +11,7 @@ typedef struct sp_vip_engine_hooks {
     /* What to send and to remove should this process end now (see will.h). May be NULL. */
     void (*will)(void *ctx, sp_str will);
     void *ctx;
-    bool inherit; /* see sp_vip_settings */
+    bool inherit, hold; /* see sp_vip_settings */
 } sp_vip_engine_hooks;
 
 SP_MUST_USE bool sp_vip_engine_new(uv_loop_t *loop, const sp_vip_engine_hooks *hooks,
@@ -19,6 +19,8 @@ SP_MUST_USE bool sp_vip_engine_new(uv_loop_t *loop, const sp_vip_engine_hooks *h
 /* Addresses still held are removed and the others are told. Takes NULL, returns NULL. */
 sp_vip_engine *sp_vip_engine_free(sp_vip_engine *e);
 void sp_vip_engine_apply(sp_vip_engine *e, sp_vip_config *config); /* taken */
+/* Ends the hold: the predecessor's place is taken before this returns. */
+void sp_vip_engine_begin(sp_vip_engine *e);
 void sp_vip_engine_set_health(sp_vip_engine *e, sp_str name, bool up);
 void sp_vip_engine_stop(sp_vip_engine *e, bool hand_over);
 /* Forgets every router without a word: a successor has them. */

@@ -8,7 +8,7 @@
 #include <sched.h>
 #include <stdio.h>
 
-typedef enum order_kind { APPLY, HEALTH, STOP, ABANDON, QUIT } order_kind;
+typedef enum order_kind { APPLY, HEALTH, BEGIN, STOP, ABANDON, QUIT } order_kind;
 
 typedef struct order {
     order_kind kind;
@@ -20,10 +20,11 @@ typedef struct order {
 struct sp_vip {
     sp_vip_settings settings;
     pthread_t thread;
-    pthread_mutex_t lock; /* orders, views, stopped, changed */
+    pthread_mutex_t lock; /* orders, views, stopped, changed, begun */
+    pthread_cond_t begins;
     SP_VEC(order) orders;
     sp_vip_views views;
-    bool stopped, changed;
+    bool stopped, changed, begun;
     /* the owner's side */
     uv_async_t *to_owner;
     void (*done)(void *ctx);
@@ -82,10 +83,19 @@ static void quit(sp_vip *v) {
     uv_close((uv_handle_t *)&v->to_thread, NULL);
 }
 
+static void begin(sp_vip *v) {
+    sp_vip_engine_begin(v->engine);
+    pthread_mutex_lock(&v->lock);
+    v->begun = true;
+    pthread_cond_signal(&v->begins);
+    pthread_mutex_unlock(&v->lock);
+}
+
 static void carry_out(sp_vip *v, const order *o) {
     switch (o->kind) {
     case APPLY: sp_vip_engine_apply(v->engine, o->config); break;
     case HEALTH: sp_vip_engine_set_health(v->engine, sp_str_z(o->name), o->flag); break;
+    case BEGIN: begin(v); break;
     case STOP: sp_vip_engine_stop(v->engine, o->flag); break;
     case ABANDON: sp_vip_engine_abandon(v->engine); break;
     case QUIT: quit(v); break;
@@ -150,6 +160,7 @@ static sp_vip *take_apart(sp_vip *v) {
     sp_vec_free(&v->orders);
     sp_vec_free(&v->views);
     sp_map_free(&v->health);
+    pthread_cond_destroy(&v->begins);
     pthread_mutex_destroy(&v->lock);
     free(v);
     return NULL;
@@ -158,6 +169,7 @@ static sp_vip *take_apart(sp_vip *v) {
 static bool start(sp_vip *v, sp_err *err) {
     sp_vip_engine_hooks hooks = {.changed = on_changed, .stopped = on_engine_stopped, .ctx = v};
     hooks.inherit = v->settings.inherit;
+    hooks.hold = v->settings.hold;
     if (v->settings.last_will) {
         if (!sp_vip_will_start(&v->will, err)) return false;
         hooks.will = on_will;
@@ -175,6 +187,7 @@ bool sp_vip_new(uv_loop_t *loop, const sp_vip_settings *s, sp_vip **ret, sp_err 
     sp_vip *v = sp_zalloc(1, sizeof *v);
     if (s) v->settings = *s;
     pthread_mutex_init(&v->lock, NULL);
+    pthread_cond_init(&v->begins, NULL);
     v->to_owner = sp_zalloc(1, sizeof *v->to_owner);
     uv_async_init(loop, v->to_owner, on_news);
     v->to_owner->data = v;
@@ -188,6 +201,13 @@ bool sp_vip_new(uv_loop_t *loop, const sp_vip_settings *s, sp_vip **ret, sp_err 
 
 void sp_vip_apply(sp_vip *v, sp_vip_config *config) {
     give(v, (order){.kind = APPLY, .config = config});
+}
+
+void sp_vip_begin(sp_vip *v) {
+    give(v, (order){.kind = BEGIN});
+    pthread_mutex_lock(&v->lock);
+    while (!v->begun) pthread_cond_wait(&v->begins, &v->lock);
+    pthread_mutex_unlock(&v->lock);
 }
 
 void sp_vip_set_health(sp_vip *v, const char *name, bool up) {

@@ -15,9 +15,12 @@ typedef struct sp_vip_settings {
     /* A helper process that, when this one dies in whatever way, says so to the others (priority 0)
      * and removes the addresses at once, instead of leaving both to timers. */
     bool last_will;
-    /* Addresses of the first configuration that are there already were held by a predecessor on
-     * this machine (sp_vip_abandon): this one is their master from the start. */
+    /* Addresses of the first configuration that are there already are held by a predecessor on
+     * this machine: this one is their master from the start. */
     bool inherit;
+    /* With inherit: checks run and sockets are open, but nothing is said or held before
+     * sp_vip_begin. */
+    bool hold;
 } sp_vip_settings;
 
 /* Starts the thread; the loop runs on until sp_vip_free. Needs CAP_NET_RAW and CAP_NET_ADMIN only
@@ -25,6 +28,10 @@ typedef struct sp_vip_settings {
 SP_MUST_USE bool sp_vip_new(uv_loop_t *loop, const sp_vip_settings *s, sp_vip **ret, sp_err *err);
 /* config: taken. Instances that are the same router (interface, id, family) keep their state. */
 void sp_vip_apply(sp_vip *v, sp_vip_config *config);
+/* Ends the hold. When it returns the addresses are held and advertisements are sent. The
+ * predecessor, which has the same address to send from, may go on meanwhile: to the others both are
+ * one. It ends with sp_vip_abandon. */
+void sp_vip_begin(sp_vip *v);
 /* A thing tracked by SP_VIP_TRACK_HEALTH; unknown names are remembered. Cheap when unchanged. */
 void sp_vip_set_health(sp_vip *v, const char *name, bool up);
 /* Gives the addresses up: with hand_over first tells the others and waits until one of them answers
