@@ -52,6 +52,7 @@ struct sp_pool {
     bool known; /* had a configuration before */
     sp_pool_limits limits;
     uint32_t connect_timeout_ms; /* 0 = the worker's */
+    uint32_t typical;            /* of a connect, smoothed; hedge.c */
     struct sp_tls_client *tls;   /* referenced; NULL = plain, or tls_wanted and not usable */
     char *tls_name;              /* of the certificate; NULL = the endpoint's address */
     bool tls_wanted;
@@ -254,7 +255,9 @@ typedef struct sp_dial {
     sp_affinity affinity;  /* set before the start, by sp_affinity_of; {0} = none */
     sp_upstream *upstream; /* while connecting; after OK: referenced, counted open, the caller's */
     sp_sock sock;          /* connected, with TLS where the pool wants it */
-    sp_alarm timeout, give_up, pause;
+    sp_alarm timeout, give_up, pause, impatient;
+    struct sp_hedge *hedge; /* a second connect under way; hedge.c */
+    int64_t began_ms;       /* the connect */
     sp_list waiting;
     const sp_endpoint *tried[SP_MAX_TRIES];
     size_t tried_count, failed_count;
@@ -295,6 +298,23 @@ void sp_proxy_facts_of_sock(struct sp_proxy_facts *f, const sp_sock *c);
 typedef enum sp_secured { SP_SECURED_OK, SP_SECURED_MORE, SP_SECURED_FAILED } sp_secured;
 /* For dial.c: once connected, then on each event until it says something else than MORE. */
 sp_secured sp_dial_secure(sp_dial *d, sp_err *err);
+
+/* For hedge.c. */
+bool sp_dial_connect(sp_dial *d, const sp_upstream *u, sp_sock *sock, void (*on_event)(sp_io *));
+void sp_dial_on_event(sp_io *io);   /* of d->sock */
+void sp_dial_connected(sp_dial *d); /* d->sock is, without TLS so far */
+bool sp_dial_may_retry(sp_dial *d); /* the pool's budget allows it, and is used */
+sp_upstream *sp_dial_pick(sp_dial *d, bool *ret_full); /* taken, or NULL */
+void sp_dial_count_failure(sp_dial *d, sp_upstream *u, const char *why);
+/* False when nothing is under way any more; else the other connect has become the dial's. */
+bool sp_dial_failed(sp_dial *d, bool timed_out, const char *why);
+/* --- hedge.c --- */
+void sp_hedge_init(sp_pool *p);
+void sp_hedge_prepare(sp_dial *d);
+void sp_hedge_follow(sp_dial *d); /* the pool's endpoints changed */
+void sp_hedge_start(sp_dial *d);  /* a connect has begun: patience runs */
+void sp_hedge_end(sp_dial *d, bool connected);
+bool sp_hedge_promote(sp_dial *d); /* the dial's own connect is over; false: there is no other */
 
 /* --- tunnel.c --- */
 void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_addr *local);

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 static void attempt(sp_dial *d);
+static void wait_for_answer(sp_dial *d);
 
 static void stop_waiting(sp_dial *d) {
+    sp_hedge_end(d, false);
     sp_alarm_stop(&d->timeout);
     sp_alarm_stop(&d->pause);
     sp_alarm_stop(&d->give_up);
@@ -34,21 +36,27 @@ static void drop_upstream(sp_dial *d) {
     d->upstream = NULL;
 }
 
-static void on_failed(sp_dial *d, bool timed_out, const char *why) {
-    d->upstream->counts.connect_failures++;
-    sp_upstream_failed(d->upstream, why);
-    sp_upstream_report(d->worker, d->upstream, SP_OUTCOME_CONNECT_FAILED);
+void sp_dial_count_failure(sp_dial *d, sp_upstream *u, const char *why) {
+    u->counts.connect_failures++;
+    sp_upstream_failed(u, why);
+    sp_upstream_report(d->worker, u, SP_OUTCOME_CONNECT_FAILED);
     d->worker->stats.connect_failures++;
-    d->timed_out = timed_out;
     d->failed_count++;
-    if (d->tried_count < SP_MAX_TRIES) d->tried[d->tried_count++] = &d->upstream->e;
+    if (d->tried_count < SP_MAX_TRIES) d->tried[d->tried_count++] = &u->e;
+}
+
+bool sp_dial_failed(sp_dial *d, bool timed_out, const char *why) {
+    sp_dial_count_failure(d, d->upstream, why);
+    d->timed_out = timed_out;
     drop_upstream(d);
+    if (!sp_hedge_promote(d)) return false;
+    wait_for_answer(d);
+    return true;
 }
 
 static void on_timeout(sp_alarm *a) {
     sp_dial *d = SP_CONTAINER(a, sp_dial, timeout);
-    on_failed(d, true, "no answer to the connect in time");
-    attempt(d);
+    if (!sp_dial_failed(d, true, "no answer to the connect in time")) attempt(d);
 }
 
 static void on_give_up(sp_alarm *a) {
@@ -71,12 +79,13 @@ static void on_pause_over(sp_alarm *a) {
     attempt(d);
 }
 
-static void on_connected(sp_dial *d) {
+void sp_dial_connected(sp_dial *d) {
     sp_err err = {0};
+    if (!d->sock.tls) sp_hedge_end(d, true);
     switch (sp_dial_secure(d, &err)) {
     case SP_SECURED_MORE: return;
     case SP_SECURED_FAILED:
-        on_failed(d, false, err.text);
+        sp_dial_failed(d, false, err.text);
         attempt(d);
         return;
     case SP_SECURED_OK: break;
@@ -87,22 +96,21 @@ static void on_connected(sp_dial *d) {
     finish(d, SP_DIAL_OK);
 }
 
-static void on_event(sp_io *io) {
+void sp_dial_on_event(sp_io *io) {
     sp_dial *d = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), sp_dial, sock);
     int error = 0;
     socklen_t len = sizeof error;
     if (!io->writable && !d->sock.tls) return;
     if (io->error || io->hup) getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (error) {
-        on_failed(d, error == ETIMEDOUT, strerror(error));
-        attempt(d);
+        if (!sp_dial_failed(d, error == ETIMEDOUT, strerror(error))) attempt(d);
         return;
     }
-    on_connected(d);
+    sp_dial_connected(d);
 }
 
-static bool begin_connect(sp_dial *d) {
-    const sp_addr *to = &d->upstream->e.addr;
+bool sp_dial_connect(sp_dial *d, const sp_upstream *u, sp_sock *sock, void (*on_event)(sp_io *)) {
+    const sp_addr *to = &u->e.addr;
     struct sockaddr_storage ss;
     socklen_t len = sp_addr_to_sock(to, &ss);
     int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -110,19 +118,24 @@ static bool begin_connect(sp_dial *d) {
     sp_sock_tune(fd);
     if (!d->probed_later) sp_sock_probe(fd);
     if ((connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) ||
-        !sp_sock_open(d->worker, &d->sock, fd, on_event)) {
+        !sp_sock_open(d->worker, sock, fd, on_event)) {
         int error = errno;
         close(fd);
         errno = error;
         return false;
     }
-    sp_alarm_start_or(d->worker->poller, &d->timeout, d->pool->connect_timeout_ms,
-                      SP_TIMEOUT_CONNECT);
     return true;
 }
 
+static void wait_for_answer(sp_dial *d) {
+    sp_alarm_start_or(d->worker->poller, &d->timeout, d->pool->connect_timeout_ms,
+                      SP_TIMEOUT_CONNECT);
+    sp_list_remove(&d->waiting);
+    sp_list_append(&d->pool->waiters, &d->waiting);
+}
+
 /* Taken, or NULL. *ret_full: there are some, but all places are taken. */
-static sp_upstream *pick(sp_dial *d, bool *ret_full) {
+sp_upstream *sp_dial_pick(sp_dial *d, bool *ret_full) {
     sp_balance_query q = {.now_ms = sp_poller_now_ms(d->worker->poller),
                           .random = sp_worker_random(d->worker),
                           .client = &d->client,
@@ -154,8 +167,8 @@ static void wait_for_change(sp_dial *d) {
 }
 
 /* False when the pool's budget for second attempts is used up. */
-static bool may_retry(sp_dial *d) {
-    if (!d->failed_count || d->retrying || !d->pool->limits.max_retries) return true;
+bool sp_dial_may_retry(sp_dial *d) {
+    if (d->retrying || !d->pool->limits.max_retries) return true;
     d->retrying = sp_count_try(&d->pool->shared->retries, d->pool->limits.max_retries);
     if (!d->retrying) d->worker->stats.retries_refused++;
     return d->retrying;
@@ -184,11 +197,12 @@ static bool go_to(sp_dial *d, sp_upstream *u) {
         finish(d, SP_DIAL_KEPT);
         return true;
     }
-    if (begin_connect(d)) {
-        sp_list_append(&d->pool->waiters, &d->waiting);
+    if (sp_dial_connect(d, u, &d->sock, sp_dial_on_event)) {
+        sp_hedge_start(d);
+        wait_for_answer(d);
         return true;
     }
-    on_failed(d, false, strerror(errno));
+    sp_dial_failed(d, false, strerror(errno));
     return false;
 }
 
@@ -197,11 +211,11 @@ static void attempt_from(sp_dial *d, bool in_front) {
     bool full = false;
     sp_alarm_stop(&d->pause);
     for (;;) {
-        if (!may_retry(d)) {
+        if (d->failed_count && !sp_dial_may_retry(d)) {
             finish(d, d->timed_out ? SP_DIAL_TIMEOUT : SP_DIAL_REFUSED);
             return;
         }
-        sp_upstream *u = pick(d, &full);
+        sp_upstream *u = sp_dial_pick(d, &full);
         if (u && go_to(d, u)) return;
         if (u) continue;
         if (full)
@@ -236,6 +250,7 @@ void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *clien
     sp_alarm_init(&d->timeout, on_timeout);
     sp_alarm_init(&d->give_up, on_give_up);
     sp_alarm_init(&d->pause, on_pause_over);
+    sp_hedge_prepare(d);
     sp_list_init(&d->waiting);
     if (pool->queued) /* nobody overtakes */
         wait_for_place(d, false);
@@ -246,10 +261,12 @@ void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *clien
 /* Nobody answers any more where an endpoint was, not even with a reset: a connect that is under way
  * there would only run into its timeout. */
 void sp_dial_retry(sp_dial *d) {
+    sp_hedge_follow(d);
     if (d->upstream && !d->upstream->e.gone) {
         sp_list_append(&d->pool->waiters, &d->waiting);
         return;
     }
+    sp_hedge_end(d, false);
     drop_upstream(d);
     d->tried_count = 0;
     attempt(d);

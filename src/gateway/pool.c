@@ -97,6 +97,7 @@ static sp_pool *get_pool(sp_worker *w, const sp_pool_spec *spec) {
     p->name = (sp_str){sp_str_dup(spec->name), spec->name.n};
     p->worker = w;
     p->shared = sp_counts_get(p->name);
+    sp_hedge_init(p);
     sp_list_init(&p->waiters);
     sp_queue_init(p);
     sp_map_put(&w->pools, p->name, p);

@@ -89,6 +89,8 @@ typedef struct sp_route_counts {
     X(own_errors, "http_own_errors_total", "HTTP errors that the gateway itself answered.")        \
     X(retries, "retries_total", "Attempts that went on to another endpoint or connection.")        \
     X(connect_failures, "upstream_connect_failures_total", "Endpoints that could not be reached.") \
+    X(hedges, "upstream_second_connects_total", "Connects beside one that did not answer.")        \
+    X(hedges_won, "upstream_second_connects_won_total", "Of them, those that answered first.")     \
     X(upstream_connections, "upstream_connections_total", "Connections made to endpoints.")        \
     X(upstream_reused, "upstream_reused_total", "Requests sent on a kept connection.")             \
     X(no_endpoint, "no_endpoint_total", "Connections or requests that found no endpoint.")         \

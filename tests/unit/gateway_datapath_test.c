@@ -349,6 +349,49 @@ static void tcp_leaves_a_vanished_endpoint(void) {
     CLOSE(s1, s2, c, h, filler, ls, l);
 }
 
+/* The connect's own timeout is far away: who gets through was not waiting for it. */
+static void a_second_connect_wins(void) {
+    uint16_t silent, port;
+    int ls = listen_on(&silent), l = listen_on(&port);
+    listen(ls, 0);
+    int filler = dial(silent);
+    ENDPOINTS({silent, true}, {port, true});
+    for (int i = 0; i < 4; i++) {
+        int c = dial(t.tcp_port), s = take(l);
+        say(c, "over tcp");
+        hear(s, "over tcp");
+        CLOSE(c, s);
+    }
+    int h = dial(t.http_port);
+    say(h, "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    int s = take(l);
+    hear_head(s);
+    in_loop(read_stats);
+    CHECK(t.stats.hedges >= 1 && t.stats.hedges_won >= 1);
+    CHECK(t.stats.hedges_won < 5); /* then it is avoided */
+    CLOSE(h, s, filler, ls, l);
+}
+
+/* What was slow answers first after all, or both are silent: nothing is lost or left. */
+static void a_second_connect_is_not_needed(void) {
+    uint16_t a, b;
+    int la = listen_on(&a), lb = listen_on(&b);
+    listen(la, 0);
+    listen(lb, 0);
+    int fa = dial(a), fb = dial(b);
+    ENDPOINTS({a, true}, {b, true});
+    int c = dial(t.tcp_port), c2 = dial(t.tcp_port);
+    do in_loop(read_stats);
+    while (t.stats.hedges < 2);
+    CLOSE(c);             /* in the middle of both */
+    int s = take(la);     /* the filler's: now there is room */
+    ENDPOINTS({a, true}); /* one of the two goes */
+    int s2 = take(la);
+    say(c2, "late");
+    hear(s2, "late");
+    CLOSE(s, s2, c2, fa, fb, la, lb);
+}
+
 static void tcp_endpoint_removed(void) {
     uint16_t a, b;
     int la = listen_on(&a), lb = listen_on(&b);
@@ -969,6 +1012,8 @@ int main(void) {
         STORY(tcp_slow_reader),
         STORY(tcp_goes_on_to_the_next),
         STORY(tcp_leaves_a_vanished_endpoint),
+        STORY(a_second_connect_wins),
+        STORY(a_second_connect_is_not_needed),
         STORY(tcp_endpoint_removed),
         STORY(tcp_draining),
         STORY(tcp_resets_pass),
