@@ -1,17 +1,20 @@
 /* `sampan controllers`: one process, one loop, one HTTP/2 connection to the API server, one
  * informer per collection shared by all controllers of the table below. It needs nothing but a
- * kubeconfig and may be killed at any moment: everything is read again at the next start. */
+ * kubeconfig and may be killed at any moment: everything is read again at the next start. Where
+ * several run (--leader-elect), one acts and the others wait for its Lease. */
 #include "controllers/controllers.h"
 
 #include "base/commands.h"
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "kube/leader.h"
 #include "net/loop.h"
 #include "net/server.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 typedef struct row {
     const char *name;
@@ -41,13 +44,17 @@ typedef struct options {
     sp_log_level level;
     uint16_t metrics_port;
     sp_strs only, without;
+    bool elect;
+    const char *lease, *deadline, *retry, *lease_name;
 } options;
 
 typedef struct app {
     uv_loop_t loop;
     options o;
     sp_kube *kube;
-    sp_manager *manager;
+    sp_leader *leader;   /* NULL: alone */
+    sp_manager *manager; /* NULL: standing by */
+    bool ready;
     sp_http_server *server;
     sp_signal *term, *interrupt;
     int stopping; /* the signal, 0 = none */
@@ -62,7 +69,7 @@ static void answer(sp_http_res *res, int status, const char *type, sp_str body) 
 
 static void serve(void *ctx, sp_http_req *req, sp_http_res *res) {
     app *x = ctx;
-    bool synced = sp_manager_synced(x->manager);
+    bool synced = x->manager ? sp_manager_synced(x->manager) : x->ready;
     if (sp_str_eqz(req->path, "/healthz") || sp_str_eqz(req->path, "/livez")) {
         answer(res, 200, "text/plain", SP_STR("ok"));
     } else if (sp_str_eqz(req->path, "/readyz")) {
@@ -70,7 +77,12 @@ static void serve(void *ctx, sp_http_req *req, sp_http_res *res) {
                synced ? SP_STR("ok") : SP_STR("the first lists are not in yet"));
     } else if (sp_str_eqz(req->path, "/metrics")) {
         sp_auto(sp_buf) b = {0};
-        sp_manager_metrics(x->manager, &b);
+        if (x->manager) sp_manager_metrics(x->manager, &b);
+        if (x->leader)
+            sp_buf_printf(&b,
+                          "# TYPE leader_election_master_status gauge\n"
+                          "leader_election_master_status{name=\"%s\"} %d\n",
+                          x->o.lease_name, sp_leader_is_leading(x->leader));
         answer(res, 200, "text/plain; version=0.0.4", sp_buf_str(&b));
     } else {
         answer(res, 404, "text/plain", SP_STR("/healthz, /readyz and /metrics are here\n"));
@@ -118,26 +130,72 @@ static void on_signal(void *ctx, int signum) {
     uv_stop(&x->loop);
 }
 
+static void say_ready(app *x) {
+    if (!x->ready) sp_role_ready();
+    x->ready = true;
+}
+
 static void on_synced(void *ctx) {
     app *x = ctx;
     sp_info("controllers are running", SP_KV("server", sp_kube_server(x->kube)));
-    sp_role_ready();
+    say_ready(x);
+}
+
+static void begin(app *x) {
+    x->manager = sp_manager_new(x->kube, "sampan-controllers");
+    add_controllers(x);
+    sp_manager_on_synced(x->manager, on_synced, x);
+}
+
+static void on_standby(void *ctx) {
+    say_ready(ctx);
+}
+
+static void on_leading(void *ctx) {
+    app *x = ctx;
+    sp_leader_fence(x->leader, x->kube);
+    begin(x);
+}
+
+/* Another one may act already: nothing is tidied up, nothing more is sent. */
+static void on_lost(void *ctx, const char *why) {
+    (void)ctx;
+    sp_error("no longer the leader; ending", SP_KV("reason", why));
+    _exit(1);
+}
+
+static bool start_candidate(app *x, sp_err *err) {
+    sp_leader_config c = {.kube = {.kubeconfig = x->o.kubeconfig, .user_agent = "sampan-leader"},
+                          .namespace_ = "kube-system",
+                          .name = x->o.lease_name,
+                          .timing = SP_LEADER_TIMING_DEFAULT,
+                          .standing_by = on_standby,
+                          .leading = on_leading,
+                          .lost = on_lost,
+                          .ctx = x};
+    return sp_leader_timing_read(&c.timing, x->o.lease, x->o.deadline, x->o.retry, err) &&
+           sp_leader_start(&x->loop, &c, &x->leader, err);
 }
 
 static bool start(app *x, sp_err *err) {
     if (!check_names(&x->o.only, err) || !check_names(&x->o.without, err)) return false;
     sp_kube_config c = {.kubeconfig = x->o.kubeconfig, .user_agent = "sampan-controllers"};
     if (!sp_kube_open(&x->loop, &c, &x->kube, err)) return false;
-    x->manager = sp_manager_new(x->kube, "sampan-controllers");
-    add_controllers(x);
-    sp_manager_on_synced(x->manager, on_synced, x);
+    if (x->o.elect && !start_candidate(x, err)) return false;
+    if (!x->leader) begin(x);
     return start_server(x, err);
 }
 
+static void on_released(void *ctx) {
+    ((app *)ctx)->leader = NULL;
+}
+
+/* First nothing is sent any more, then the Lease is given back. */
 static void stop(app *x) {
     if (x->server) sp_http_server_stop(x->server, 0, NULL, NULL);
     x->manager = sp_manager_free(x->manager);
     x->kube = sp_kube_free(x->kube);
+    if (x->leader) sp_leader_stop(x->leader, on_released, x);
     x->term = sp_signal_stop(x->term);
     x->interrupt = sp_signal_stop(x->interrupt);
     uv_run(&x->loop, UV_RUN_DEFAULT); /* until every handle is closed */
@@ -172,7 +230,7 @@ static sp_str about_text(sp_arena *a) {
 }
 
 int sp_controllers_main(int argc, char **argv) {
-    app x = {.o = {.level = SP_LOG_INFO}};
+    app x = {.o = {.level = SP_LOG_INFO, .lease_name = "sampan-controllers"}};
     const sp_flag flags[] = {
         {"kubeconfig", 0, SP_FLAG_STR, &x.o.kubeconfig, "FILE",
          "how to reach the API server (else $KUBECONFIG, then ~/.kube/config)"},
@@ -180,6 +238,16 @@ int sp_controllers_main(int argc, char **argv) {
          "serve /metrics, /healthz and /readyz on 127.0.0.1:PORT"},
         {"only", 0, SP_FLAG_LIST, &x.o.only, "NAME", "run only this controller (may be repeated)"},
         {"without", 0, SP_FLAG_LIST, &x.o.without, "NAME", "leave this one out (may be repeated)"},
+        {"leader-elect", 0, SP_FLAG_BOOL, &x.o.elect, NULL,
+         "several of these run: the one that holds a Lease in kube-system acts, the others wait"},
+        {"leader-elect-lease-duration", 0, SP_FLAG_STR, &x.o.lease, "DURATION",
+         "after this time without a renewal another one takes over (15s)"},
+        {"leader-elect-renew-deadline", 0, SP_FLAG_STR, &x.o.deadline, "DURATION",
+         "a leader that could not renew for this time ends itself (10s)"},
+        {"leader-elect-retry-period", 0, SP_FLAG_STR, &x.o.retry, "DURATION",
+         "how often it is renewed and looked at (2s)"},
+        {"leader-elect-resource-name", 0, SP_FLAG_STR, &x.o.lease_name, "NAME",
+         "name of the Lease (sampan-controllers)"},
         SP_LOG_LEVEL_FLAG(&x.o.level),
     };
     sp_auto_ptr(sp_arena) a = sp_arena_new();

@@ -11,13 +11,15 @@
 
 #include <stdio.h>
 
-enum { DEFAULT_TIMEOUT_MS = 30000, MAX_HEADERS = 5, MAX_ERROR_BODY = 64 * 1024 };
+enum { DEFAULT_TIMEOUT_MS = 30000, MAX_HEADERS = 6, MAX_ERROR_BODY = 64 * 1024 };
 
 struct sp_kube {
     uv_loop_t *loop;
     sp_http_client *http;
     sp_arena *arena; /* for the strings below */
-    sp_str server, namespace_, prefix, authorization, user_agent;
+    sp_str server, namespace_, prefix, authorization, user_agent, fence;
+    void (*before_write)(void *ctx);
+    void *before_write_ctx;
     sp_list calls;
     uint64_t count;
 };
@@ -141,6 +143,19 @@ static size_t fill_headers(const sp_kube *k, const char *accept, const char *con
     return n;
 }
 
+void sp_kube_set_fence(sp_kube *k, sp_str lease, void (*before)(void *ctx), void *ctx) {
+    k->fence = sp_arena_str(k->arena, lease);
+    k->before_write = before;
+    k->before_write_ctx = ctx;
+}
+
+static size_t fence(sp_kube *k, const char *method, sp_header h[MAX_HEADERS], size_t n) {
+    if (!k->fence.n || strcmp(method, "GET") == 0) return n;
+    if (k->before_write) k->before_write(k->before_write_ctx);
+    h[n++] = (sp_header){SP_STR("x-sampan-lease"), k->fence};
+    return n;
+}
+
 static pending *remember(sp_kube *k, void *ctx) {
     pending *p = sp_zalloc(1, sizeof *p);
     p->ctx = ctx;
@@ -189,10 +204,11 @@ sp_http_call *sp_kube_call(sp_kube *k, const sp_kube_request *r, sp_kube_done *d
         sp_buf_add(&body, r->raw);
     const char *type = r->content_type ? r->content_type : "application/json";
     sp_header h[MAX_HEADERS];
+    size_t header_count = fill_headers(k, r->accept, body.n ? type : NULL, h);
     sp_http_call_params call = {.method = r->method,
                                 .target = full_target(k, r->target, &target),
                                 .headers = h,
-                                .header_count = fill_headers(k, r->accept, body.n ? type : NULL, h),
+                                .header_count = fence(k, r->method, h, header_count),
                                 .body = sp_buf_str(&body),
                                 .timeout_ms = r->timeout_ms ? r->timeout_ms : DEFAULT_TIMEOUT_MS};
     pending *p = remember(k, ctx);

@@ -41,6 +41,10 @@ typedef struct sp_kube_request {
 sp_http_call *sp_kube_call(sp_kube *k, const sp_kube_request *r, sp_kube_done *done, void *ctx);
 /* Ends a call or stream that still runs; its done is not called. The only way to cancel one. */
 void sp_kube_cancel(sp_kube *k, sp_http_call *call);
+/* Writes from now on carry the header x-sampan-lease (op.h), so that they are made only while the
+ * Lease is held as `lease` says: "NAMESPACE/NAME/HOLDER", copied. before: called before each, may
+ * be NULL. */
+void sp_kube_set_fence(sp_kube *k, sp_str lease, void (*before)(void *ctx), void *ctx);
 uint64_t sp_kube_calls(const sp_kube *k); /* started so far, for metrics */
 
 /* The same, blocking: runs the loop until the answer is there (CLI and tests only). The answer

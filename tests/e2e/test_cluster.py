@@ -1,10 +1,15 @@
 """Several API servers, controllers, agents and gateways on one etcd: nothing is done twice, and nobody misses one that goes."""
+import json
 import shutil
+import signal
+import subprocess
 import threading
+import time
+import urllib.request
 
 import pytest
 
-from conftest import wait_until
+from conftest import BINARY, wait_until
 from test_etcd import CONFIGS, Api, Etcd, config
 
 pytestmark = pytest.mark.skipif(not shutil.which("etcd"), reason="needs etcd")
@@ -160,3 +165,154 @@ def test_a_fence_holds_for_as_long_as_its_lease(servers):
         now = {o["metadata"]["name"] for o in a.call("GET", CONFIGS)[1]["items"] if o["metadata"]["name"].startswith(f"r{n}-")}
         assert now == left[0]
         a.call("PATCH", f"{leases}/who", {"spec": {"holderIdentity": "two"}})
+
+
+# --- one of many acts ---
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/sampan-controllers"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+PODS = "/api/v1/namespaces/default/pods"
+
+
+def kubeconfig(path, servers):
+    path.write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": ",".join(f"http://127.0.0.1:{s.port}" for s in servers)}}],
+        "users": [{"name": "u", "user": {"token": "tok"}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}))
+    return str(path)
+
+
+class Controllers:
+    def __init__(self, directory, servers, name, *timing):
+        self.log = directory / f"controllers-{name}.log"
+        lease, deadline, retry = timing or ("3s", "2s", "300ms")
+        self.args = [BINARY, "controllers", "--kubeconfig", kubeconfig(directory / f"kubeconfig-{name}", servers), "--leader-elect",
+                     "--leader-elect-lease-duration", lease, "--leader-elect-renew-deadline", deadline, "--leader-elect-retry-period", retry]
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.args, stdout=open(self.log, "a"), stderr=subprocess.STDOUT)
+
+    def says(self, text):
+        return text in self.log.read_text()
+
+    def end(self, signum=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(signum)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def candidates(tmp_path):
+    list_ = []
+
+    def start(servers, name, *timing):
+        list_.append(Controllers(tmp_path, servers, name, *timing))
+        return list_[-1]
+
+    yield start
+    for c in list_:
+        c.end(signal.SIGKILL)
+
+
+class Pods:
+    """Every pod that ever was, by a watch."""
+
+    def __init__(self, server):
+        self.names, self.now = set(), set()
+        rev = server.call("GET", PODS)[1]["metadata"]["resourceVersion"]
+        url = f"http://127.0.0.1:{server.port}{PODS}?watch=1&resourceVersion={rev}"
+        self.stream = urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": "Bearer tok"}), timeout=120)
+        threading.Thread(target=self.follow, daemon=True).start()
+
+    def follow(self):
+        try:
+            for line in self.stream:
+                e = json.loads(line)
+                name = e["object"]["metadata"]["name"]
+                self.names.add(name)
+                (self.now.discard if e["type"] == "DELETED" else self.now.add)(name)
+        except (OSError, ValueError):
+            pass
+
+
+def deployment(name, replicas):
+    labels = {"app": name}
+    return {"metadata": {"name": name}, "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {
+        "metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "x"}]}}}}
+
+
+def holder(server):
+    status, lease = server.call("GET", LEASE)
+    return lease["spec"].get("holderIdentity") if status == 200 else None
+
+
+def test_one_acts_and_the_next_follows(servers, candidates):
+    server = servers[0]
+    pods = Pods(server)
+    one = candidates(servers[:1], "one", "40s", "20s", "2s")
+    wait_until(lambda: holder(server), "the first one leads")
+    two, three = candidates(servers[1:2], "two", "40s", "20s", "2s"), candidates(servers[2:], "three", "40s", "20s", "2s")
+    wait_until(lambda: two.says("standing by") and three.says("standing by"), "the others wait")
+    server.call("POST", DEPLOYMENTS, deployment("web", 5))
+    wait_until(lambda: len(pods.now) == 5, "five pods")
+    # A clean stop hands over at once, not after forty seconds.
+    before, began = holder(server), time.monotonic()
+    assert one.end() == 0
+    wait_until(lambda: holder(server) not in (None, "", before), "the next one leads")
+    assert time.monotonic() - began < 20
+    server.call("PATCH", f"{DEPLOYMENTS}/web", {"spec": {"replicas": 9}})
+    wait_until(lambda: len(pods.now) == 9, "nine pods")
+    assert two.says("leading") != three.says("leading")
+    assert len(pods.names) == 9
+    assert server.call("GET", LEASE)[1]["spec"]["leaseTransitions"] == 1
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+def test_a_leader_that_falls_silent_is_followed_once(servers, candidates, how):
+    server = servers[0]
+    pods = Pods(server)
+    one = candidates(servers[:1], "one")
+    wait_until(lambda: holder(server), "the first one leads")
+    two = candidates(servers[1:2], "two")
+    wait_until(lambda: two.says("standing by"), "the second one waits")
+    server.call("POST", DEPLOYMENTS, deployment("web", 5))
+    wait_until(lambda: len(pods.now) == 5, "five pods")
+    before = holder(server)
+    # In the middle of its work.
+    server.call("PATCH", f"{DEPLOYMENTS}/web", {"spec": {"replicas": 12}})
+    one.process.send_signal(signal.SIGKILL if how == "kill" else signal.SIGSTOP)
+    server.call("PATCH", f"{DEPLOYMENTS}/web", {"spec": {"replicas": 15}})
+    wait_until(lambda: holder(server) not in (None, "", before), "the second one leads")
+    wait_until(lambda: len(pods.now) == 15, "fifteen pods")
+    one.process.send_signal(signal.SIGCONT)
+    server.call("PATCH", f"{DEPLOYMENTS}/web", {"spec": {"replicas": 20}})
+    if how == "freeze":
+        assert one.process.wait(30) == 1 and one.says("no longer the leader")
+    wait_until(lambda: len(pods.now) == 20, "twenty pods")
+    time.sleep(0.5)  # for what must not come
+    assert len(pods.names) == len(pods.now) == 20
+    one.start()
+    wait_until(lambda: one.log.read_text().count("standing by") == 1, "it is back, and waits")
+
+
+def test_without_an_api_server_a_leader_ends(servers, candidates):
+    one = candidates(servers[:1], "one")
+    wait_until(lambda: one.says("controllers are running"), "it leads")
+    servers[0].process.send_signal(signal.SIGSTOP)
+    try:
+        assert one.process.wait(30) == 1 and one.says("could not be renewed in time")
+    finally:
+        servers[0].process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("flags,words", [
+    (["--leader-elect-lease-duration", "soon"], "must be a duration"),
+    (["--leader-elect-lease-duration", "5s"], "must be more than --leader-elect-renew-deadline"),
+    (["--leader-elect-retry-period", "9s"], "1.2 times"),
+])
+def test_times_that_cannot_be(tmp_path, servers, flags, words):
+    done = subprocess.run([BINARY, "controllers", "--kubeconfig", kubeconfig(tmp_path / "k", servers[:1]), "--leader-elect", *flags],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and words in done.stdout + done.stderr
