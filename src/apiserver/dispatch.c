@@ -9,6 +9,26 @@ static bool wants_pretty(const sp_http_req *r) {
            sp_str_starts(agent, SP_STR("Mozilla/"));
 }
 
+/* A browser shows its client certificate to us whatever page asks, and such requests need no
+ * preflight. It says which page it was: Sec-Fetch-Site, or for WebSockets and in old ones Origin.
+ * Other clients send neither. */
+static bool is_of_another_site(const sp_http_req *q) {
+    sp_str site = sp_headers_get(q->headers, q->header_count, "sec-fetch-site");
+    sp_str origin = sp_headers_get(q->headers, q->header_count, "origin");
+    sp_str host = sp_headers_get(q->headers, q->header_count, "host");
+    if (site.n) return !sp_str_eqz(site, "same-origin") && !sp_str_eqz(site, "none");
+    ptrdiff_t slashes = sp_str_find(origin, SP_STR("://"));
+    return origin.n && (slashes < 0 || !sp_str_ieq(sp_str_from(origin, (size_t)slashes + 3), host));
+}
+
+static bool is_asked_by_page(const sp_call *c, sp_err *err) {
+    bool reads = sp_str_eqz(c->http->method, "GET") || sp_str_eqz(c->http->method, "HEAD");
+    bool harmless = reads && !sp_http_upgrade_offer(c->http).n;
+    if (harmless || !is_of_another_site(c->http)) return false;
+    (void)sp_fail(err, SP_FORBIDDEN, "a page of another site may not ask for this");
+    return true;
+}
+
 static bool authenticate(sp_call *c, sp_err *err) {
     const sp_tls_peer *peer = c->http->peer;
     sp_str token = sp_headers_get(c->http->headers, c->http->header_count, "authorization");
@@ -217,7 +237,7 @@ void sp_apiserver_handle(void *ctx, sp_http_req *http, sp_http_res *res) {
     bool parsed = sp_reqinfo_parse(c->op.arena, http->method, path, sp_call_query_true(c, "watch"),
                                    &c->info, &err);
     sp_api_metrics_inflight(s->metrics, c->info.verb >= SP_REQ_CREATE, 1);
-    if (!parsed || !authenticate(c, &err))
+    if (!parsed || !authenticate(c, &err) || is_asked_by_page(c, &err))
         sp_call_fail(c, &err, NULL);
     else if (c->info.is_resource)
         serve_resource(c);

@@ -20,8 +20,16 @@ bool sp_addr_parse(sp_str ip, uint16_t port, sp_addr *ret) {
         a.family = AF_INET6;
     else
         return false;
-    *ret = a;
+    *ret = sp_addr_plain(&a);
     return true;
+}
+
+sp_addr sp_addr_plain(const sp_addr *a) {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    if (a->family != AF_INET6 || memcmp(a->ip, mapped, sizeof mapped) != 0) return *a;
+    sp_addr v4 = {.family = AF_INET, .port = a->port};
+    memcpy(v4.ip, a->ip + sizeof mapped, 4);
+    return v4;
 }
 
 static bool same_ip(const sp_addr *a, const sp_addr *b) {
@@ -83,15 +91,11 @@ sp_addr sp_addr_from_sock(const struct sockaddr_storage *ss) {
         memcpy(a.ip, &in->sin_addr, 4);
     } else if (ss->ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)ss;
-        bool v4 = IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr);
-        a.family = v4 ? AF_INET : AF_INET6;
+        a.family = AF_INET6;
         a.port = ntohs(in6->sin6_port);
-        if (v4)
-            memcpy(a.ip, (const char *)&in6->sin6_addr + 12, 4);
-        else
-            memcpy(a.ip, &in6->sin6_addr, 16);
+        memcpy(a.ip, &in6->sin6_addr, 16);
     }
-    return a;
+    return sp_addr_plain(&a);
 }
 
 bool sp_cidr_parse(sp_str text, sp_cidr *ret) {
@@ -99,7 +103,10 @@ bool sp_cidr_parse(sp_str text, sp_cidr *ret) {
     uint64_t bits;
     sp_addr net;
     if (slash < 0 || !sp_addr_parse(sp_str_sub(text, 0, (size_t)slash), 0, &net)) return false;
-    if (!sp_str_u64(sp_str_from(text, (size_t)slash + 1), &bits)) return false;
+    if (!sp_str_u64(sp_str_from(text, (size_t)slash + 1), &bits) || bits > 128) return false;
+    bool mapped = net.family == AF_INET && sp_str_chr(text, ':') >= 0;
+    if (mapped && bits < 96) return false;
+    if (mapped) bits -= 96;
     if (bits > ip_size(&net) * 8) return false;
     *ret = (sp_cidr){net, (uint8_t)bits};
     return true;

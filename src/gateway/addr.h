@@ -13,6 +13,9 @@ typedef struct sp_addr {
 
 enum { SP_ADDR_MAX = 64 }; /* "[…]:65535" and a NUL */
 
+/* IPv4 inside IPv6 (::ffff:1.2.3.4) is IPv4 everywhere: a list that names the one means the other.
+ */
+sp_addr sp_addr_plain(const sp_addr *a);
 /* ip: "10.0.0.1", "::1"; no brackets, no port, no zone. */
 SP_MUST_USE bool sp_addr_parse(sp_str ip, uint16_t port, sp_addr *ret);
 bool sp_addr_eq(const sp_addr *a, const sp_addr *b); /* with the port */

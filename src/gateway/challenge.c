@@ -5,6 +5,8 @@
 #include "gateway/status.h"
 #include "kube/gvrs.h"
 
+#include <ctype.h>
+
 enum { LOOK_AGAIN_MS = 50 };
 
 static const char well_known[] = "/.well-known/acme-challenge/";
@@ -48,6 +50,14 @@ static void add_answer(sp_translator *t, const sp_json *challenge) {
     a->cert.source = sp_obj_key(t->arena, challenge);
 }
 
+/* One name and one token: a proof is never for all hosts, nor for other paths. */
+static bool is_proof(const sp_json *challenge) {
+    sp_str name = field(challenge, "dnsName"), token = field(challenge, "token");
+    for (size_t i = 0; i < token.n; i++)
+        if (!strchr("-_", token.p[i]) && !isalnum((unsigned char)token.p[i])) return false;
+    return name.n && sp_str_chr(name, '*') < 0 && token.n && token.n <= 256;
+}
+
 static bool is_http(const sp_json *challenge) {
     return sp_str_eqz(field(challenge, "type"), "HTTP-01");
 }
@@ -57,6 +67,7 @@ void sp_translate_challenges(sp_translator *t) {
     c->acme_answers =
         sp_arena_alloc(t->arena, (t->view->challenges.n + 1) * sizeof *c->acme_answers);
     sp_vec_each(&t->view->challenges, it) {
+        if (!is_proof(*it)) continue;
         if (is_http(*it))
             add_route(t, *it);
         else
@@ -84,6 +95,7 @@ static bool is_answered(const sp_gateway_config *c, const sp_json *challenge) {
 void sp_status_challenge(sp_reconcile *r, const sp_gateway_config *config,
                          const sp_json *challenge) {
     if (sp_json_bool(sp_json_dig(challenge, "status", "presented", NULL), false)) return;
+    if (!is_proof(challenge)) return;
     bool served =
         is_http(challenge) ? is_routed(r, config, challenge) : is_answered(config, challenge);
     if (!served) { /* the configuration with it is being made */

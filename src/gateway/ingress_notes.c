@@ -312,8 +312,10 @@ static void read_note(reader *r, sp_str key, sp_str value, sp_problems *problems
     sp_str name = sp_str_from(key, sizeof PREFIX - 1);
     for (size_t i = 0; i < SP_COUNT(notes); i++) {
         if (!sp_str_eqz(name, notes[i].name)) continue;
-        if (!notes[i].read(r, sp_str_trim(value)))
-            tell(r, problems, "AnnotationInvalid", key, value);
+        sp_ingress_notes before = *r->to;
+        if (sp_http_is_value(value) && notes[i].read(r, sp_str_trim(value))) return;
+        *r->to = before; /* as if it were not there */
+        tell(r, problems, "AnnotationInvalid", key, value);
         return;
     }
     tell(r, problems, "AnnotationNotSupported", key, value);

@@ -23,7 +23,8 @@ static bool port_of(sp_str text, uint16_t *ret) {
 
 static bool address_of(sp_str text, sp_str port, uint8_t family, sp_addr *ret) {
     uint16_t number = 0;
-    return port_of(port, &number) && sp_addr_parse(text, number, ret) && ret->family == family;
+    bool v6 = sp_str_chr(text, ':') >= 0;
+    return port_of(port, &number) && sp_addr_parse(text, number, ret) && v6 == (family == AF_INET6);
 }
 
 static sp_proxy_result line_fields(sp_str line, sp_proxy_header *ret) {
@@ -60,7 +61,7 @@ static sp_proxy_result parse_line(sp_str bytes, sp_proxy_header *ret) {
 static sp_addr binary_addr(const uint8_t *ip, size_t n, const uint8_t *port) {
     sp_addr a = {.family = n == 4 ? AF_INET : AF_INET6, .port = (uint16_t)(port[0] << 8 | port[1])};
     memcpy(a.ip, ip, n);
-    return a;
+    return sp_addr_plain(&a);
 }
 
 static bool well_formed_tlvs(sp_str rest) {

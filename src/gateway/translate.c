@@ -166,8 +166,35 @@ sp_addr sp_translate_bind(const sp_translator *t, sp_addr asked) {
     return asked;
 }
 
+/* Goes into request lines and header fields as it is. */
+static bool is_clean(sp_str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == 0x7f) return false;
+    return true;
+}
+
+static bool can_be_said(const sp_route_action *a) {
+    bool clean = is_clean(a->path) && is_clean(a->host) && is_clean(a->redirect_scheme) &&
+                 is_clean(a->answer_location);
+    for (size_t i = 0; clean && a->variants && i < a->targets.n; i++)
+        clean =
+            !a->variants[i] || a->variants[i]->action == a || can_be_said(a->variants[i]->action);
+    return clean;
+}
+
+/* Whoever may write a route may not write requests of his own into connections that others share.
+ */
 void sp_translate_entry(sp_translator *t, uint32_t table, const sp_route_entry *e) {
-    sp_vec_push(&t->entries.p[table], *e);
+    sp_route_entry own = *e;
+    if (!can_be_said(e->action)) {
+        sp_route_action *refusal = SP_NEW(t->arena, sp_route_action);
+        refusal->owner = e->action->owner;
+        refusal->answer_status = 500;
+        refusal->answer_body = SP_STR("the route names a path or host with blanks or control "
+                                      "characters\n");
+        own.action = refusal;
+    }
+    sp_vec_push(&t->entries.p[table], own);
 }
 
 sp_str sp_translate_lower(sp_arena *a, sp_str s) {

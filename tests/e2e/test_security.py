@@ -235,3 +235,27 @@ def test_what_a_container_sees_of_the_machine(sampan, ns, busybox):
     assert "WROTE" not in seen and "LINKED" not in seen, seen
     devices = set(seen.split("kcore")[0].split()[1:])
     assert not devices & {"sda", "vda", "mem", "kmsg", "fuse", "kvm", "loop0", "port"}, devices
+
+
+PAGES = [({"Origin": "https://evil.example"}, False), ({"Origin": "null"}, False), ({"Sec-Fetch-Site": "cross-site"}, False),
+         ({"Sec-Fetch-Site": "same-site", "Origin": "https://evil.example"}, False), ({"Sec-Fetch-Site": "same-origin"}, True),
+         ({"Sec-Fetch-Site": "none"}, True), ({"Origin": "https://127.0.0.1:PORT"}, True), ({}, True)]
+
+
+@pytest.mark.parametrize("headers,fine", PAGES)
+def test_pages_of_other_sites_cannot_use_a_browsers_certificate(sampan, ns, headers, fine):
+    """A page may send a form's type, or none, without asking first; the browser adds the client certificate."""
+    headers = {k: v.replace("PORT", str(sampan.api_port)) for k, v in headers.items()}
+    context, path = context_of(sampan, "admin"), f"/api/v1/namespaces/{ns}/configmaps"
+    body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "page-"}})
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+               "Sec-WebSocket-Protocol": "v5.channel.k8s.io"}
+    for method, where, text, more in (("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"}),
+                                      ("DELETE", f"{path}/none", None, {}),
+                                      ("GET", f"/api/v1/namespaces/{ns}/pods/none/exec?command=id&stdout=1", None, upgrade)):
+        connection = http.client.HTTPSConnection("127.0.0.1", sampan.api_port, context=context, timeout=20)
+        connection.request(method, where, body=text, headers={**more, **headers})
+        status = connection.getresponse().status
+        connection.close()
+        assert (status in (200, 201, 404)) if fine else status == 403, (method, status)
+    assert ask(sampan.api_port, context, path, headers)[0] == 200  # reading: the page never sees the answer
