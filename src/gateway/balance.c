@@ -11,7 +11,8 @@ typedef enum group_class { CLASS_READY, CLASS_READY_BACKUP, CLASS_OUT, CLASS_DRA
 /* Sorted by this; equal ones are one group. */
 static uint32_t rank_of(const sp_balance *b, const sp_endpoint *e, int64_t now) {
     bool ready = e->ready || (b->panic && e->sick);
-    if (!ready) return e->draining ? CLASS_DRAINING << 16 : SP_BALANCE_NOWHERE;
+    bool last_resort = e->draining && !e->no_newcomers;
+    if (!ready) return last_resort ? CLASS_DRAINING << 16 : SP_BALANCE_NOWHERE;
     bool out = e->avoid_until_ms > now || (e->eject_until_ms > now && !b->panic);
     uint32_t level = e->priority + (e->backup ? 256u : 0);
     return (uint32_t)(out ? CLASS_OUT : e->backup ? CLASS_READY_BACKUP : CLASS_READY) << 16 | level;

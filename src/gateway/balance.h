@@ -27,6 +27,7 @@ typedef struct sp_endpoint {
     bool ready;               /* takes new connections */
     bool draining;            /* terminating, still serving; who sticks to it may go on */
     bool sick;                /* only its check says that it is not ready */
+    bool no_newcomers;        /* while draining: not even when no other one is left */
     bool backup;              /* only when no other one is left */
     bool gone;                /* in no pool any more; lives on for its open connections */
     uint8_t priority;         /* 0 first */

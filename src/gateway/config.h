@@ -15,6 +15,7 @@ typedef struct sp_endpoint_spec {
     sp_addr addr;
     sp_str name; /* of a pod or server: metrics, sticky cookies, commands; "" = its address */
     bool ready, draining;
+    bool no_newcomers;        /* while draining: not even when no other one is left */
     bool sick;                /* its check failed: that alone is why it is not ready */
     bool backup;              /* only when no other one is left */
     uint8_t priority;         /* 0 first; the next only when none of the former is left */

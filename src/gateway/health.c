@@ -282,7 +282,7 @@ static void overlay_agent(const check *c, sp_endpoint_spec *e) {
     if (a->maintenance) e->ready = e->draining = false;
     if (e->ready && (a->draining || !a->percent)) {
         e->ready = false;
-        e->draining = true;
+        e->draining = e->no_newcomers = true;
     }
     uint32_t weight = e->weight ? e->weight : 1;
     if (a->percent != 100)

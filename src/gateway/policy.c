@@ -216,7 +216,7 @@ static void apply_server(sp_endpoint_spec *e, const sp_json *s) {
     e->weight = (uint16_t)SP_MIN(SP_MAX(weight, 1), 256);
     if (weight == 0 && e->ready) {
         e->ready = false;
-        e->draining = true;
+        e->draining = e->no_newcomers = true;
     }
     e->backup = flag_of(s, "backup");
     e->priority = (uint8_t)SP_MIN(u32_of(s, "priority"), 255u);

@@ -162,6 +162,7 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
         sticky->cookie.n ? sp_affinity_sticky(sticky->key, pool->name, s->name, &s->addr) : 0;
     e->ready = s->ready;
     e->draining = s->draining;
+    e->no_newcomers = s->no_newcomers;
     e->sick = s->sick;
     e->backup = s->backup;
     e->priority = s->priority;

@@ -99,7 +99,14 @@ static void draining_only_without_ready(void **state) {
     assert_int_equal(pick(f, &q), 3);
     f->e[3].ready = false;
     assert_int_equal(pick(f, &q), 1);
+    f->e[1].no_newcomers = true; /* weight 0: its own only */
+    sp_balance_changed(&f->b, false);
+    assert_int_equal(pick(f, &q), N);
+    f->e[1].no_newcomers = false;
+    sp_balance_changed(&f->b, false);
+    assert_int_equal(pick(f, &q), 1);
     f->e[1].draining = false;
+    sp_balance_changed(&f->b, false);
     assert_int_equal(pick(f, &q), N);
 }
 

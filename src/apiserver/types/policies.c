@@ -130,7 +130,7 @@ TYPE(backend_timeouts, "sampan.BackendTimeouts", NULL);
 FIELDS(server_spec) = {
     {"name", 0, GW_TEXT(NULL, 253), "Name of a pod (the target of its endpoint)."},
     {"address", 0, GW_TEXT("^[0-9a-fA-F:.]+$", 64), "Its address."},
-    {"weight", 0, GW_RANGE(0, 256), "Share of the traffic (1); 0 takes it out gently."},
+    {"weight", 0, GW_RANGE(0, 256), "Share of the traffic (1); 0: only who sticks to it."},
     {"backup", 0, BOOL, "Used only when no other server is left."},
     {"priority", 0, GW_RANGE(0, 255), "Used only when none with a lower number is left."},
     {"maxConnections", 0, GW_AT_LEAST(1), "At once; more wait."},
