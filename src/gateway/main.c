@@ -406,13 +406,13 @@ static bool start(gateway *g, sp_err *err) {
                                    .steer = sp_steer_new(),
                                    .vips = &g->vips,
                                    .started_ms = sp_clock_mono_ms()};
-    sp_report_serve(g->admin, &g->source);
     sp_handover_config h = {&g->loop, g->admin, g->sockets, on_taken, g};
     g->handover = sp_handover_new(&h);
     bool replaces =
         g->predecessor >= 0; /* files may be ready, and take over, before this returns */
     if (!start_source(g, err)) return false;
     g->source.build = g->control ? sp_control_build(g->control) : sp_files_build(g->files);
+    sp_report_serve(g->admin, &g->source); /* hooks in where the configuration is made */
     watch_signals(g);
     return replaces || listen_for_people(g, false, err);
 }
@@ -560,7 +560,6 @@ int sp_gateway_main(int argc, char **argv) {
         sp_files_paths paths = paths_of(&g);
         return sp_files_check(&paths, g.print_objects);
     }
-    if (g.keepalived_conf && !g.kubeconfig && !g.haproxy_cfg)
-        return run_addresses(&g);
+    if (g.keepalived_conf && !g.kubeconfig && !g.haproxy_cfg) return run_addresses(&g);
     return run(&g);
 }
