@@ -4,6 +4,7 @@
 #include "gateway/control.h"
 #include "base/log.h"
 #include "gateway/build.h"
+#include "gateway/fellows.h"
 #include "gateway/status.h"
 #include "kube/gvrs.h"
 
@@ -71,6 +72,7 @@ enum { MAX_WRITERS = 10 };
 struct sp_control {
     sp_manager *manager;
     sp_build *build;
+    sp_fellows *fellows;
     sp_informer *informers[KINDS];
     writer writers[MAX_WRITERS];
     sp_map told;
@@ -179,8 +181,11 @@ static bool write_status(void *ctx, sp_reconcile *r, sp_err *err) {
     sp_status_view v = {
         .cluster = &cluster, .options = sp_build_options(c->build), .told = &c->told};
     v.failures = sp_build_failures(c->build, &v.failure_count);
+    v.addresses = sp_fellows_addresses(c->fellows);
     r->component = "sampan-gateway";
-    if (obj && sp_build_current(c->build) && !sp_obj_deleting(obj)) writers[w->row].fn(r, &v, obj);
+    bool ours = sp_fellows_writes(c->fellows);
+    if (obj && ours && sp_build_current(c->build) && !sp_obj_deleting(obj))
+        writers[w->row].fn(r, &v, obj);
     if (!obj) sp_status_is_news(&v, kinds[kind].gvr->kind, r->key, (sp_str){0});
     sp_cluster_view_free(&cluster);
     return true;
@@ -233,6 +238,12 @@ static void on_ports(void *ctx) {
         if (writers[i].ports) all_look_again(&c->writers[i]);
 }
 
+static void on_fellows(void *ctx) {
+    sp_control *c = ctx;
+    for (size_t i = 0; i < SP_COUNT(writers); i++)
+        if (c->writers[i].controller) all_look_again(&c->writers[i]);
+}
+
 static sp_controller *new_status(sp_control *c, const char *name, int kind, sp_reconcile_fn *fn,
                                  void *ctx) {
     sp_controller *k = sp_controller_new(c->manager, name, fn, ctx);
@@ -280,6 +291,7 @@ sp_control *sp_control_new(sp_manager *m, sp_fleet *f, const sp_translate_option
         c->informers[i] = sp_manager_informer(m, kinds[i].gvr);
         sp_informer_on_change(c->informers[i], on_change, c);
     }
+    c->fellows = sp_fellows_new(m, sp_build_options(c->build), on_fellows, c);
     start_controllers(c);
     sp_manager_on_synced(m, on_synced, c);
     return c;
@@ -289,6 +301,7 @@ sp_control *sp_control_free(sp_control *c) {
     if (!c) return NULL;
     void *text;
     c->build = sp_build_free(c->build);
+    c->fellows = sp_fellows_free(c->fellows);
     for (size_t at = 0; sp_map_next(&c->told, &at, NULL, &text);) free(text);
     sp_map_free(&c->told);
     free(c);

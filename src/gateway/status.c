@@ -92,12 +92,27 @@ static sp_str virtual_address(const sp_status_view *v, const sp_json *obj) {
     return (sp_str){0};
 }
 
-static sp_json *address(sp_reconcile *r, const sp_status_view *v, const sp_json *obj) {
-    sp_json *at = sp_json_object(r->arena);
-    sp_str vip = virtual_address(v, obj);
-    sp_str ip = vip.n ? vip : sp_str_z(v->options->node_address);
-    sp_json_set(r->arena, at, "ip", sp_json_new_str(r->arena, ip));
-    return at;
+sp_strs sp_status_addresses(const sp_status_view *v) {
+    static __thread sp_str own;
+    own = sp_str_z(v->options->node_address);
+    return v->addresses && v->addresses->n ? *v->addresses : (sp_strs){.p = &own, .n = 1};
+}
+
+/* One entry for each address: a virtual one is the only one. */
+static sp_json *load_balancer_at(sp_reconcile *r, const sp_status_view *v, const sp_json *obj,
+                                 sp_str asked, const sp_json *more) {
+    sp_json *lb = sp_json_object(r->arena);
+    sp_json *list = sp_json_ensure_array(r->arena, lb, "ingress");
+    sp_str one = asked.n ? asked : virtual_address(v, obj);
+    sp_strs all = sp_status_addresses(v);
+    if (one.n) all = (sp_strs){.p = &one, .n = 1};
+    sp_vec_each(&all, ip) {
+        sp_json *at = sp_json_push(list, sp_json_object(r->arena));
+        sp_json_set(r->arena, at, "ip", sp_json_new_str(r->arena, *ip));
+        sp_json_each(more, field)
+            sp_json_set_str(r->arena, at, field->key, sp_json_clone(r->arena, field));
+    }
+    return lb;
 }
 
 static sp_json *port_status(sp_reconcile *r, int64_t port, sp_str protocol, const char *error) {
@@ -110,9 +125,8 @@ static sp_json *port_status(sp_reconcile *r, int64_t port, sp_str protocol, cons
 
 /* status.loadBalancer: the address, once at least one port is served; the ports when one is not. */
 static sp_json *load_balancer(sp_reconcile *r, const sp_status_view *v, const sp_json *service) {
-    sp_json *lb = sp_json_object(r->arena), *at = address(r, v, service);
+    sp_json *more = sp_json_object(r->arena);
     sp_str own = sp_json_str(sp_json_dig(service, "spec", "loadBalancerIP", NULL));
-    if (own.n) sp_json_set(r->arena, at, "ip", sp_json_new_str(r->arena, own));
     sp_json *ports = sp_json_array(r->arena);
     size_t good = 0, bad = 0;
     sp_json_each(sp_json_dig(service, "spec", "ports", NULL), p) {
@@ -123,11 +137,10 @@ static sp_json *load_balancer(sp_reconcile *r, const sp_status_view *v, const sp
         sp_json_push(ports, port_status(r, number, protocol.n ? protocol : SP_STR("TCP"),
                                         f ? f->reason : NULL));
     }
-    if (!good) return lb;
-    sp_json_set_z(r->arena, at, "ipMode", "Proxy");
-    if (bad) sp_json_set(r->arena, at, "ports", ports);
-    sp_json_push(sp_json_ensure_array(r->arena, lb, "ingress"), at);
-    return lb;
+    if (!good) return sp_json_object(r->arena);
+    sp_json_set_z(r->arena, more, "ipMode", "Proxy");
+    if (bad) sp_json_set(r->arena, more, "ports", ports);
+    return load_balancer_at(r, v, service, own, more);
 }
 
 static sp_str all_failures(sp_reconcile *r, const sp_status_view *v, const sp_json *service) {
@@ -205,13 +218,13 @@ static void push_port(sp_reconcile *r, const sp_status_view *v, sp_json *ports, 
 
 void sp_status_ingress(sp_reconcile *r, const sp_status_view *v, const sp_json *ingress) {
     if (!v->options->http_port || !sp_ingress_is_ours(v->cluster, ingress)) return;
-    sp_json *wanted = sp_json_object(r->arena), *at = address(r, v, ingress);
-    sp_json *ports = sp_json_ensure_array(r->arena, at, "ports");
+    sp_json *wanted = sp_json_object(r->arena), *more = sp_json_object(r->arena);
+    sp_json *ports = sp_json_ensure_array(r->arena, more, "ports");
     const sp_json *tls = sp_json_dig(ingress, "spec", "tls", NULL);
     push_port(r, v, ports, v->options->http_port);
     if (tls && tls->count && v->options->https_port) push_port(r, v, ports, v->options->https_port);
-    sp_json *lb = sp_json_ensure_object(r->arena, wanted, "loadBalancer");
-    sp_json_push(sp_json_ensure_array(r->arena, lb, "ingress"), at);
+    sp_json_set(r->arena, wanted, "loadBalancer",
+                load_balancer_at(r, v, ingress, (sp_str){0}, more));
     sp_status_patch(r, &sp_gvr_ingresses, ingress, wanted);
     tell_problems(r, v, ingress);
 }

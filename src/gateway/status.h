@@ -11,7 +11,8 @@ typedef struct sp_status_view {
     /* Ports that are not served: refused by the translation, or not to be bound just now. */
     const sp_refusal *failures;
     size_t failure_count;
-    sp_map *told; /* "kind/ns/name" → what the last Event said; owned by the caller */
+    sp_map *told;             /* "kind/ns/name" → what the last Event said; owned by the caller */
+    const sp_strs *addresses; /* of all gateways; NULL: only the options' */
 } sp_status_view;
 
 void sp_status_service(sp_reconcile *r, const sp_status_view *v, const sp_json *service);
@@ -34,6 +35,8 @@ sp_str sp_status_sticky_key_name(sp_arena *a); /* "ns/name" */
 void sp_status_policy(sp_reconcile *r, const sp_status_view *v, const sp_json *policy);
 
 /* --- for status.c and status_gwapi.c --- */
+/* Where clients find a gateway that listens on every address; lent until the next call. */
+sp_strs sp_status_addresses(const sp_status_view *v);
 /* A copy of holder.conditions to be changed; empty when there are none. */
 sp_json *sp_status_conditions(sp_reconcile *r, const sp_json *holder);
 bool sp_status_drop_condition(sp_json *conditions, const char *type);

@@ -219,11 +219,16 @@ static void set_addresses(sp_reconcile *r, const sp_status_view *v, const sp_add
     sp_json *list = sp_json_ensure_array(r->arena, wanted, "addresses");
     sp_vec_each(addrs, a) {
         char text[SP_ADDR_MAX];
-        sp_json *at = sp_json_push(list, sp_json_object(r->arena));
+        sp_str one;
         sp_addr_format_ip(a, text);
-        bool any = sp_addr_is_any(a);
-        sp_json_set_z(r->arena, at, "type", "IPAddress");
-        sp_json_set_z(r->arena, at, "value", any ? v->options->node_address : text);
+        one = sp_str_z(text);
+        sp_strs all = {.p = &one, .n = 1};
+        if (sp_addr_is_any(a)) all = sp_status_addresses(v);
+        sp_vec_each(&all, ip) {
+            sp_json *at = sp_json_push(list, sp_json_object(r->arena));
+            sp_json_set_z(r->arena, at, "type", "IPAddress");
+            sp_json_set(r->arena, at, "value", sp_json_new_str(r->arena, *ip));
+        }
     }
 }
 

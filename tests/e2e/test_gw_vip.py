@@ -391,6 +391,38 @@ def test_objects(fresh):
         sh("ip link del vipa")
 
 
+def test_one_gateway_writes_for_all(fresh, tmp_path):
+    """Three gateways tell one status with the addresses of all that live, and do not overwrite each other."""
+    fresh.roles = "apiserver,controllers"
+    s = fresh.start()
+    running, names = {}, {n: f"192.0.2.{n}" for n in (1, 2, 3)}
+
+    def start(n):
+        out = open(tmp_path / f"gateway{n}.log", "a")
+        running[n] = subprocess.Popen([BINARY, "gateway", "--kubeconfig", s.kubeconfig, "--http-port", "0", "--https-port", "0", "--bind", f"127.0.0.{n + 1}",
+                                       "--node-address", names[n], "--node-name", f"node-{n}", "--cluster-ips", "off", "--grace", "0s"], stdout=out, stderr=out)
+    s.api("POST", "/api/v1/namespaces/default/services", {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+          "spec": {"type": "LoadBalancer", "ports": [{"port": 8124}], "selector": {"app": "none"}}})
+
+    def told():
+        return [i["ip"] for i in s.get("service", "web")["status"].get("loadBalancer", {}).get("ingress", [])]
+    try:
+        for n in (2, 3, 1):  # the last one to come is the one that writes
+            start(n)
+            wait_until(lambda: set(told()) == {names[i] for i in running}, f"gateway {n} is told, not {told()}")
+        assert told() == [names[1], names[2], names[3]]
+        before = s.get("service", "web")["metadata"]["resourceVersion"]
+        time.sleep(6)  # longer than they renew what they hold
+        assert s.get("service", "web")["metadata"]["resourceVersion"] == before, "nothing is written when nothing changes"
+        running.pop(1).kill()  # the writer: another one notices, and writes
+        wait_until(lambda: told() == [names[2], names[3]], f"the dead one is gone from {told()}", 60)
+    finally:
+        for p in running.values():
+            p.terminate()
+        for p in running.values():
+            p.wait(20)
+
+
 @pytest.mark.skipif(not os.environ.get("VIP_LONG"), reason="VIP_LONG=1 runs it")
 def test_random_schedule(net):
     """Faults at random on three real nodes; when they are over, one owner, and the client asks that one."""
