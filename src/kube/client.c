@@ -26,6 +26,7 @@ struct sp_kube {
 
 typedef struct pending {
     sp_list link;
+    sp_kube *kube;
     sp_http_call *call;
     sp_kube_done *done;                    /* whole answers */
     void (*data)(void *ctx, sp_str bytes); /* streams */
@@ -70,6 +71,8 @@ static sp_kube *build(uv_loop_t *loop, sp_arena *a, const sp_kubeconfig *c, sp_t
     sp_list_init(&k->calls);
     sp_http_client_config h = {.host = sp_arena_strz(a, c->host),
                                .port = c->port,
+                               .others = c->others,
+                               .other_count = c->other_count,
                                .tls = tls,
                                .server_name =
                                    c->server_name.n ? sp_arena_strz(a, c->server_name) : NULL};
@@ -96,8 +99,12 @@ bool sp_kube_open_h1(uv_loop_t *loop, const sp_kube_config *c, sp_arena *a, sp_k
         !make_tls(&file, "http/1.1", &tls, err))
         return false;
     const char *name = file.server_name.n ? sp_arena_strz(a, file.server_name) : NULL;
-    sp_http_client_config h = {
-        .host = sp_arena_strz(a, file.host), .port = file.port, .tls = tls, .server_name = name};
+    sp_http_client_config h = {.host = sp_arena_strz(a, file.host),
+                               .port = file.port,
+                               .others = file.others,
+                               .other_count = file.other_count,
+                               .tls = tls,
+                               .server_name = name};
     *ret = (sp_kube_h1){sp_http_client_new(loop, &h), file.prefix, authorization(a, &file)};
     sp_tls_ctx_unref(tls);
     return true;
@@ -158,6 +165,7 @@ static size_t fence(sp_kube *k, const char *method, sp_header h[MAX_HEADERS], si
 
 static pending *remember(sp_kube *k, void *ctx) {
     pending *p = sp_zalloc(1, sizeof *p);
+    p->kube = k;
     p->ctx = ctx;
     k->count++;
     sp_list_append(&k->calls, &p->link);
@@ -177,6 +185,7 @@ static void answered(void *ctx, const sp_http_reply_msg *reply, const sp_err *fa
     pending *p = ctx;
     sp_kube_done *done = p->done;
     void *done_ctx = p->ctx;
+    sp_http_client *http = p->kube->http;
     drop(p);
     if (failed || !reply) {
         done(done_ctx, 0, NULL, failed);
@@ -186,6 +195,7 @@ static void answered(void *ctx, const sp_http_reply_msg *reply, const sp_err *fa
     sp_json *obj = NULL;
     sp_err err = {0};
     bool ok = read_answer(a, reply, &obj, &err);
+    if (reply->status == 503) sp_http_client_leave(http); /* stopping, or cut off from its store */
     done(done_ctx, reply->status, obj, ok ? NULL : &err);
 }
 

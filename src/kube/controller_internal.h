@@ -77,7 +77,7 @@ struct sp_job { /* one run: of a key's actions, or of a job */
     sp_err err;    /* the first failure; nothing more is sent */
     bool over;     /* the namespace goes away; nothing more is sent */
     int64_t started_us, wait_until_ms;
-    bool waiting;
+    bool waiting, unclear; /* unclear: an answer was lost */
 };
 
 /* --- run.c --- */

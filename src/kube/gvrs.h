@@ -37,7 +37,7 @@
     X(issuers, "cert-manager.io", "v1", "issuers", "Issuer", false)                              \
     X(certificates, "cert-manager.io", "v1", "certificates", "Certificate", false)               \
     X(challenges, "acme.cert-manager.io", "v1", "challenges", "Challenge", false)                \
-    X(virtualaddresses, "sampan.dev", "v1alpha1", "virtualaddresses", "VirtualAddress", true)   \
+    X(virtualaddresses, "sampan.dev", "v1alpha1", "virtualaddresses", "VirtualAddress", true)    \
     X(customresourcedefinitions, "apiextensions.k8s.io", "v1", "customresourcedefinitions",      \
       "CustomResourceDefinition", true)                                                          \
     X(applicationconfigurations, "core.oam.dev", "v1alpha2", "applicationconfigurations",        \

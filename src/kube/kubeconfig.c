@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "data/base64.h"
 #include "data/yaml.h"
+#include "net/client.h"
 
 #include <stdio.h>
 
@@ -142,8 +143,7 @@ static bool split_port(loader *l, sp_kubeconfig *c, sp_str authority) {
     return c->host.n ? true : bad_server(l, c->server);
 }
 
-static bool split_server(loader *l, sp_kubeconfig *c) {
-    sp_str rest = c->server;
+static bool split_one(loader *l, sp_kubeconfig *c, sp_str rest) {
     c->tls = !sp_str_starts(rest, SP_STR("http://"));
     if (sp_str_starts(rest, SP_STR("https://")))
         rest = sp_str_from(rest, 8);
@@ -159,6 +159,29 @@ static bool split_server(loader *l, sp_kubeconfig *c) {
         rest = sp_str_sub(rest, 0, (size_t)slash);
     }
     return split_port(l, c, rest);
+}
+
+/* All of them in one way: the same scheme and path. */
+static bool split_server(loader *l, sp_kubeconfig *c) {
+    sp_str rest = c->server, one;
+    enum { MAX_SERVERS = 16 };
+    if (sp_str_chr(c->server, ',') < 0) return split_one(l, c, c->server);
+    c->others = sp_arena_alloc(l->a, MAX_SERVERS * sizeof *c->others);
+    for (size_t i = 0; sp_str_cut(&rest, ',', &one); i++) {
+        sp_kubeconfig x = {.server = c->server};
+        if (i > MAX_SERVERS || !split_one(l, &x, sp_str_trim(one))) return bad_server(l, c->server);
+        if (i == 0) {
+            c->tls = x.tls, c->host = x.host, c->port = x.port, c->prefix = x.prefix;
+        } else if (x.tls != c->tls || !sp_str_eq(x.prefix, c->prefix)) {
+            return sp_fail_field(l->err, SP_INVALID, "server",
+                                 "kubeconfig: the servers of \"%.*s\" differ in scheme or path",
+                                 (int)SP_MIN(c->server.n, 200u), c->server.p);
+        } else {
+            c->others[c->other_count++] =
+                (sp_http_server_name){sp_arena_strz(l->a, x.host), x.port};
+        }
+    }
+    return true;
 }
 
 static bool read_cluster(loader *l, sp_str name, sp_kubeconfig *c) {

@@ -4,9 +4,13 @@
 #include "base/err.h"
 
 typedef struct sp_kubeconfig {
-    sp_str server;       /* as written: https://127.0.0.1:6443/prefix */
+    /* As written: https://127.0.0.1:6443/prefix; or several of them, separated by commas, which is
+     * ours: other programs take one. */
+    sp_str server;
     sp_str host, prefix; /* prefix without a trailing '/', usually empty */
     uint16_t port;
+    struct sp_http_server_name *others; /* the second one and so on; net/client.h */
+    size_t other_count;
     bool tls, insecure;
     sp_str server_name; /* tls-server-name, empty = host */
     sp_str ca_pem, cert_pem, key_pem, token;

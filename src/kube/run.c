@@ -9,6 +9,7 @@
 
 enum {
     MAX_FLYING = 16,        /* calls of one run at a time */
+    UNCLEAR_MS = 1000,      /* in which the informers are connected again */
     CATCH_UP_MAX_MS = 30000 /* an informer this far behind no longer holds its key back */
 };
 
@@ -82,13 +83,29 @@ static void log_failure(sp_controller *c, sp_str key, const sp_err *err, int64_t
                                SP_KV("retry_ms", retry_ms)));
 }
 
+/* The key stays ours, but others have their turn. */
+static void wait_for(run *x, int64_t ms) {
+    sp_controller *c = x->controller;
+    c->busy--;
+    c->waiting++;
+    x->waiting = true;
+    x->wait_until_ms = sp_clock_mono_ms() + ms;
+    sp_manager_wake(c->manager);
+}
+
 static void run_fail(run *x, const sp_err *err) {
     sp_controller *c = x->controller;
     count(x);
     c->errors++;
     int64_t ms = sp_workqueue_retry(c->queue, x->r->key, sp_clock_mono_ms());
     log_failure(c, x->r->key, err, ms);
-    sp_run_end(x);
+    if (err->code == SP_CONNECTION &&
+        x->count) { /* it may have been made: the informers will tell */
+        x->unclear = true;
+        wait_for(x, UNCLEAR_MS);
+    } else {
+        sp_run_end(x);
+    }
 }
 
 static bool caught_up(const sp_written *w) {
@@ -98,6 +115,7 @@ static bool caught_up(const sp_written *w) {
 }
 
 bool sp_run_caught_up(run *x) {
+    if (x->unclear) return false;
     while (x->writes.n && caught_up(&x->writes.p[x->writes.n - 1])) x->writes.n--;
     return x->writes.n == 0;
 }
@@ -115,11 +133,7 @@ static void run_success(run *x) {
         sp_run_end(x);
         return;
     }
-    c->busy--;
-    c->waiting++;
-    x->waiting = true;
-    x->wait_until_ms = sp_clock_mono_ms() + CATCH_UP_MAX_MS;
-    sp_manager_wake(m);
+    wait_for(x, CATCH_UP_MAX_MS);
 }
 
 static void expect(run *x, const sp_request *q, const sp_json *answer) {

@@ -3,6 +3,7 @@
  * one connection is opened at a time; with HTTP/1.1 as many as calls wait. */
 #include "net/client.h"
 
+#include "base/clock.h"
 #include "net/client_internal.h"
 #include "net/http1.h"
 
@@ -15,6 +16,9 @@ enum {
     IDLE_MS = 60000,
     MAX_REPLY = 64 << 20,
     MAX_REFUSALS = 16,
+    SILENT_MS = 10000, /* then a sign of life is asked for */
+    PROBE_MS = 5000,
+    LEAVE_EVERY_MS = 1000,
 };
 
 struct fetch {
@@ -35,9 +39,12 @@ static void client_unhold(sp_http_client *c) {
     sp_task_cancel(&c->pump);
     sp_tls_ctx_unref(c->tls);
     sp_turn_unref(c->turn);
-    free(c->host);
-    free(c->server_name);
-    free(c->authority);
+    for (size_t i = 0; i < c->peer_count; i++) {
+        free(c->peers[i].host);
+        free(c->peers[i].server_name);
+        free(c->peers[i].authority);
+    }
+    free(c->peers);
     free(c);
 }
 
@@ -112,7 +119,11 @@ static void too_late(void *ctx) {
     sp_err err = {0};
     sp_fail(&err, SP_TIMEOUT, "%s %.*s on %s: no complete answer within %u ms", call->p.method,
             SP_ARG(call->p.target), call->client->authority, call->p.timeout_ms);
+    sp_http_client *client = call->client;
+    client->holds++;
     abort_call(call, &err);
+    if (!client->freed) sp_http_client_leave(client); /* perhaps it hangs */
+    client_unhold(client);
 }
 
 static bool idempotent(const char *method) {
@@ -211,6 +222,7 @@ static void on_ready(void *ctx) {
     cli_conn *c = ctx;
     bool h2 = c->client->prior_knowledge || sp_str_eqz(sp_conn_alpn(c->io), "h2");
     c->client->connecting--;
+    c->client->tried = 0;
     c->client->knows_h1 = !h2;
     c->proto = h2 ? &cli_h2 : &cli_h1;
     c->proto->open(c);
@@ -218,8 +230,15 @@ static void on_ready(void *ctx) {
     sp_task_defer(c->client->turn, &c->client->pump);
 }
 
+/* How long nothing may come while calls run. */
+static uint64_t patience(const cli_conn *c) {
+    return c->client->peer_count > 1 && c->proto->probe ? SILENT_MS : 0;
+}
+
 static void on_data(void *ctx, char *p, size_t n) {
     cli_conn *c = ctx;
+    c->probed = false;
+    if (patience(c) && !sp_list_empty(&c->calls)) sp_conn_deadline(c->io, SILENT_MS);
     c->proto->data(c, p, n);
 }
 
@@ -228,10 +247,39 @@ static void on_fill(void *ctx) {
     if (c->proto) c->proto->fill(c);
 }
 
+static void use_peer(sp_http_client *client, size_t i) {
+    const cli_peer *p = &client->peers[i];
+    client->at = i;
+    client->host = p->host;
+    client->server_name = p->server_name;
+    client->authority = p->authority;
+    client->port = p->port;
+}
+
+/* Away from the one that c led to, unless that has been done. */
+static void next_peer(sp_http_client *client, const cli_conn *c) {
+    if (client->peer_count > 1 && c->peer == client->at)
+        use_peer(client, (client->at + 1) % client->peer_count);
+}
+
+/* False when all have been tried in vain. */
+static bool try_next(sp_http_client *client, const cli_conn *c) {
+    if (client->peer_count < 2 || client->freed) return false;
+    if (c->peer == client->at) client->tried++;
+    next_peer(client, c);
+    if (client->tried < client->peer_count) return true;
+    client->tried = 0;
+    return false;
+}
+
 static void connect_failed(cli_conn *c, const sp_err *why) {
     sp_http_client *client = c->client;
     sp_err err = *why;
-    sp_err_wrap(&err, "connect to %s", client->authority);
+    sp_err_wrap(&err, "connect to %s", client->peers[c->peer].authority);
+    if (try_next(client, c)) {
+        cli_conn_close(c, &err);
+        return;
+    }
     client->holds++;
     cli_conn_close(c, &err);
     fail_waiting(client, &err);
@@ -254,11 +302,29 @@ static void on_closed(void *ctx, const sp_err *err) {
     cli_conn_close(c, &why);
 }
 
+static void silent(cli_conn *c) {
+    sp_err err = {0};
+    if (!patience(c)) return;
+    if (!c->probed) {
+        c->probed = true;
+        c->proto->probe(c);
+        sp_conn_deadline(c->io, PROBE_MS);
+        return;
+    }
+    sp_fail(&err, SP_CONNECTION, "%s gives no sign of life", c->client->peers[c->peer].authority);
+    next_peer(c->client, c);
+    cli_conn_close(c, &err);
+}
+
 static void on_timeout(void *ctx) {
     cli_conn *c = ctx;
     sp_err err = {0};
-    if (c->proto) { /* nobody used it for a while */
-        if (sp_list_empty(&c->calls)) cli_conn_close(c, NULL);
+    if (c->proto && sp_list_empty(&c->calls)) { /* nobody used it for a while */
+        cli_conn_close(c, NULL);
+        return;
+    }
+    if (c->proto) {
+        silent(c);
         return;
     }
     sp_fail(&err, SP_CONNECTION, "no answer within %u ms", c->client->connect_timeout_ms);
@@ -293,6 +359,7 @@ static void open_dialled(cli_conn *c) {
 static void open_conn(sp_http_client *client) {
     cli_conn *c = sp_zalloc(1, sizeof *c);
     c->client = client;
+    c->peer = client->at;
     client->holds++;
     client->n_conns++;
     client->connecting++;
@@ -332,7 +399,7 @@ static void pump(sp_task *task) {
         sp_list_remove(&call->link);
         sp_list_append(&c->calls, &call->link);
         call->conn = c;
-        sp_conn_deadline(c->io, 0);
+        sp_conn_deadline(c->io, patience(c));
         c->proto->start(c, call);
         if (call->paused && call->conn) c->proto->pause(c, call);
     }
@@ -342,17 +409,26 @@ static void pump(sp_task *task) {
 
 /* --- client.h --- */
 
+static void add_peer(sp_http_client *c, const char *host, uint16_t port, const char *server_name) {
+    sp_auto(sp_buf) authority = {0};
+    bool v6 = strchr(host, ':') != NULL;
+    sp_buf_printf(&authority, v6 ? "[%s]:%u" : "%s:%u", host, port);
+    c->peers[c->peer_count++] =
+        (cli_peer){.host = sp_strdup(host),
+                   .authority = sp_strdup(authority.p),
+                   .server_name = sp_strdup(server_name ? server_name : host),
+                   .port = port};
+}
+
 sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config *config) {
     sp_http_client *c = sp_zalloc(1, sizeof *c);
-    bool v6 = strchr(config->host, ':') != NULL;
-    sp_auto(sp_buf) authority = {0};
-    sp_buf_printf(&authority, v6 ? "[%s]:%u" : "%s:%u", config->host, config->port);
     c->loop = loop;
     c->turn = sp_turn_ref(loop);
-    c->host = sp_strdup(config->host);
-    c->authority = sp_strdup(authority.p);
-    c->server_name = sp_strdup(config->server_name ? config->server_name : config->host);
-    c->port = config->port;
+    c->peers = sp_zalloc(1 + config->other_count, sizeof *c->peers);
+    add_peer(c, config->host, config->port, config->server_name);
+    for (size_t i = 0; i < config->other_count; i++)
+        add_peer(c, config->others[i].host, config->others[i].port, config->server_name);
+    use_peer(c, 0);
     c->tls = sp_tls_ctx_ref(config->tls);
     c->prior_knowledge = config->prior_knowledge;
     c->connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : CONNECT_MS;
@@ -377,6 +453,23 @@ sp_http_client *sp_http_client_free(sp_http_client *c) {
     sp_task_cancel(&c->pump);
     client_unhold(c);
     return NULL;
+}
+
+void sp_http_client_leave(sp_http_client *c) {
+    int64_t now = sp_clock_mono_ms();
+    if (c->peer_count < 2 || c->freed || (c->left_ms && now - c->left_ms < LEAVE_EVERY_MS)) return;
+    c->left_ms = now;
+    sp_err err = {0};
+    sp_fail(&err, SP_CONNECTION, "%s was left for another server", c->authority);
+    use_peer(c, (c->at + 1) % c->peer_count);
+    c->holds++;
+    sp_list_each(&c->conns, it) {
+        cli_conn *conn = SP_CONTAINER(it, cli_conn, link);
+        conn->no_more = true;
+    }
+    while (!c->freed && !sp_list_empty(&c->conns))
+        cli_conn_close(SP_CONTAINER(c->conns.next, cli_conn, link), &err);
+    client_unhold(c);
 }
 
 static bool check_call(sp_http_call *call, sp_err *err) {

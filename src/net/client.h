@@ -1,6 +1,7 @@
-/* HTTP client on a libuv loop for one origin: HTTP/2 where TLS negotiates it (all calls share one
- * connection), else HTTP/1.1 with a small keep-alive pool. Reconnects by itself; a call that never
- * reached the server is tried again once on a new connection. Loop thread only. */
+/* HTTP client on a libuv loop for one origin, which may have several servers: HTTP/2 where TLS
+ * negotiates it (all calls share one connection), else HTTP/1.1 with a small keep-alive pool.
+ * Reconnects by itself; a call that never reached the server is tried again once on a new
+ * connection. Loop thread only. */
 #pragma once
 #include "base/err.h"
 #include "net/http.h"
@@ -12,12 +13,22 @@ typedef struct sp_http_client sp_http_client;
 typedef struct sp_http_call sp_http_call;
 struct sp_conn;
 
+typedef struct sp_http_server_name {
+    const char *host;
+    uint16_t port;
+} sp_http_server_name;
+
 typedef struct sp_http_client_config {
     const char *host; /* name or address; copied */
     uint16_t port;
     sp_tls_ctx *tls;             /* referenced; NULL = plain */
     const char *server_name;     /* for SNI and verification; NULL = host */
     uint32_t connect_timeout_ms; /* 0 = 5 s */
+    /* Others that answer the same, copied. One is used at a time; when it cannot be reached, or is
+     * silent for 15 s while something runs there (HTTP/2), the next one is taken. A call fails when
+     * none could be reached. */
+    const sp_http_server_name *others;
+    size_t other_count;
     /* In place of connecting: a socket that leads there, -1 when there is none just now. tls and
      * server_name are not used, host and port only in messages. */
     int (*dial)(void *ctx);
@@ -29,6 +40,11 @@ sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config 
 /* Cancels what runs (their done is called with SP_CANCELLED) and closes; returns NULL. The memory
  * goes once libuv has closed the sockets, so keep running the loop. */
 sp_http_client *sp_http_client_free(sp_http_client *c);
+
+/* The server in use does not answer as it should: what runs there fails (or is repeated elsewhere),
+ * the next one is taken. Nothing happens without others, or when that was done within the second.
+ */
+void sp_http_client_leave(sp_http_client *c);
 
 typedef struct sp_http_call_params {
     const char *method;       /* "GET" */

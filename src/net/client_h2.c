@@ -209,6 +209,12 @@ static void h2_pause(cli_conn *c, sp_http_call *call) {
     sp_conn_wake(c->io);
 }
 
+static void h2_probe(cli_conn *c) {
+    h2 *h = c->state;
+    nghttp2_submit_ping(h->session, 0, NULL);
+    sp_conn_wake(c->io);
+}
+
 /* --- the connection --- */
 
 static nghttp2_session_callbacks *callbacks(void) {
@@ -293,6 +299,7 @@ const cli_proto cli_h2 = {
     .pause = h2_pause,
     .has_room = h2_has_room,
     .data = h2_data,
+    .probe = h2_probe,
     .fill = h2_fill,
     .eof = h2_eof,
     .close = h2_close,

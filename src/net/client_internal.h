@@ -22,6 +22,7 @@ typedef struct cli_proto {
     void (*fill)(cli_conn *c);
     void (*eof)(cli_conn *c); /* before the calls that still run are given up */
     void (*close)(cli_conn *c);
+    void (*probe)(cli_conn *c); /* asks for a sign of life; NULL = cannot */
 } cli_proto;
 
 extern const cli_proto cli_h1, cli_h2;
@@ -34,6 +35,8 @@ struct cli_conn {
     const cli_proto *proto; /* NULL while connecting */
     void *state;
     sp_task release;
+    size_t peer;  /* which of the client's */
+    bool probed;  /* was silent, and asked whether it is there */
     bool no_more; /* takes no further call: closing, GOAWAY */
     bool closed;
 };
@@ -63,10 +66,19 @@ struct sp_http_call {
     bool paused, retried, finished;
 };
 
+typedef struct cli_peer {
+    char *host, *server_name, *authority;
+    uint16_t port;
+} cli_peer;
+
 struct sp_http_client {
     uv_loop_t *loop;
     sp_turn *turn;
-    char *host, *server_name, *authority;
+    cli_peer *peers;
+    size_t peer_count, at;                      /* at: the one in use */
+    size_t tried;                               /* could not be reached one after the other */
+    int64_t left_ms;                            /* the last sp_http_client_leave */
+    const char *host, *server_name, *authority; /* of the one in use */
     uint16_t port;
     sp_tls_ctx *tls;
     uint32_t connect_timeout_ms;

@@ -1,7 +1,9 @@
 """Several API servers, controllers, agents and gateways on one etcd: nothing is done twice, and nobody misses one that goes."""
 import json
+import os
 import shutil
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -177,7 +179,8 @@ PODS = "/api/v1/namespaces/default/pods"
 def kubeconfig(path, servers):
     path.write_text(json.dumps({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": ",".join(f"http://127.0.0.1:{s.port}" for s in servers)}}],
+        "clusters": [{"name": "c", "cluster": {
+            "server": ",".join(s.url("") for s in servers), "insecure-skip-tls-verify": True}}],
         "users": [{"name": "u", "user": {"token": "tok"}}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]}))
     return str(path)
 
@@ -222,7 +225,7 @@ class Pods:
     def __init__(self, server):
         self.names, self.now = set(), set()
         rev = server.call("GET", PODS)[1]["metadata"]["resourceVersion"]
-        url = f"http://127.0.0.1:{server.port}{PODS}?watch=1&resourceVersion={rev}"
+        url = server.url(f"{PODS}?watch=1&resourceVersion={rev}")
         self.stream = urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": "Bearer tok"}), timeout=120)
         threading.Thread(target=self.follow, daemon=True).start()
 
@@ -316,3 +319,62 @@ def test_times_that_cannot_be(tmp_path, servers, flags, words):
     done = subprocess.run([BINARY, "controllers", "--kubeconfig", kubeconfig(tmp_path / "k", servers[:1]), "--leader-elect", *flags],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and words in done.stdout + done.stderr
+
+
+# --- any of them will do ---
+
+def test_the_loss_of_one_server_after_another_is_not_noticed(tmp_path, etcd, servers, candidates):
+    one, two = candidates(servers, "one", "15s", "10s", "500ms"), candidates(servers, "two", "15s", "10s", "500ms")
+    wait_until(lambda: one.says("controllers are running") or two.says("controllers are running"), "one leads")
+    leader = holder(servers[2])
+    servers[2].call("POST", DEPLOYMENTS, deployment("web", 1))
+    ports = [s.port for s in servers]
+    for n, how in enumerate([signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]):
+        there, wanted = 2 * n + 1, 2 * n + 3
+        wait_until(lambda: len(names(servers[(n + 1) % 3])) == there, f"{there} pods")
+        pods = Pods(servers[(n + 1) % 3])
+        servers[n].process.send_signal(how)
+        assert servers[(n + 1) % 3].call("PATCH", f"{DEPLOYMENTS}/web", {"spec": {"replicas": wanted}})[0] == 200
+        wait_until(lambda: len(names(servers[(n + 1) % 3])) == wanted, f"{wanted} pods without server {n}")
+        servers[n].process.wait(30)
+        servers[n].start()
+        assert servers[n].port == ports[n]
+        wait_until(servers[n].ready, "it is back")
+        time.sleep(0.3)
+        assert len(pods.names) == 2, "made twice"
+    assert holder(servers[0]) == leader  # the lease was renewed throughout
+
+
+class TlsApi(Api):
+    """The same with TLS, so that clients speak HTTP/2."""
+
+    def __init__(self, directory, *args):
+        super().__init__(directory, *args)
+        pem = [str(directory / "api.crt"), str(directory / "api.key")]
+        if not os.path.exists(pem[0]):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=x",
+                            "-addext", "subjectAltName=IP:127.0.0.1", "-out", pem[0], "-keyout", pem[1]], check=True, capture_output=True)
+        self.args[2:3] = ["--tls-cert-file", pem[0], "--tls-private-key-file", pem[1]]
+
+    def url(self, path):
+        return super().url(path).replace("http:", "https:")
+
+
+def test_a_server_that_hangs_is_left(tmp_path, etcd, candidates, monkeypatch):
+    monkeypatch.setattr(ssl, "_create_default_https_context", ssl._create_unverified_context)
+    three = [TlsApi(tmp_path, etcd, str(i)).start() for i in range(3)]
+    try:
+        wait_until(lambda: all(s.ready() for s in three), "three API servers")
+        one = candidates(three, "one", "60s", "40s", "2s")
+        wait_until(lambda: one.says("controllers are running"), "it leads")
+        three[0].process.send_signal(signal.SIGSTOP)
+        assert three[1].call("POST", DEPLOYMENTS, deployment("web", 3))[0] == 201
+        wait_until(lambda: len(names(three[1])) == 3, "three pods without the frozen server")
+    finally:
+        three[0].process.send_signal(signal.SIGCONT)
+        for s in three:
+            s.stop()
+
+
+def names(server):
+    return {o["metadata"]["name"] for o in server.call("GET", PODS)[1]["items"]}

@@ -60,8 +60,11 @@ class Api:
         except OSError:
             return False
 
+    def url(self, path):
+        return f"http://127.0.0.1:{self.port}{path}"
+
     def call(self, method, path, body=None, timeout=30, headers=None):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method, data=body and json.dumps(body).encode(),
+        request = urllib.request.Request(self.url(path), method=method, data=body and json.dumps(body).encode(),
                                          headers={"Authorization": "Bearer tok", "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json", **(headers or {})})
         try:
             answer = urllib.request.urlopen(request, timeout=timeout)

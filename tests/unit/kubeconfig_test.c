@@ -1,6 +1,7 @@
 #include "kube/kubeconfig.h"
 
 #include "base/file.h"
+#include "net/client.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,6 +38,9 @@ static const char full[] =
     "    tls-server-name: api.example\n"
     "- name: three\n  cluster: {server: 'http://h:8080', certificate-authority: ca.pem}\n"
     "- name: bad\n  cluster: {server: 'ftp://h'}\n"
+    "- name: many\n  cluster: {server: 'https://a:6443/k, https://[::2]:7443/k,https://c/k'}\n"
+    "- name: mixed\n  cluster: {server: 'https://a,http://b'}\n"
+    "- name: empty\n  cluster: {server: 'https://a,,https://b'}\n"
     "users:\n"
     "- name: cert\n  user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}\n"
     "- name: token\n  user: {token: s3cret}\n"
@@ -52,6 +56,9 @@ static const char full[] =
     "- name: half\n  context: {cluster: one, user: half}\n"
     "- name: broken\n  context: {cluster: one, user: broken}\n"
     "- name: plugin\n  context: {cluster: one, user: plugin}\n"
+    "- name: many\n  context: {cluster: many, user: token}\n"
+    "- name: mixed\n  context: {cluster: mixed, user: token}\n"
+    "- name: empty\n  context: {cluster: empty, user: token}\n"
     "- name: bad-server\n  context: {cluster: bad, user: cert}\n";
 
 static bool load(sp_arena *a, const char *context, sp_kubeconfig *c, sp_err *err) {
@@ -134,8 +141,29 @@ static void the_list_of_the_environment_is_merged(void **state) {
     unsetenv("KUBECONFIG");
 }
 
+static void several_servers(void **state) {
+    (void)state;
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_kubeconfig c;
+    sp_err err = {0};
+    put("config", full);
+    if (!load(a, "many", &c, &err)) fail_msg("%s", err.text);
+    assert_true(sp_str_eqz(c.host, "a") && sp_str_eqz(c.prefix, "/k") && c.tls);
+    assert_int_equal(c.port, 6443);
+    assert_int_equal(c.other_count, 2);
+    assert_string_equal(c.others[0].host, "::2");
+    assert_int_equal(c.others[0].port, 7443);
+    assert_string_equal(c.others[1].host, "c");
+    assert_int_equal(c.others[1].port, 443);
+    assert_false(load(a, "mixed", &c, &err));
+    assert_non_null(strstr(err.text, "differ in scheme"));
+    assert_false(load(a, "empty", &c, &err));
+    assert_non_null(strstr(err.text, "is not of the form"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(several_servers, setup, teardown),
         cmocka_unit_test_setup_teardown(contexts_are_resolved, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(the_list_of_the_environment_is_merged, setup, teardown),
