@@ -16,11 +16,15 @@ static int complain(const sp_usage *u, const char *fmt, ...) {
 
 static void print_flag(const sp_flag *f) {
     char left[64];
+    if (f->type == SP_FLAG_HEAD) {
+        printf("\n%s:\n", f->help);
+        return;
+    }
     int n = f->letter ? snprintf(left, sizeof left, "-%c, ", f->letter)
                       : snprintf(left, sizeof left, "    ");
     snprintf(left + n, sizeof left - (size_t)n, "--%s%s%s", f->name, f->value ? " " : "",
              f->value ? f->value : "");
-    if (strlen(left) > 28)
+    if (strlen(left) > 27)
         printf("  %s\n  %-28s", left, "");
     else
         printf("  %-28s", left);
@@ -34,7 +38,7 @@ static void print_flag(const sp_flag *f) {
 static void print_help(const sp_usage *u) {
     printf("Usage: %s %s\n\n%s\n", u->command, u->synopsis, u->about);
     if (u->examples) printf("\nExamples:\n%s", u->examples);
-    printf("\nFlags:\n");
+    if (!u->flag_count || u->flags[0].type != SP_FLAG_HEAD) printf("\nFlags:\n");
     for (size_t i = 0; i < u->flag_count; i++)
         if (u->flags[i].help) print_flag(&u->flags[i]);
     printf("  %-28s%s\n", "-h, --help", "this text");
@@ -56,6 +60,7 @@ static bool set(const sp_flag *f, const char *value) {
         return true;
     case SP_FLAG_LEVEL: return sp_log_level_parse(s, f->to);
     case SP_FLAG_LIST: sp_vec_push((sp_strs *)f->to, s); return true;
+    case SP_FLAG_HEAD: break;
     }
     return false;
 }
@@ -67,14 +72,15 @@ static const char *wanted(const sp_flag *f) {
     case SP_FLAG_BOOL: return "true or false";
     case SP_FLAG_LEVEL: return "debug, info, warn or error";
     case SP_FLAG_STR:
-    case SP_FLAG_LIST: break;
+    case SP_FLAG_LIST:
+    case SP_FLAG_HEAD: break;
     }
     return "a value";
 }
 
 static const sp_flag *find_long(const sp_usage *u, sp_str name) {
     for (size_t i = 0; i < u->flag_count; i++)
-        if (sp_str_eqz(name, u->flags[i].name)) return &u->flags[i];
+        if (name.n && sp_str_eqz(name, u->flags[i].name)) return &u->flags[i];
     return NULL;
 }
 

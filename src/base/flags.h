@@ -11,7 +11,8 @@ typedef enum sp_flag_type {
     SP_FLAG_PORT,  /* uint16_t *, 0 to 65535 */
     SP_FLAG_BOOL,  /* bool * */
     SP_FLAG_LEVEL, /* sp_log_level * */
-    SP_FLAG_LIST   /* sp_strs *, one more element each time it is given; the caller frees it */
+    SP_FLAG_LIST,  /* sp_strs *, one more element each time it is given; the caller frees it */
+    SP_FLAG_HEAD   /* no flag: a heading in the help, see SP_FLAG_GROUP */
 } sp_flag_type;
 
 typedef struct sp_flag {
@@ -36,6 +37,10 @@ typedef struct sp_usage {
 /* The same row for every role. */
 #define SP_LOG_LEVEL_FLAG(level) \
     { "log-level", 0, SP_FLAG_LEVEL, (level), "LEVEL", "debug, info, warn or error (info)" }
+
+/* A heading above the rows that follow. */
+#define SP_FLAG_GROUP(title) \
+    { "", 0, SP_FLAG_HEAD, NULL, NULL, (title) }
 
 enum { SP_FLAGS_GO_ON = -1 };
 

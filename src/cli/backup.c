@@ -357,7 +357,7 @@ static int migrate(options *o, const char *unused) {
 /* --- the tables --- */
 
 typedef struct verb {
-    const char *command, *name, *synopsis, *about;
+    const char *command, *name, *synopsis, *about, *flags; /* flags: " a b " */
     bool file;
     int (*run)(options *o, const char *file);
 } verb;
@@ -367,41 +367,57 @@ static const verb verbs[] = {
      "Writes everything at one revision into FILE (.gz: compressed), from the API server of the\n"
      "kubeconfig while it goes on, or with --store from a store that nobody serves. FILE appears\n"
      "when it is whole, for its owner only: it holds every Secret.",
-     true, create},
-    {"backup", "verify", "FILE", "Reads FILE to its end and compares the checksum.", true, verify},
+     " kubeconfig context store ", true, create},
+    {"backup", "verify", "FILE", "Reads FILE to its end and compares the checksum.", "", true,
+     verify},
     {"backup", "restore", "FILE --store URL",
      "Fills an empty store with what FILE holds. UIDs stay, revisions keep their order and, in a\n"
      "file, go on above those of the backup.",
-     true, restore},
+     " store ", true, restore},
     {"store", "migrate", "--from URL --to URL",
      "Copies everything from a store that nobody serves into an empty one and compares object by\n"
      "object. URL: sqlite:FILE or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].",
-     false, migrate},
+     " from to ", false, migrate},
 };
 
-static int usage_of(const char *command) {
-    fprintf(stderr, "Usage:\n");
+static void print_usage(FILE *to, const char *command) {
+    fprintf(to, "Usage:\n");
     for (size_t i = 0; i < SP_COUNT(verbs); i++)
         if (strcmp(verbs[i].command, command) == 0)
-            fprintf(stderr, "  sampan %s %s %s\n", command, verbs[i].name, verbs[i].synopsis);
+            fprintf(to, "  sampan %s %s %s\n", command, verbs[i].name, verbs[i].synopsis);
+    fprintf(to, "\nsampan %s VERB --help tells more.\n", command);
+}
+
+static int usage_of(const char *command) {
+    print_usage(stderr, command);
     return 2;
+}
+
+static bool takes(const verb *v, const char *flag) {
+    char word[32];
+    snprintf(word, sizeof word, " %s ", flag);
+    return sp_str_find(sp_str_z(v->flags), sp_str_z(word)) >= 0;
 }
 
 static int run_verb(const verb *v, int argc, char **argv) {
     char name[40];
     snprintf(name, sizeof name, "sampan %s %s", v->command, v->name);
     options o = {.cli = {.command = name}};
-    const sp_flag flags[] = {
+    const sp_flag all[] = {
         SP_CLI_FLAGS(&o.cli),
         {"store", 0, SP_FLAG_STR, &o.store, "URL", "sqlite:FILE or etcd://HOST:PORT[/PREFIX]"},
         {"from", 0, SP_FLAG_STR, &o.from, "URL", "the store to be read"},
         {"to", 0, SP_FLAG_STR, &o.to, "URL", "the empty store to be filled"},
     };
+    sp_flag flags[SP_COUNT(all)];
+    size_t n = 0;
+    for (size_t i = 0; i < SP_COUNT(all); i++)
+        if (takes(v, all[i].name)) flags[n++] = all[i];
     const sp_usage u = {.command = name,
                         .synopsis = v->synopsis,
                         .about = v->about,
                         .flags = flags,
-                        .flag_count = SP_COUNT(flags)};
+                        .flag_count = n};
     int code = sp_flags_parse(&u, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
     if (argc != (v->file ? 2 : 1)) return usage_of(v->command);
@@ -413,6 +429,10 @@ static int run_command(const char *command, int argc, char **argv) {
     for (size_t i = 0; argc > 1 && i < SP_COUNT(verbs); i++) {
         if (strcmp(verbs[i].command, command) == 0 && strcmp(verbs[i].name, argv[1]) == 0)
             return run_verb(&verbs[i], argc - 1, argv + 1);
+    }
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        print_usage(stdout, command);
+        return 0;
     }
     return usage_of(command);
 }

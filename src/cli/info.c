@@ -71,6 +71,40 @@ int sp_version_main(int argc, char **argv) {
     return rc;
 }
 
+/* What follows a command comes from __words, flags from its help. */
+static const char completion[] =
+    "_sampan() {\n"
+    "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]} "
+    "verb= verbs\n"
+    "  if [ \"$COMP_CWORD\" = 1 ]; then\n"
+    "    COMPREPLY=($(compgen -W \"$(sampan __words help)\" -- \"$cur\"))\n"
+    "    return\n"
+    "  fi\n"
+    "  verbs=$(sampan __words \"$cmd\")\n"
+    "  if [[ $cur == -* ]]; then\n"
+    "    [[ \" $verbs \" == *\" ${COMP_WORDS[2]} \"* ]] && verb=${COMP_WORDS[2]}\n"
+    "    COMPREPLY=($(compgen -W \"$(sampan \"$cmd\" $verb --help 2>/dev/null | sed -n 's/^ "
+    "*\\(-., \\)\\{0,1\\}\\(--[a-z-]*\\).*/\\2/p')\" -- \"$cur\"))\n"
+    "  elif [[ $prev == -n || $prev == --namespace ]]; then\n"
+    "    COMPREPLY=($(compgen -W \"$(sampan get namespaces -o name 2>/dev/null | sed 's,.*/,,')\" "
+    "-- \"$cur\"))\n"
+    "  elif [ \"$COMP_CWORD\" = 2 ] && [ \"$verbs\" ]; then\n"
+    "    COMPREPLY=($(compgen -W \"$verbs\" -- \"$cur\"))\n"
+    "  elif [ \"$COMP_CWORD\" = 2 ] && [[ $cmd =~ ^(get|describe|delete)$ ]]; then\n"
+    "    COMPREPLY=($(compgen -W \"$(sampan api-resources 2>/dev/null | awk 'NR>1{print $1}')\" -- "
+    "\"$cur\"))\n"
+    "  elif [ \"$COMP_CWORD\" = 2 ] && [[ $cmd =~ ^(logs|exec)$ ]]; then\n"
+    "    COMPREPLY=($(compgen -W \"$(sampan get pods -o name 2>/dev/null | sed 's,^pod/,,')\" -- "
+    "\"$cur\"))\n"
+    "  elif [ \"$COMP_CWORD\" -gt 2 ] && [[ $cmd =~ ^(get|describe|delete)$ ]]; then\n"
+    "    COMPREPLY=($(compgen -W \"$(sampan get \"${COMP_WORDS[2]}\" -o name 2>/dev/null | sed "
+    "'s,.*/,,')\" -- \"$cur\"))\n"
+    "  else\n"
+    "    COMPREPLY=($(compgen -f -- \"$cur\"))\n"
+    "  fi\n"
+    "}\n"
+    "complete -F _sampan sampan\n";
+
 int sp_completion_main(int argc, char **argv) {
     const sp_usage usage = {"sampan completion",
                             "bash|zsh",
@@ -89,36 +123,6 @@ int sp_completion_main(int argc, char **argv) {
                 shell);
         return 2;
     }
-    printf("_sampan() {\n"
-           "  local cur=${COMP_WORDS[COMP_CWORD]} cmd=${COMP_WORDS[1]}\n"
-           "  local prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-           "  if [ \"$COMP_CWORD\" = 1 ]; then\n"
-           "    COMPREPLY=($(compgen -W \"$(sampan __words commands)\" -- \"$cur\"))\n"
-           "  elif [[ $cur == -* ]]; then\n"
-           "    COMPREPLY=($(compgen -W \"$(sampan \"$cmd\" --help 2>/dev/null | grep -o -- "
-           "'--[a-z-]*')\" -- \"$cur\"))\n"
-           "  elif [[ $prev == -n || $prev == --namespace ]]; then\n"
-           "    COMPREPLY=($(compgen -W \"$(sampan get namespaces -o name 2>/dev/null | sed "
-           "'s,.*/,,')\" -- \"$cur\"))\n"
-           "  elif [ \"$COMP_CWORD\" = 2 ] && [[ $cmd == image ]]; then\n"
-           "    COMPREPLY=($(compgen -W 'import pull ls rm gc' -- \"$cur\"))\n"
-           "  elif [[ $cmd == completion ]]; then\n"
-           "    COMPREPLY=($(compgen -W 'bash zsh' -- \"$cur\"))\n"
-           "  elif [[ $cmd == help ]]; then\n"
-           "    COMPREPLY=($(compgen -W \"$(sampan __words commands)\" -- \"$cur\"))\n"
-           "  elif [ \"$COMP_CWORD\" = 2 ] && [[ $cmd =~ ^(get|describe|delete)$ ]]; then\n"
-           "    COMPREPLY=($(compgen -W \"$(sampan api-resources 2>/dev/null | awk 'NR>1{print "
-           "$1}')\" -- \"$cur\"))\n"
-           "  elif [[ $cmd == logs ]]; then\n"
-           "    COMPREPLY=($(compgen -W \"$(sampan get pods -o name 2>/dev/null | sed "
-           "'s,^pod/,,')\" -- \"$cur\"))\n"
-           "  elif [ \"$COMP_CWORD\" -gt 2 ] && [[ $cmd =~ ^(get|describe|delete)$ ]]; then\n"
-           "    COMPREPLY=($(compgen -W \"$(sampan get \"${COMP_WORDS[2]}\" -o name 2>/dev/null | "
-           "sed 's,.*/,,')\" -- \"$cur\"))\n"
-           "  else\n"
-           "    COMPREPLY=($(compgen -f -- \"$cur\"))\n"
-           "  fi\n"
-           "}\n"
-           "complete -F _sampan sampan\n");
+    fputs(completion, stdout);
     return 0;
 }

@@ -14,6 +14,7 @@ static const struct row {
     const char *group, *name, *summary; /* no summary: not listed */
     sp_command_fn *run;
     int flags;
+    const char *verbs; /* the words that may follow, for completion */
 } table[] = {
     {"Start here", "up", "run the whole platform on this machine", sp_up_main, 0},
     {"Objects, as with kubectl", "apply", "make the cluster hold what files say", sp_apply_main, 0},
@@ -24,17 +25,22 @@ static const struct row {
     {"Objects, as with kubectl", "delete", "delete objects", sp_delete_main, 0},
     {"Objects, as with kubectl", "api-resources", "list the types of objects",
      sp_api_resources_main, 0},
-    {"Keeping what there is", "backup", "create, verify and restore backups", sp_backup_main, 0},
-    {"Keeping what there is", "store", "move everything to another store", sp_store_main, 0},
-    {"Images", "image", "import, pull, list and remove container images", sp_image_main, 0},
+    {"Keeping what there is", "backup", "create, verify and restore backups", sp_backup_main, 0,
+     "create verify restore"},
+    {"Keeping what there is", "store", "move everything to another store", sp_store_main, 0,
+     "migrate"},
+    {"Images", "image", "import, pull, list and remove container images", sp_image_main, 0,
+     "import pull ls rm gc"},
     {"Roles, each alone", "apiserver", "the Kubernetes API and its store", sp_apiserver_main,
      IS_ROLE},
     {"Roles, each alone", "controllers", "bring what is closer to what is wanted",
      sp_controllers_main, IS_ROLE},
     {"Roles, each alone", "agent", "run the pods of this machine", sp_agent_main, IS_ROLE},
-    {"Roles, each alone", "gateway", "bring traffic to the pods", sp_gateway_main, IS_ROLE},
+    {"Roles, each alone", "gateway",
+     "bring traffic to the pods; alone, in place of haproxy and keepalived", sp_gateway_main,
+     IS_ROLE, "status top drain disable enable weight reload"},
     {"More", "version", "print versions", sp_version_main, 0},
-    {"More", "completion", "print a shell completion script", sp_completion_main, 0},
+    {"More", "completion", "print a shell completion script", sp_completion_main, 0, "bash zsh"},
     {"More", "help", "this text, or that of a command", help_main, 0},
     {"", "shim", NULL, sp_shim_main, 0},
     {"", "__words", NULL, words_main, 0},
@@ -76,10 +82,11 @@ static int help_main(int argc, char **argv) {
     return row->run(2, args);
 }
 
-/* For the completion scripts. */
+/* For the completion scripts: what may follow a command; all commands for `help`. */
 static int words_main(int argc, char **argv) {
-    (void)argc, (void)argv;
-    for (size_t i = 0; i < SP_COUNT(table); i++)
+    const struct row *row = argc > 1 ? find(argv[1]) : NULL;
+    if (row && row->verbs) printf("%s\n", row->verbs);
+    for (size_t i = 0; row && row->run == help_main && i < SP_COUNT(table); i++)
         if (table[i].summary) printf("%s\n", table[i].name);
     return 0;
 }

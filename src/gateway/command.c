@@ -358,21 +358,22 @@ static int reload(const options *o, int argc, char **argv) {
 /* --- the table --- */
 
 static const struct {
-    const char *name, *synopsis, *about;
+    const char *name, *own_flags, *synopsis, *about; /* own_flags: keys of rows below */
     int (*run)(const options *o, int argc, char **argv);
 } commands[] = {
-    {"status", "[flags]", "Shows listeners, servers and virtual addresses of a running gateway.",
-     status},
-    {"top", "[flags]", "Shows rates per route and server, again and again.", top},
-    {"drain", "SERVER... [flags]",
+    {"status", "o", "[flags]",
+     "Shows listeners, servers and virtual addresses of a running gateway.", status},
+    {"top", "in", "[flags]", "Shows rates per route and server, again and again.", top},
+    {"drain", "p", "SERVER... [flags]",
      "Gives a server nothing new; what is open goes on. SERVER: a name or an address, as status\n"
      "shows it. Lasts until enable, or until the gateway's process ends.",
      state_command},
-    {"disable", "SERVER... [flags]", "Takes a server out, also for sticky clients.", state_command},
-    {"enable", "SERVER... [flags]", "Takes drain, disable and weight back.", state_command},
-    {"weight", "SERVER N [flags]", "Gives a server another weight, 0 to 256; 0 drains it.",
+    {"disable", "p", "SERVER... [flags]", "Takes a server out, also for sticky clients.",
+     state_command},
+    {"enable", "p", "SERVER... [flags]", "Takes drain, disable and weight back.", state_command},
+    {"weight", "p", "SERVER N [flags]", "Gives a server another weight, 0 to 256; 0 drains it.",
      weight_command},
-    {"reload", "[flags]",
+    {"reload", "", "[flags]",
      "Starts the program anew (its file as it is now) and hands the ports over: no connection is\n"
      "refused or reset.",
      reload},
@@ -386,23 +387,31 @@ bool sp_gateway_is_command(const char *word) {
 
 int sp_gateway_command(int argc, char **argv) {
     options o = {.output = "table", .interval = "2"};
-    const sp_flag flags[] = {
-        {"control-socket", 0, SP_FLAG_STR, &o.socket, "FILE",
-         "of the gateway (default $SAMPAN_GATEWAY_SOCKET, /var/lib/sampan/gateway.sock)"},
-        {"pool", 0, SP_FLAG_STR, &o.pool, "NAME", "only in this pool, as default/web:80"},
-        {"output", 'o', SP_FLAG_STR, &o.output, "table|json", "of status (table)"},
-        {"interval", 'i', SP_FLAG_STR, &o.interval, "SECONDS", "of top (2)"},
-        {"count", 'n', SP_FLAG_INT, &o.count, "N", "of top: so many times; 0 = for ever (0)"},
+    const struct {
+        char key;
+        sp_flag flag;
+    } rows[] = {
+        {0,
+         {"control-socket", 0, SP_FLAG_STR, &o.socket, "FILE",
+          "of the gateway (default $SAMPAN_GATEWAY_SOCKET,\n"
+          "/var/lib/sampan/gateway.sock, ./data/gateway.sock)"}},
+        {'p', {"pool", 0, SP_FLAG_STR, &o.pool, "NAME", "only in this pool, as default/web:80"}},
+        {'o', {"output", 'o', SP_FLAG_STR, &o.output, "table|json", "how it is shown (table)"}},
+        {'i', {"interval", 'i', SP_FLAG_STR, &o.interval, "SECONDS", "between two looks (2)"}},
+        {'n', {"count", 'n', SP_FLAG_INT, &o.count, "N", "so many times; 0 = for ever (0)"}},
     };
-    size_t i = 0;
+    sp_flag flags[SP_COUNT(rows)];
+    size_t i = 0, n = 0;
     while (strcmp(commands[i].name, argv[0]) != 0) i++;
+    for (size_t k = 0; k < SP_COUNT(rows); k++)
+        if (!rows[k].key || strchr(commands[i].own_flags, rows[k].key)) flags[n++] = rows[k].flag;
     char name[40];
     snprintf(name, sizeof name, "sampan gateway %s", argv[0]);
     const sp_usage u = {.command = name,
                         .synopsis = commands[i].synopsis,
                         .about = commands[i].about,
                         .flags = flags,
-                        .flag_count = SP_COUNT(flags)};
+                        .flag_count = n};
     int code = sp_flags_parse(&u, &argc, argv);
     return code == SP_FLAGS_GO_ON ? commands[i].run(&o, argc, argv) : code;
 }

@@ -454,18 +454,23 @@ static const char about[] =
     "  - every Gateway of class \"sampan\" with its HTTPRoutes, GRPCRoutes, TLSRoutes and "
     "TCPRoutes:\n"
     "    listeners on port 80 at --http-port, on 443 at --https-port, others at their own port.\n"
-    "Connections go to endpoints that are ready, and to the next one when one refuses. A client\n"
-    "waits --endpoint-wait for an endpoint to appear before it is turned away. Endpoints that "
-    "leave\n"
-    "keep the connections they have. A port that somebody else uses is told on the object that "
-    "asks\n"
-    "for it (kubectl describe) and tried again; everything else goes on.";
+    "Or serves what haproxy.cfg and keepalived.conf say, without an API server.\n"
+    "\n"
+    "A port that somebody else uses is told on the object that asks for it (kubectl describe), or "
+    "in\n"
+    "the log, and tried again; everything else goes on.\n"
+    "\n"
+    "To a running gateway, by its --control-socket (sampan gateway COMMAND --help):\n"
+    "  status, top                     look at it\n"
+    "  drain, disable, weight, enable  steer a server\n"
+    "  reload                          a new process takes the ports over";
 
 static const char examples[] =
     "  sampan gateway --kubeconfig ./data/conf/gateway.kubeconfig --http-port 8080\n"
     "  sampan gateway --http-port 80 --node-address 192.0.2.10 --metrics-port 9180\n"
     "  sampan gateway --access-log -          # one line per request and per connection\n"
-    "  sampan gateway --haproxy-cfg haproxy.cfg --keepalived-conf keepalived.conf --check\n";
+    "  sampan gateway --haproxy-cfg haproxy.cfg --keepalived-conf keepalived.conf --check\n"
+    "  sampan gateway status --control-socket ./data/gateway.sock\n";
 
 static int run_addresses(const gateway *g) {
     const sp_vip_run_options o = {g->keepalived_conf, g->control_socket, g->exact, g->take_over};
@@ -490,40 +495,34 @@ int sp_gateway_main(int argc, char **argv) {
                  .predecessor = -1,
                  .settings = sp_worker_defaults()};
     const sp_flag flags[] = {
+        SP_FLAG_GROUP("What is served"),
         {"kubeconfig", 0, SP_FLAG_STR, &g.kubeconfig, "FILE",
          "how to reach the API server (default $KUBECONFIG, then ~/.kube/config)"},
         {"haproxy-cfg", 0, SP_FLAG_STR, &g.haproxy_cfg, "FILE",
          "serve what this haproxy.cfg says, without an API server; SIGHUP reads it again"},
+        {"keepalived-conf", 0, SP_FLAG_STR, &g.keepalived_conf, "FILE",
+         "virtual addresses as keepalived would hold them; alone, only these"},
+        {"keepalived-exact", 0, SP_FLAG_BOOL, &g.exact, NULL,
+         "do only what keepalived does: no hand-over, addresses without a lifetime"},
         {"check", 0, SP_FLAG_BOOL, &g.check, NULL,
          "only read these files and tell every problem with its line"},
         {"print-objects", 0, SP_FLAG_BOOL, &g.print_objects, NULL,
          "print these files as Kubernetes objects, for kubectl apply"},
+        SP_FLAG_GROUP("Where objects are served"),
         {"http-port", 0, SP_FLAG_PORT, &g.http_port, "N",
          "where Ingresses and HTTPRoutes are served; 0 = nowhere (8080)"},
         {"https-port", 0, SP_FLAG_PORT, &g.https_port, "N",
          "the same with TLS, for Ingresses with spec.tls and Gateways' port 443 (8443)"},
-        {"node-name", 0, SP_FLAG_STR, &g.node_name, "NAME",
-         "this machine's Node, for …TrafficPolicy: Local and topology (default: not known)"},
         {"bind", 0, SP_FLAG_STR, &g.bind, "ADDR", "address to listen on (0.0.0.0)"},
         {"node-address", 0, SP_FLAG_STR, &g.node_address, "ADDR",
          "address told on the objects (default: the one that reaches the network)"},
+        {"node-name", 0, SP_FLAG_STR, &g.node_name, "NAME",
+         "this machine's Node, for …TrafficPolicy: Local and topology (default: not known)"},
         {"cluster-ips", 0, SP_FLAG_STR, &g.cluster_ips, "on|off",
          "serve Services at their virtual addresses; adds a local route (on for root)"},
         {"service-cidr", 0, SP_FLAG_STR, &g.service_cidr, "NET",
          "where those addresses lie (10.96.0.0/16)"},
-        {"metrics-port", 0, SP_FLAG_PORT, &g.metrics_port, "N",
-         "/metrics, /healthz and /readyz; 0 = none (0)"},
-        {"metrics-bind", 0, SP_FLAG_STR, &g.metrics_bind, "ADDR", "address of them (127.0.0.1)"},
-        {"script-checks", 0, SP_FLAG_BOOL, &g.options.script_checks, NULL,
-         "let BackendPolicies name commands that run here as checks"},
-        {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",
-         "secret behind sticky cookies (that of the Secret kube-system/sampan-gateway-sticky)"},
-        {"state-dir", 0, SP_FLAG_STR, &g.state_dir, "DIR",
-         "where the certificate for hosts without a Secret is kept (none: a new one each start)"},
-        {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",
-         "one line per request and per TCP connection"},
-        {"access-log-format", 0, SP_FLAG_STR, &g.access_log_format, "NAME",
-         "text, json, common, combined or haproxy (text)"},
+        SP_FLAG_GROUP("How it serves"),
         {"endpoint-wait", 0, SP_FLAG_STR, &g.endpoint_wait, "TIME",
          "how long a client waits for an endpoint to appear (1s)"},
         {"connect-timeout", 0, SP_FLAG_STR, &g.connect_timeout, "TIME",
@@ -532,26 +531,41 @@ int sp_gateway_main(int argc, char **argv) {
          "from a request to the first byte of its answer (60s)"},
         {"idle-timeout", 0, SP_FLAG_STR, &g.idle_timeout, "TIME",
          "a client's connection between requests (75s)"},
-        {"grace", 0, SP_FLAG_STR, &g.grace, "TIME",
-         "after SIGTERM, for connections to end by themselves (10s)"},
-        {"control-socket", 0, SP_FLAG_STR, &g.control_socket, "FILE",
-         "unix socket for commands and for the hand-over to a new process"},
-        {"take-over", 0, SP_FLAG_BOOL, &g.take_over, NULL,
-         "replace the gateway that serves --control-socket: take its ports, then let it drain"},
-        {"loops", 0, SP_FLAG_INT, &g.loops, "N",
-         "threads that carry traffic (as many as CPUs may be used)"},
         {"max-connections", 0, SP_FLAG_INT, &g.max_connections, "N",
          "of clients; more wait in the kernel's queue (100000, less if descriptors are short)"},
-        {"keepalived-conf", 0, SP_FLAG_STR, &g.keepalived_conf, "FILE",
-         "virtual addresses as keepalived would hold them; alone, only these"},
-        {"keepalived-exact", 0, SP_FLAG_BOOL, &g.exact, NULL,
-         "do only what keepalived does: no hand-over, addresses without a lifetime"},
+        {"loops", 0, SP_FLAG_INT, &g.loops, "N",
+         "threads that carry traffic (as many as CPUs may be used)"},
+        {"script-checks", 0, SP_FLAG_BOOL, &g.options.script_checks, NULL,
+         "let BackendPolicies name commands that run here as checks"},
+        {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",
+         "secret behind sticky cookies (that of the Secret kube-system/sampan-gateway-sticky)"},
+        {"state-dir", 0, SP_FLAG_STR, &g.state_dir, "DIR",
+         "where the certificate for hosts without a Secret is kept (none: a new one each start)"},
+        SP_FLAG_GROUP("Looking at it, stopping and replacing it"),
+        {"control-socket", 0, SP_FLAG_STR, &g.control_socket, "FILE",
+         "unix socket for the commands above and for the hand-over to a new process"},
+        {"take-over", 0, SP_FLAG_BOOL, &g.take_over, NULL,
+         "replace the gateway that serves --control-socket: take its ports, then let it drain"},
+        {"grace", 0, SP_FLAG_STR, &g.grace, "TIME",
+         "after SIGTERM, for connections to end by themselves (10s)"},
+        {"metrics-port", 0, SP_FLAG_PORT, &g.metrics_port, "N",
+         "a page with live traffic, /metrics, /healthz, /readyz; 0 = none (0)"},
+        {"metrics-bind", 0, SP_FLAG_STR, &g.metrics_bind, "ADDR", "its address (127.0.0.1)"},
+        {"access-log", 0, SP_FLAG_STR, &g.access_log, "FILE|-",
+         "one line per request and per TCP connection"},
+        {"access-log-format", 0, SP_FLAG_STR, &g.access_log_format, "NAME",
+         "text, json, common, combined or haproxy (text)"},
         SP_LOG_LEVEL_FLAG(&g.level),
         {"verbose", 'v', SP_FLAG_BOOL, &g.verbose, NULL,
          "debug lines, and the access log on stderr"},
     };
-    const sp_usage u = {"sampan gateway", "[flags]",         about, examples, flags,
-                        SP_COUNT(flags),  .only_flags = true};
+    const sp_usage u = {"sampan gateway",
+                        "[flags]\n       sampan gateway COMMAND [flags]",
+                        about,
+                        examples,
+                        flags,
+                        SP_COUNT(flags),
+                        .only_flags = true};
     if (argc == 2 && strcmp(argv[1], "--vip-will") == 0) return sp_vip_will_main();
     int code = sp_flags_parse(&u, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;

@@ -14,6 +14,7 @@ static void flags_and_words_mix(void **state) {
     sp_strs list = {0};
     sp_log_level level = SP_LOG_INFO;
     const sp_flag flags[] = {
+        SP_FLAG_GROUP("A heading"),
         {"dir", 'd', SP_FLAG_STR, &dir, "DIR", "where"},
         {"count", 'c', SP_FLAG_INT, &count, "N", "how many"},
         {"port", 0, SP_FLAG_PORT, &port, "N", "where to listen"},
@@ -41,7 +42,8 @@ static void flags_and_words_mix(void **state) {
 
     static const char *const bad[][2] = {{"--port", "65536"},     {"--count", "1x"},
                                          {"--nothing", "1"},      {"--dir", NULL},
-                                         {"--log-level", "loud"}, {"--quiet=maybe", NULL}};
+                                         {"--log-level", "loud"}, {"--quiet=maybe", NULL},
+                                         {"--=x", NULL} /* a heading is no flag */};
     for (size_t i = 0; i < SP_COUNT(bad); i++) {
         char *args[] = {"t", (char *)(uintptr_t)bad[i][0], (char *)(uintptr_t)bad[i][1], NULL};
         int n = bad[i][1] ? 3 : 2;
