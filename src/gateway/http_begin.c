@@ -140,21 +140,7 @@ static void act(sp_exchange *x) {
 
 /* --- the route --- */
 
-/* A client that shares a connection between names whose certificates it found to be the same may
- * come with a host of another listener: told apart from one that does not exist (RFC 9110 15.5.20).
- */
-static bool is_of_another(const sp_exchange *x, const sp_inner_spec *inner, sp_str host) {
-    const sp_listener_spec *l = x->listener->spec;
-    if (!x->hop.tls || !l) return false;
-    const sp_sni_entry *e = sp_sni_find(l->sni, l->sni_count, host);
-    return e && &e->inner != inner;
-}
-
-static void not_found(sp_exchange *x, const sp_inner_spec *inner, sp_str host, sp_str path) {
-    if (is_of_another(x, inner, host)) {
-        sp_exchange_fail(x, 421, "this connection was made for another server name");
-        return;
-    }
+static void not_found(sp_exchange *x, sp_str host, sp_str path) {
     sp_exchange_fail(x, 404, "no Ingress or HTTPRoute answers for host \"%.*s\" and path %.*s",
                      (int)SP_MIN(host.n, 128u), host.p ? host.p : "", (int)SP_MIN(path.n, 200u),
                      path.p);
@@ -201,7 +187,7 @@ static void find_route(sp_exchange *x, const char *server_name) {
     x->hop.entry = inner && inner->http ? sp_route_find(x->config->tables[inner->table], &r) : NULL;
     x->hop.entry = sp_route_choose(x->hop.entry, sp_worker_random(x->worker));
     if (!x->hop.entry) {
-        not_found(x, inner, r.host, r.path);
+        not_found(x, r.host, r.path);
         return;
     }
     /* An endpoint that reads dot segments otherwise would serve what another rule is about. */
