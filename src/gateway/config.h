@@ -106,6 +106,7 @@ typedef struct sp_pool_spec {
     const sp_upstream_tls *tls; /* NULL = plain */
     uint8_t send_proxy;         /* PROXY protocol: 0, 1 or 2 */
     uint32_t connect_timeout_ms, response_timeout_ms, idle_timeout_ms;
+    bool reset_on_removal;       /* TCP and upgraded connections of an endpoint that is gone */
     uint32_t goaway_per_million; /* of requests on HTTP/2 clients: say GOAWAY after this one */
     sp_endpoint_spec *endpoints;
     size_t endpoint_count;

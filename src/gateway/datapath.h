@@ -34,6 +34,7 @@ typedef struct sp_upstream {
     sp_endpoint_counts counts;
     sp_shared_count *pool_count; /* referenced while the pool has a limit; NULL else */
     sp_list h2;                  /* connections that carry many requests, in use or not */
+    bool cut;                    /* gone, and so are its connections */
 } sp_upstream;
 /* --- tally.c --- */
 void sp_upstream_name(sp_upstream *u, sp_str name);
@@ -147,6 +148,7 @@ struct sp_worker {
     int handles;
     uint32_t last_request_ms; /* while stopping: of sp_worker_stop */
     bool stopping, accept_paused;
+    bool cuts; /* some upstream was cut by the configuration that is being applied */
     void (*on_listeners)(void *ctx);
     void *on_listeners_ctx;
     void (*on_stopped)(void *ctx);
@@ -321,6 +323,8 @@ void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_ad
 /* The same with a socket from an arrival; server_name: taken, may be NULL. */
 void sp_tunnel_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
                     char *server_name, const sp_targets *targets);
+/* Ends those whose upstream is cut. */
+void sp_tunnel_end_cut(sp_worker *w);
 /* Joins two connections; both are taken over with what they have received and not yet sent, and so
  * is upstream (referenced and counted open). */
 void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstream *upstream,

@@ -201,6 +201,7 @@ static void apply_protection(sp_pool_spec *p, const sp_json *spec) {
     for (size_t i = 0; i < SP_COUNT(keys); i++)
         if (sp_json_get(times, keys[i])) *to[i] = ms_of(times, keys[i]);
     p->send_proxy = sp_str_eqz(proxy, "v1") ? 1 : sp_str_eqz(proxy, "v2") ? 2 : 0;
+    p->reset_on_removal = sp_str_eqz(text_of(spec, "onRemoval"), "Reset");
     p->goaway_per_million = (uint32_t)(SP_MIN(SP_MAX(chance, 0.0), 1.0) * 1e6 + 0.5);
 }
 

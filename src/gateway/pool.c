@@ -203,7 +203,10 @@ static void update_endpoints(sp_worker *w, sp_pool *p, const sp_pool_spec *spec)
     members |= before.n != list.n;
     p->balance.list = list;
     sp_vec_free(&before);
-    for (size_t at = 0; sp_map_next(&old, &at, NULL, &left);) drop_upstream(left);
+    for (size_t at = 0; sp_map_next(&old, &at, NULL, &left);) {
+        w->cuts |= ((sp_upstream *)left)->cut = spec->reset_on_removal;
+        drop_upstream(left);
+    }
     sp_map_free(&old);
     sp_balance_changed(&p->balance, members);
     p->known = true;

@@ -285,6 +285,14 @@ static void stop(sp_session *s, bool force) {
     if (force) end((tunnel *)(void *)s, true);
 }
 
+void sp_tunnel_end_cut(sp_worker *w) {
+    sp_list_each(&w->sessions, l) {
+        sp_session *s = SP_CONTAINER(l, sp_session, link);
+        tunnel *t = s->stop == stop ? (tunnel *)(void *)s : NULL;
+        if (t && t->upstream && t->upstream->cut) end(t, true);
+    }
+}
+
 static uint32_t idle_limit(const tunnel *t) {
     const sp_listener_spec *spec = t->listener->spec;
     uint32_t ms = spec ? spec->idle_timeout_ms : 0;

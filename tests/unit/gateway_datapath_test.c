@@ -36,6 +36,7 @@ static struct {
     uint16_t tcp_port, http_port;
     sp_worker_stats stats;
     sp_pool_limits limits;
+    bool reset_on_removal;
     uint32_t max_connections; /* of each endpoint */
 } t;
 
@@ -77,6 +78,7 @@ static sp_gateway_config *make_config(void) {
     c->pools[0] = (sp_pool_spec){.name = SP_STR("ns/web:80"),
                                  .algorithm = SP_BALANCE_ROUND_ROBIN,
                                  .limits = t.limits,
+                                 .reset_on_removal = t.reset_on_removal,
                                  .endpoints = e,
                                  .endpoint_count = t.endpoint_count};
     c->pool_count = 1;
@@ -408,6 +410,26 @@ static void tcp_endpoint_removed(void) {
     close(s);
     hear_end(c);
     CLOSE(c, c2, s2, la, lb);
+}
+
+static void tcp_endpoint_removed_and_cut(void) {
+    uint16_t a, b;
+    int la = listen_on(&a), lb = listen_on(&b);
+    t.reset_on_removal = true;
+    ENDPOINTS({a, true}, {b, true});
+    int c = dial(t.tcp_port), s = take(la), c2 = dial(t.tcp_port), s2 = take(lb);
+    say(c, "one");
+    hear(s, "one");
+    ENDPOINTS({a, false, true}, {b, true}); /* on its way out is not gone */
+    say(s, "two");
+    hear(c, "two");
+    ENDPOINTS({b, true});
+    hear_reset(c);
+    hear_reset(s);
+    say(c2, "three");
+    hear(s2, "three");
+    t.reset_on_removal = false;
+    CLOSE(c, s, c2, s2, la, lb);
 }
 
 static void tcp_draining(void) {
@@ -1015,6 +1037,7 @@ int main(void) {
         STORY(a_second_connect_wins),
         STORY(a_second_connect_is_not_needed),
         STORY(tcp_endpoint_removed),
+        STORY(tcp_endpoint_removed_and_cut),
         STORY(tcp_draining),
         STORY(tcp_resets_pass),
         STORY(tcp_waits_for_an_endpoint),

@@ -152,6 +152,8 @@ FIELDS(backend_policy_spec) = {
     {"limits", 0, T(limits_spec), "What the servers are spared."},
     {"timeouts", 0, T(backend_timeouts), NULL},
     {"proxyProtocol", 0, ENUM("v1", "v2"), "Tell servers the client's address: v1 or v2."},
+    {"onRemoval", 0, ENUM_DEFAULT("Keep", "Reset"),
+     "TCP connections of a server that is removed: Keep or Reset."},
     {"goawayChance", 0, CHANCE, "Of a request, to make its HTTP/2 client connect anew."},
     {"servers", 0, GW_LIST(T(server_spec), 0, 1024), "What is different for single servers."},
 };
