@@ -11,7 +11,10 @@ steadiest figure when client, proxy and backend share the cores, and the one to 
 machine has other work. Each figure is the median of three runs; "x" is ours against that peer, above
 one is better for us.
 
-THREADS=2 (of each proxy), SECONDS_EACH=3, RUNS=3, SAMPAN=a release build.
+The proxies take turns within each round, so that all meet the same moments of a busy machine.
+
+THREADS=2 (of each proxy), SECONDS_EACH=3, RUNS=3, SAMPAN=a release build; BEFORE=another build of
+ours to stand beside it, PEERS=haproxy,nginx.
 """
 import json
 import os
@@ -162,16 +165,16 @@ http {{ access_log off; keepalive_requests 1000000000;
 
 
 class Ours(Proxy):
-    def __init__(self, backend, certificate):
+    def __init__(self, backend, certificate, name="sampan", binary=BINARY):
         ports = {k: free_port() for k in ("tcp", "http", "tls", "tlstcp")}
         host, port = backend.split(":")
-        self.platform = Sampan(work / "sampan", roles="apiserver").start()
+        self.platform = Sampan(work / name, roles="apiserver").start()
         children.append(self.platform.process)
         self.platform.apply(*self.objects(host, int(port), ports, certificate))
-        self.socket = work / "gateway.sock"
-        process = start(BINARY, "gateway", "--kubeconfig", self.platform.dir / "conf" / "gateway.kubeconfig", "--http-port",
+        self.socket = work / f"{name}.sock"
+        process = start(binary, "gateway", "--kubeconfig", self.platform.dir / "conf" / "gateway.kubeconfig", "--http-port",
                         ports["http"], "--cluster-ips", "off", "--loops", THREADS, "--control-socket", self.socket)
-        super().__init__("sampan", process, ports, signal.SIGUSR2)
+        super().__init__(name, process, ports, signal.SIGUSR2)
 
     def objects(self, host, port, ports, certificate):
         tcp = ports["tcp"]
@@ -279,37 +282,43 @@ RUN = {  # row: (port, what is counted, one run)
 KIND = {"bulk": ["bulk tcp, 1 flow", "bulk tcp, 4 flows", "bulk http"]}
 
 
-def measure(proxy, port, run):
-    """Medians of what a second does, what one costs, and the 99th percentile; the sum of errors."""
-    rate, each, p99, failed = [], [], [], 0
-    for _ in range(RUNS):
+class Result:
+    def __init__(self):
+        self.rates, self.costs, self.late, self.errors = [], [], [], 0
+
+    def one_run(self, proxy, port, run):
         before = proxy.cpu()
         count, took, late, errors = run(port)
-        rate.append(count / took)
-        each.append((proxy.cpu() - before) / max(count, 1e-9))
-        p99 += [late] if late is not None else []
-        failed += errors
-    return statistics.median(rate), statistics.median(each), statistics.median(p99) if p99 else None, failed
+        self.rates.append(count / took)
+        self.costs.append((proxy.cpu() - before) / max(count, 1e-9))
+        self.late += [late] if late is not None else []
+        self.errors += errors
+
+    def line(self, unit, ours):
+        rate, each = statistics.median(self.rates), statistics.median(self.costs)
+        cost = f"{each:8.2f} s" if unit == "GB" else f"{each * 1e6:8.1f} us"
+        speed = f"{rate * 8:10.1f} Gb/s" if unit == "GB" else f"{rate:10.0f} /s  "
+        late = f"{statistics.median(self.late):.2f} ms" if self.late else "-"
+        failed = f"{self.errors} ERRORS" if self.errors else ""
+        ratio = ""
+        if ours is not self:
+            # Of each round by itself: what the machine was doing then was the same for both.
+            speeds = [a / b for a, b in zip(ours.rates, self.rates)]
+            costs = [b / a for a, b in zip(ours.costs, self.costs) if a]
+            ratio = f"x {statistics.median(speeds):.2f} speed" + (f", x {statistics.median(costs):.2f} CPU" if costs else "")
+        return f"{speed} {cost} CPU per {unit:10} p99 {late:9} {failed:10} {ratio}"
 
 
 def table(row, proxies):
     key, unit, run = RUN[row]
-    mine = None
+    able = [p for p in proxies if p.ports.get(key) and answers(p.ports[key], key.startswith("tls"))]
+    results = {p.name: Result() for p in able}
+    for i in range(RUNS):
+        for proxy in able[i % len(able):] + able[:i % len(able)]:
+            results[proxy.name].one_run(proxy, proxy.ports[key], run)
     for proxy in proxies:
-        port = proxy.ports.get(key)
-        if not port or not answers(port, key.startswith("tls")):
-            print(f"{row:18} {proxy.name:8} -", flush=True)
-            continue
-        rate, each, p99, failed = measure(proxy, port, run)
-        cost = f"{each:8.2f} s" if unit == "GB" else f"{each * 1e6:8.1f} us"
-        speed = f"{rate * 8:10.1f} Gb/s" if unit == "GB" else f"{rate:10.0f} /s  "
-        ratio = ""
-        if mine is None:
-            mine = (rate, each)
-        elif mine[1]:
-            ratio = f"x {mine[0] / rate:.2f} speed, x {each / mine[1]:.2f} CPU"
-        print(f"{row:18} {proxy.name:8} {speed} {cost} CPU per {unit:10} p99 {f'{p99:.2f} ms' if p99 else '-':9} {f'{failed} ERRORS' if failed else '':10} {ratio}",
-              flush=True)
+        found = results.get(proxy.name)
+        print(f"{row:18} {proxy.name:8} {found.line(unit, results.get(proxies[0].name, found)) if found else '-'}", flush=True)
 
 
 # --- memory and reloads ---
@@ -360,8 +369,11 @@ def reloads(proxies):
 def main(wanted):
     backend, at = backend_server(), certificate()
     proxies = [Ours(backend, at)]
-    proxies += [Haproxy(backend, at)] if shutil.which("haproxy") else []
-    proxies += [Nginx(backend, at)]
+    if os.environ.get("BEFORE"):
+        proxies.append(Ours(backend, at, "before", os.environ["BEFORE"]))
+    peers = os.environ.get("PEERS", "haproxy,nginx").split(",")
+    proxies += [Haproxy(backend, at)] if "haproxy" in peers and shutil.which("haproxy") else []
+    proxies += [Nginx(backend, at)] if "nginx" in peers else []
     for proxy in proxies:
         wait_until(lambda: proxy.process.poll() is not None or answers(proxy.ports["http"]) and (not proxy.ports["tcp"] or answers(proxy.ports["tcp"])), proxy.name)
         if proxy.process.poll() is not None:

@@ -173,6 +173,7 @@ typedef struct sp_sock {
     bool more;               /* TLS: received, not yet decrypted */
     bool held;               /* TLS: encrypted, not yet sent */
     bool cut;                /* TLS, with failed: a FIN without close_notify */
+    bool ending;             /* what is written now is the last: its FIN follows at once */
     uint64_t received, sent;
 } sp_sock;
 
@@ -208,6 +209,12 @@ void sp_sock_tune(int fd);
 void sp_sock_probe(int fd);
 /* It has not answered for about half a minute, though it had to. */
 bool sp_sock_vanished(const sp_sock *c);
+/* For send: the kernel may hold back what its FIN can travel with, a fifth of a second at most. */
+static inline int sp_sock_send_flags(const sp_sock *c) {
+    return c->ending ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+}
+/* Before connect: the last packet of the TCP handshake waits for the first bytes to travel with. */
+void sp_sock_speak_first(int fd);
 /* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
 
@@ -268,6 +275,7 @@ typedef struct sp_dial {
     bool came_by_queue; /* give_up is the queue's */
     bool retrying;      /* counted in the pool's retries */
     bool probed_later;  /* the caller sees to sp_sock_probe: most of its connections end soon */
+    bool speaks_first;  /* bytes are there to be sent as soon as it is connected */
     void *ctx;
     /* Exactly once unless cancelled. OK: sock is connected (sp_sock_take it) and upstream yours. */
     void (*done)(struct sp_dial *d, sp_dial_result r);

@@ -117,6 +117,7 @@ bool sp_dial_connect(sp_dial *d, const sp_upstream *u, sp_sock *sock, void (*on_
     if (fd < 0) return false;
     sp_sock_tune(fd);
     if (!d->probed_later) sp_sock_probe(fd);
+    if (d->speaks_first || d->pool->send_proxy || d->pool->tls_wanted) sp_sock_speak_first(fd);
     if ((connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) ||
         !sp_sock_open(d->worker, sock, fd, on_event)) {
         int error = errno;

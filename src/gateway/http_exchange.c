@@ -329,6 +329,7 @@ void sp_exchange_dial(sp_exchange *x) {
     x->dial.done = on_dialed;
     x->dial.use_kept = use_kept;
     x->dial.describe = describe;
+    x->dial.speaks_first = true;
     x->dial.alpn = alpn(x);
     sp_dial_start(&x->dial, x->worker, x->pool, &x->client_addr);
 }

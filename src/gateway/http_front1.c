@@ -150,6 +150,7 @@ static void write_end(sp_exchange *x, sp_str trailers) {
 
 static void flush(sp_exchange *x) {
     session *s = x->client;
+    s->client.ending = x->answer_done && !x->keep_client;
     sp_sock_flush(s->s.worker, &s->client);
 }
 

@@ -46,6 +46,11 @@ void sp_sock_probe(int fd) {
         setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
 }
 
+void sp_sock_speak_first(int fd) {
+    int zero = 0;
+    setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof zero);
+}
+
 /* TCP_USER_TIMEOUT would do it in the kernel, but it also ends a connection whose reader has only
  * stopped to read. The counts below start anew with every acknowledgement, also of a probe of a
  * closed window. Seven doublings from 200 ms are 25 s. */
@@ -132,17 +137,20 @@ void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
     sp_buf_add(&c->out, bytes);
 }
 
+/* A vector of one costs the kernel more than a plain send. */
+static ssize_t send_both(const sp_sock *c, sp_str first, sp_str second) {
+    struct iovec iov[2] = {{(void *)(uintptr_t)first.p, first.n},
+                           {(void *)(uintptr_t)second.p, second.n}};
+    struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
+    sp_str one = first.n ? first : second;
+    if (first.n && second.n) return sendmsg(c->io.fd, &m, sp_sock_send_flags(c));
+    return send(c->io.fd, one.p, one.n, sp_sock_send_flags(c));
+}
+
 static void write_plain(sp_worker *w, sp_sock *c, sp_str bytes) {
-    struct iovec iov[2];
-    int count = 0;
-    if (c->out.n) iov[count++] = (struct iovec){c->out.p, c->out.n};
-    if (bytes.n) iov[count++] = (struct iovec){(void *)(uintptr_t)bytes.p, bytes.n};
     ssize_t n = 0;
-    if (count && c->io.writable && !c->broken) {
-        struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)count};
-        do
-            n = c->out.n ? sendmsg(c->io.fd, &m, MSG_NOSIGNAL)
-                         : send(c->io.fd, bytes.p, bytes.n, MSG_NOSIGNAL);
+    if ((c->out.n || bytes.n) && c->io.writable && !c->broken) {
+        do n = send_both(c, sp_buf_str(&c->out), bytes);
         while (n < 0 && errno == EINTR);
         if (n < 0) {
             c->io.writable = false;

@@ -26,7 +26,7 @@ typedef struct sp_sock_tls {
 
 static void send_some(sp_sock *c, sp_str *bytes) {
     ssize_t n;
-    do n = send(c->io.fd, bytes->p, bytes->n, MSG_NOSIGNAL);
+    do n = send(c->io.fd, bytes->p, bytes->n, sp_sock_send_flags(c));
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN) c->broken = true;
     if (n < (ssize_t)bytes->n) c->io.writable = false;

@@ -134,6 +134,8 @@ static void fill_pipe(sp_worker *w, half *h) {
 
 static void copy_once(sp_worker *w, half *h) {
     sp_str bytes = sp_sock_read(w, from(h));
+    /* Its end is behind these bytes already, and found by one of the next reads. */
+    to(h)->ending = from(h)->io.hup && !from(h)->io.error && !from(h)->tls;
     h->bulk = bytes.n >= SP_READ_SIZE && !from(h)->tls && !to(h)->tls;
     if (bytes.n) sp_sock_write(w, to(h), bytes);
 }
@@ -335,6 +337,13 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
     return t;
 }
 
+/* The client has sent something already. */
+static bool spoke_first(const tunnel *t) {
+    char c;
+    if (t->client.unread) return true;
+    return !t->client.tls && recv(t->client.io.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 static void begin(tunnel *t, const sp_targets *targets) {
     sp_worker *w = t->s.worker;
     uint32_t pool = sp_route_draw(targets, sp_worker_random(w));
@@ -351,6 +360,7 @@ static void begin(tunnel *t, const sp_targets *targets) {
     t->dial->affinity = sp_affinity_of(&w->config->pools[pool], &r);
     t->dial->ctx = t;
     t->dial->probed_later = true;
+    t->dial->speaks_first = spoke_first(t);
     t->dial->done = on_dialed;
     t->dial->describe = describe;
     sp_dial_start(t->dial, w, t->pool, &t->s.client);
