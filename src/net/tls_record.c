@@ -3,7 +3,6 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/kdf.h>
 #include <pthread.h>
 
 enum { IV = 12, TAG = 16, SECRET_MAX = 48, KEY_MAX = 32, KEY_UPDATE = 24 };
@@ -34,23 +33,39 @@ struct sp_tls_record {
 /* Fetched once: by name, each connection would search the providers under a lock. */
 static struct {
     EVP_CIPHER *ciphers[SP_COUNT(suites)];
-    EVP_KDF *kdf;
+    EVP_MAC_CTX *hmacs[SP_COUNT(suites)]; /* to be copied */
 } fetched;
 
 static void fetch_all(void) {
     for (size_t i = 0; i < SP_COUNT(suites); i++)
         fetched.ciphers[i] = EVP_CIPHER_fetch(NULL, suites[i].cipher, NULL);
-    fetched.kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-    sp_assert(fetched.kdf);
+    EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    for (size_t i = 0; i < SP_COUNT(suites); i++) {
+        OSSL_PARAM params[] = {
+            OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST,
+                                             (char *)(uintptr_t)suites[i].digest, 0),
+            OSSL_PARAM_construct_end(),
+        };
+        fetched.hmacs[i] = EVP_MAC_CTX_new(hmac);
+        sp_assert(fetched.hmacs[i] && EVP_MAC_CTX_set_params(fetched.hmacs[i], params) == 1);
+    }
+    EVP_MAC_free(hmac);
 }
 
 /* --- keys --- */
 
-/* HKDF-Expand-Label with an empty context (7.1). */
-static bool expand(const suite *s, const uint8_t *secret, const char *label, uint8_t *ret,
-                   size_t n) {
-    uint8_t info[64];
-    size_t label_n = strlen(label), at = 0;
+static EVP_MAC_CTX *new_hmac(const suite *s) {
+    EVP_MAC_CTX *mac = EVP_MAC_CTX_dup(fetched.hmacs[s - suites]);
+    sp_assert(mac);
+    return mac;
+}
+
+/* HKDF-Expand-Label with an empty context (7.1). Nothing here is longer than the hash, so it is one
+ * HMAC (RFC 5869 2.3); OpenSSL's KDF would look its digest up by name each time. */
+static bool expand(EVP_MAC_CTX *mac, const suite *s, const uint8_t *secret, const char *label,
+                   uint8_t *ret, size_t n) {
+    uint8_t info[64], block[SECRET_MAX];
+    size_t label_n = strlen(label), at = 0, block_n = 0;
     info[at++] = 0;
     info[at++] = (uint8_t)n;
     info[at++] = (uint8_t)(label_n + 6);
@@ -58,38 +73,32 @@ static bool expand(const suite *s, const uint8_t *secret, const char *label, uin
     memcpy(info + at + 6, label, label_n);
     at += 6 + label_n;
     info[at++] = 0;
-    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-    OSSL_PARAM params[] = {
-        OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)s->digest, 0),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)secret,
-                                          s->secret_bytes),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, at),
-        OSSL_PARAM_construct_end(),
-    };
-    EVP_KDF_CTX *k = EVP_KDF_CTX_new(fetched.kdf);
-    bool ok = k && EVP_KDF_derive(k, ret, n, params) == 1;
-    EVP_KDF_CTX_free(k);
+    info[at++] = 1; /* the first block */
+    bool ok = EVP_MAC_init(mac, secret, s->secret_bytes, NULL) == 1 &&
+              EVP_MAC_update(mac, info, at) == 1 &&
+              EVP_MAC_final(mac, block, &block_n, sizeof block) == 1 && n <= block_n;
+    if (ok) memcpy(ret, block, n);
+    OPENSSL_cleanse(block, sizeof block);
     return ok;
 }
 
-static bool set_keys(const suite *s, half *h, bool seal) {
+static bool set_keys(EVP_MAC_CTX *mac, const suite *s, half *h, bool seal) {
     uint8_t key[KEY_MAX];
     EVP_CIPHER *cipher = fetched.ciphers[s - suites];
     h->seq = 0;
-    bool ok = cipher && expand(s, h->secret, "key", key, s->key_bytes) &&
-              expand(s, h->secret, "iv", h->iv, IV) &&
+    bool ok = cipher && expand(mac, s, h->secret, "key", key, s->key_bytes) &&
+              expand(mac, s, h->secret, "iv", h->iv, IV) &&
               EVP_CipherInit_ex2(h->cipher, cipher, key, NULL, seal, NULL) == 1;
     OPENSSL_cleanse(key, sizeof key);
     return ok;
 }
 
 static bool next_keys(const suite *s, half *h, bool seal) {
-    uint8_t secret[SECRET_MAX];
-    if (!expand(s, h->secret, "traffic upd", secret, s->secret_bytes)) return false;
-    memcpy(h->secret, secret, sizeof secret);
-    OPENSSL_cleanse(secret, sizeof secret);
-    return set_keys(s, h, seal);
+    EVP_MAC_CTX *mac = new_hmac(s);
+    bool ok = expand(mac, s, h->secret, "traffic upd", h->secret, s->secret_bytes) &&
+              set_keys(mac, s, h, seal);
+    EVP_MAC_CTX_free(mac);
+    return ok;
 }
 
 sp_tls_record *sp_tls_record_new(unsigned id, const uint8_t *read_secret,
@@ -105,8 +114,10 @@ sp_tls_record *sp_tls_record_new(unsigned id, const uint8_t *read_secret,
     r->read.cipher = EVP_CIPHER_CTX_new();
     r->write.cipher = EVP_CIPHER_CTX_new();
     sp_assert(r->read.cipher && r->write.cipher);
-    if (!set_keys(r->suite, &r->read, false) || !set_keys(r->suite, &r->write, true))
-        return sp_tls_record_free(r);
+    EVP_MAC_CTX *mac = new_hmac(r->suite);
+    bool ok = set_keys(mac, r->suite, &r->read, false) && set_keys(mac, r->suite, &r->write, true);
+    EVP_MAC_CTX_free(mac);
+    if (!ok) return sp_tls_record_free(r);
     r->write.seq = sealed;
     return r;
 }

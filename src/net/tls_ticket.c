@@ -54,7 +54,6 @@ static bool set_mac(EVP_MAC_CTX *mac, ticket_key *k) {
 /* 1 = done, 2 = done and give a new one, 0 = not ours, -1 = error */
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                      EVP_MAC_CTX *mac, int seal) {
-    (void)ssl;
     ticket_key k;
     int64_t now = sp_clock_mono_ms() + 1;
     pthread_mutex_lock(&shared.lock);
@@ -70,7 +69,10 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     bool ok =
         EVP_CipherInit_ex2(cipher, shared.cipher, k.aes, iv, seal, NULL) == 1 && set_mac(mac, &k);
     OPENSSL_cleanse(&k, sizeof k);
-    return !ok ? -1 : at == 0 ? 1 : 2;
+    /* By TLS 1.3 a client uses a ticket once (RFC 8446 C.4): without a new one, every other of its
+     * connections would have to begin anew. */
+    bool renew = at > 0 || (!seal && SSL_version(ssl) == TLS1_3_VERSION);
+    return !ok ? -1 : renew ? 2 : 1;
 }
 
 void sp_tls_use_tickets(SSL_CTX *ssl) {
