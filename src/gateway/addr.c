@@ -56,8 +56,22 @@ bool sp_addr_overlaps(const sp_addr *a, const sp_addr *b) {
     return same_ip(a, b) || sp_addr_is_any(a) || sp_addr_is_any(b);
 }
 
+/* Each request tells its client's address, and inet_ntop goes through printf. */
+static void format_v4(const uint8_t ip[4], char *ret) {
+    for (size_t i = 0; i < 4; i++) {
+        unsigned n = ip[i];
+        if (n >= 100) *ret++ = (char)('0' + n / 100);
+        if (n >= 10) *ret++ = (char)('0' + n / 10 % 10);
+        *ret++ = (char)('0' + n % 10);
+        *ret++ = i < 3 ? '.' : 0;
+    }
+}
+
 void sp_addr_format_ip(const sp_addr *a, char ret[SP_ADDR_MAX]) {
-    if (!a->family || !inet_ntop(a->family, a->ip, ret, SP_ADDR_MAX)) memcpy(ret, "unknown", 8);
+    if (a->family == AF_INET)
+        format_v4(a->ip, ret);
+    else if (!a->family || !inet_ntop(a->family, a->ip, ret, SP_ADDR_MAX))
+        memcpy(ret, "unknown", 8);
 }
 
 void sp_addr_format(const sp_addr *a, char ret[SP_ADDR_MAX]) {

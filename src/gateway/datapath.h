@@ -192,6 +192,7 @@ static inline bool sp_sock_has_input(const sp_sock *c) {
 }
 /* Adds without sending. */
 void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes);
+sp_buf *sp_sock_out(sp_worker *w, sp_sock *c); /* the same, for who writes piece by piece */
 /* Sends what waits and then the bytes; what does not go out now waits. */
 void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes);
 void sp_sock_flush(sp_worker *w, sp_sock *c);

@@ -169,11 +169,8 @@ void sp_h1_write_piece(sp_worker *w, sp_sock *to, sp_str piece, bool chunked) {
 
 static void send_head(sp_exchange *x) {
     sp_backend *b = x->backend;
-    sp_auto(sp_buf) out = sp_worker_take_buf(x->worker);
     b->scan = (sp_h1_scan){0};
-    sp_http_write_request(&out, &x->request, &x->hop);
-    sp_sock_add(x->worker, &b->sock, sp_buf_str(&out));
-    sp_worker_give_buf(x->worker, &out);
+    sp_http_write_request(sp_sock_out(x->worker, &b->sock), &x->request, &x->hop);
 }
 
 static void send_data(sp_exchange *x, sp_str piece) {

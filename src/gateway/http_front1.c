@@ -129,10 +129,8 @@ static bool gone(sp_exchange *x) {
 
 static void write_head(sp_exchange *x, const sp_h1_head *h, const sp_http_edit *edit) {
     session *s = x->client;
-    sp_auto(sp_buf) b = sp_worker_take_buf(s->s.worker);
-    sp_http_write_answer(&b, h, edit, x->answer_as, x->request.minor, x->keep_client);
-    sp_sock_add(s->s.worker, &s->client, sp_buf_str(&b));
-    sp_worker_give_buf(s->s.worker, &b);
+    sp_http_write_answer(sp_sock_out(s->s.worker, &s->client), h, edit, x->answer_as,
+                         x->request.minor, x->keep_client);
 }
 
 static void write_data(sp_exchange *x, sp_str piece) {

@@ -131,10 +131,13 @@ void sp_sock_unread(sp_worker *w, sp_sock *c, sp_str rest) {
     c->unread = c->in.n > 0;
 }
 
-void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
-    if (!bytes.n) return;
+sp_buf *sp_sock_out(sp_worker *w, sp_sock *c) {
     if (!c->out.p) c->out = sp_worker_take_buf(w);
-    sp_buf_add(&c->out, bytes);
+    return &c->out;
+}
+
+void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
+    if (bytes.n) sp_buf_add(sp_sock_out(w, c), bytes);
 }
 
 /* A vector of one costs the kernel more than a plain send. */
