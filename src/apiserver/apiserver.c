@@ -1,4 +1,5 @@
 /* Start and stop of the server: what is opened in which order, and closed in the reverse. */
+#include "apiserver/presence.h"
 #include "apiserver/server.h"
 #include "apiserver/tunnel.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@ static void bootstrapped(sp_apiserver *s) {
     if (s->stopping) return;
     s->ready = true;
     sp_event_expiry_start(s);
+    sp_presence_start(s);
     if (s->on_ready) s->on_ready(s->on_ready_ctx);
 }
 
@@ -84,7 +86,7 @@ static void store_closed(void *ctx) {
     free(p);
 }
 
-static void http_stopped(void *ctx) {
+static void left(void *ctx) {
     stopper *p = ctx;
     sp_crds_stop(p->s);
     sp_event_expiry_stop(p->s);
@@ -93,6 +95,11 @@ static void http_stopped(void *ctx) {
     sp_node_links_free(p->s->nodes);
     sp_tunnels_free(p->s->tunnels);
     sp_store_close(p->s->store, store_closed, p);
+}
+
+static void http_stopped(void *ctx) {
+    stopper *p = ctx;
+    sp_presence_stop(p->s, left, p);
 }
 
 void sp_apiserver_stop(sp_apiserver *s, void (*done)(void *ctx), void *ctx) {

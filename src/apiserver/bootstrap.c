@@ -131,6 +131,7 @@ static struct boot definition_row(const sp_json *definition) {
  * there only has none. */
 static bool nothing_to_tell(const sp_apiserver *s, const struct boot *b) {
     sp_str at = sp_str_z(s->config.advertise ? s->config.advertise : "");
+    if (b->enforce && sp_store_is_shared(s->store)) return true; /* presence.c */
     bool loopback = sp_str_starts(at, SP_STR("127.")) || sp_str_eqz(at, "::1");
     return b->json && strstr(b->json, "@A") && loopback;
 }

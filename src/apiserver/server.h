@@ -41,6 +41,7 @@ struct sp_apiserver {
     sp_list streams; /* exec, attach, port-forward */
     size_t streams_n;
     struct sp_event_expiry *expiry;
+    struct sp_presence *presence;
     sp_map inflight; /* keys with a write on its way → how many */
     sp_list claims;  /* sp_op that wait until the claim under way is made */
     bool claiming;

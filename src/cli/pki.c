@@ -66,7 +66,32 @@ static bool exists(const char *dir, const char *name) {
     return sp_file_exists(crt) && sp_file_exists(key);
 }
 
-static bool ensure_ca(const char *dir, pair *ca, sp_err *err) {
+static bool read_given(const char *dir, const char *name, sp_buf *ret, sp_err *err) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return sp_file_read(path, MAX_PEM, ret, err) ||
+           sp_err_wrap(err, "--ca-dir (it needs ca.crt and ca.key of the first machine's pki)");
+}
+
+static bool take_ca(const sp_pki_config *c, pair *ca, sp_err *err) {
+    sp_auto(pair) given = {0};
+    if (!read_given(c->ca_dir, "ca.crt", &given.cert, err)) return false;
+    if (exists(c->dir, "ca")) {
+        if (!load_pair(c->dir, "ca", ca, err)) return false;
+        return sp_str_eq(sp_buf_str(&ca->cert), sp_buf_str(&given.cert)) ||
+               sp_fail(err, SP_INVALID,
+                       "%s/pki has another CA than --ca-dir %s: start with a new --data-dir, or "
+                       "without --ca-dir",
+                       c->dir, c->ca_dir);
+    }
+    if (!read_given(c->ca_dir, "ca.key", &given.key, err) || !save_pair(c->dir, "ca", &given, err))
+        return false;
+    return load_pair(c->dir, "ca", ca, err);
+}
+
+static bool ensure_ca(const sp_pki_config *c, pair *ca, sp_err *err) {
+    const char *dir = c->dir;
+    if (c->ca_dir) return take_ca(c, ca, err);
     if (exists(dir, "ca")) return load_pair(dir, "ca", ca, err);
     return sp_cert_make_ca("sampan-ca", CA_DAYS, &ca->cert, &ca->key, err) &&
            save_pair(dir, "ca", ca, err);
@@ -132,7 +157,9 @@ static bool write_kubeconfig(const sp_pki_config *c, const struct identity *id, 
                              const pair *leaf, sp_err *err) {
     sp_auto(sp_buf) b = {0}, old = {0};
     sp_buf_addz(&b, "apiVersion: v1\nkind: Config\nclusters:\n- name: sampan\n  cluster:\n");
-    sp_buf_printf(&b, "    server: https://%s:%u\n", c->host, c->port);
+    bool role = strchr(id->kubeconfig, '/') != NULL; /* kubectl takes one server only */
+    sp_buf_printf(&b, "    server: https://%s:%u%s%s\n", c->host, c->port,
+                  role && c->others ? "," : "", role && c->others ? c->others : "");
     add_data(&b, "certificate-authority-data", &ca->cert);
     sp_buf_printf(&b, "users:\n- name: %s\n  user:\n", id->file);
     add_data(&b, "client-certificate-data", &leaf->cert);
@@ -146,7 +173,7 @@ static bool write_kubeconfig(const sp_pki_config *c, const struct identity *id, 
     bool same =
         sp_file_read(path, MAX_PEM, &old, NULL) && sp_str_eq(sp_buf_str(&old), sp_buf_str(&b));
     if (!same && !sp_file_write(path, sp_buf_str(&b), 0600, err)) return false;
-    return strchr(id->kubeconfig, '/') || give_to_sudo_user(path, err);
+    return role || give_to_sudo_user(path, err);
 }
 
 /* The names inside the server certificates; when they change the certificates are made again. */
@@ -169,7 +196,7 @@ bool sp_pki_ensure(const sp_pki_config *c, sp_err *err) {
     if (!sp_mkdir_all(path, 0700, err)) return false;
     bool renew = false;
     sp_auto(pair) ca = {0};
-    if (!ensure_ca(c->dir, &ca, err) || !names_changed(c, err, &renew)) return false;
+    if (!ensure_ca(c, &ca, err) || !names_changed(c, err, &renew)) return false;
     for (size_t i = 0; i < SP_COUNT(identities); i++) {
         const struct identity *id = &identities[i];
         sp_auto(pair) leaf = {0};

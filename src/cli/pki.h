@@ -11,6 +11,8 @@ typedef struct sp_pki_config {
     uint16_t port;
     const char *node_name;
     const char *node_ip;
+    const char *ca_dir; /* where ca.crt and ca.key are taken from, if there are none; NULL = made */
+    const char *others; /* further API servers for the roles: "https://…,…"; NULL = none */
 } sp_pki_config;
 
 /* Makes what is missing, renews what ends within 30 days (not the CA), rewrites the kubeconfigs

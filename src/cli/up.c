@@ -20,7 +20,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Passed on to the API server as they are. */
+enum { STORE_FLAGS = 7 };
+static const char *const store_flags[STORE_FLAGS] = {
+    "store",        "etcd-prefix", "etcd-cafile",       "etcd-certfile",
+    "etcd-keyfile", "etcd-user",   "etcd-password-file"};
+
 typedef struct up {
+    const char *store[STORE_FLAGS], *api_servers, *ca_dir;
     const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
     sp_log_level level;
     uint16_t api_port, gateway_port, gateway_tls_port, agent_port;
@@ -163,10 +170,18 @@ static void apiserver_args(up *u, args *a) {
                         in_dir(u, "pki/apiserver-kubelet-client.key"), "--goaway-chance",
                         u->goaway_chance));
     if (sp_file_exists(tokens)) push_pairs(a, PAIRS("--token-auth-file", tokens));
+    for (size_t i = 0; i < STORE_FLAGS; i++)
+        push_pairs(a, PAIRS(sp_arena_printf(u->arena, "--%s", store_flags[i]).p, u->store[i]));
+}
+
+/* Others may run the same roles. */
+static bool is_shared(const up *u) {
+    return u->api_servers || (u->store[0] && strncmp(u->store[0], "etcd", 4) == 0);
 }
 
 static void controllers_args(up *u, args *a) {
     push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/controllers.kubeconfig")));
+    if (is_shared(u)) sp_vec_push(a, "--leader-elect");
 }
 
 static void agent_args(up *u, args *a) {
@@ -254,9 +269,11 @@ static bool check_roles(const up *u, sp_err *err) {
 
 /* In a child: the supervisor itself never touches keys and stays small. */
 static bool make_pki(const up *u, sp_err *err) {
-    const sp_pki_config config = {u->data_dir,
-                                  strcmp(u->bind, "0.0.0.0") == 0 ? "127.0.0.1" : u->bind,
-                                  u->api_port, u->node_name, u->node_ip};
+    const sp_pki_config config = {
+        u->data_dir,   strcmp(u->bind, "0.0.0.0") == 0 ? "127.0.0.1" : u->bind,
+        u->api_port,   u->node_name,
+        u->node_ip,    u->ca_dir,
+        u->api_servers};
     pid_t pid = fork();
     if (pid < 0) return sp_fail_errno(err, errno, "fork");
     if (pid == 0) {
@@ -351,6 +368,19 @@ int sp_up_main(int argc, char **argv) {
         {"bridge", 0, SP_FLAG_STR, &u.bridge, "NAME", "network bridge of pods (sampan0)"},
         {"roles", 0, SP_FLAG_STR, &u.roles, "LIST",
          "what to run (apiserver,controllers,agent,gateway)"},
+        {"store", 0, SP_FLAG_STR, &u.store[0], "URL",
+         "where the objects are kept: sqlite:FILE (DIR/apiserver/state.db), or\n"
+         "etcd://HOST:PORT[,HOST:PORT...][/PREFIX], shared with others; etcds:// for TLS"},
+        {"etcd-prefix", 0, SP_FLAG_STR, &u.store[1], "PREFIX", "before every key (/sampan)"},
+        {"etcd-cafile", 0, SP_FLAG_STR, &u.store[2], "FILE", "PEM CA of the etcd servers"},
+        {"etcd-certfile", 0, SP_FLAG_STR, &u.store[3], "FILE", "PEM client certificate for etcd"},
+        {"etcd-keyfile", 0, SP_FLAG_STR, &u.store[4], "FILE", "PEM key of that certificate"},
+        {"etcd-user", 0, SP_FLAG_STR, &u.store[5], "NAME", "user, where etcd knows users"},
+        {"etcd-password-file", 0, SP_FLAG_STR, &u.store[6], "FILE", "its password"},
+        {"api-servers", 0, SP_FLAG_STR, &u.api_servers, "URL,...",
+         "other API servers on the same etcd, which our roles use when ours is gone"},
+        {"ca-dir", 0, SP_FLAG_STR, &u.ca_dir, "DIR",
+         "at the first start: take ca.crt and ca.key from there (DIR/pki of another machine)"},
         {"goaway-chance", 0, SP_FLAG_STR, &u.goaway_chance, "FRACTION",
          "of the API server: 0 to 0.02 of the HTTP/2 requests ask their connection to leave (0)"},
         {"stop-containers", 0, SP_FLAG_BOOL, &u.stop_containers, NULL,

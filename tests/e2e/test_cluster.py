@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from conftest import BINARY, wait_until
+from conftest import BINARY, Sampan, wait_until
 from test_etcd import CONFIGS, Api, Etcd, config
 
 pytestmark = pytest.mark.skipif(not shutil.which("etcd"), reason="needs etcd")
@@ -360,9 +360,32 @@ class TlsApi(Api):
         return super().url(path).replace("http:", "https:")
 
 
+def endpoints(server):
+    _, obj = server.call("GET", "/api/v1/namespaces/default/endpoints/kubernetes")
+    return sorted(f"{a['ip']}:{p['port']}" for s in obj.get("subsets", []) for a in s.get("addresses", []) for p in s["ports"])
+
+
+def addresses(*servers):
+    return sorted(f"192.0.2.{10 + int(s.log.stem[-1])}:{s.port}" for s in servers)
+
+
+def test_a_server_that_stops_leaves_the_endpoints_at_once(tmp_path, etcd):
+    three = [Api(tmp_path, etcd, str(i), "--advertise-address", f"192.0.2.{10 + i}").start() for i in range(3)]
+    try:
+        wait_until(lambda: all(s.ready() for s in three), "three API servers")
+        wait_until(lambda: endpoints(three[0]) == addresses(*three), "all of them are endpoints")
+        three[1].stop()
+        assert endpoints(three[0]) == addresses(three[0], three[2])
+        three[1].start()
+        wait_until(lambda: endpoints(three[2]) == addresses(*three), "it is back")
+    finally:
+        for s in three:
+            s.stop()
+
+
 def test_a_server_that_hangs_is_left(tmp_path, etcd, candidates, monkeypatch):
     monkeypatch.setattr(ssl, "_create_default_https_context", ssl._create_unverified_context)
-    three = [TlsApi(tmp_path, etcd, str(i)).start() for i in range(3)]
+    three = [TlsApi(tmp_path, etcd, str(i), "--advertise-address", f"192.0.2.{10 + i}").start() for i in range(3)]
     try:
         wait_until(lambda: all(s.ready() for s in three), "three API servers")
         one = candidates(three, "one", "60s", "40s", "2s")
@@ -370,6 +393,7 @@ def test_a_server_that_hangs_is_left(tmp_path, etcd, candidates, monkeypatch):
         three[0].process.send_signal(signal.SIGSTOP)
         assert three[1].call("POST", DEPLOYMENTS, deployment("web", 3))[0] == 201
         wait_until(lambda: len(names(three[1])) == 3, "three pods without the frozen server")
+        wait_until(lambda: endpoints(three[2]) == addresses(*three[1:]), "it is no endpoint any more")
     finally:
         three[0].process.send_signal(signal.SIGCONT)
         for s in three:
@@ -378,3 +402,32 @@ def test_a_server_that_hangs_is_left(tmp_path, etcd, candidates, monkeypatch):
 
 def names(server):
     return {o["metadata"]["name"] for o in server.call("GET", PODS)[1]["items"]}
+
+
+def test_two_installations_on_one_etcd(tmp_path, etcd):
+    roles = "apiserver,controllers"
+    one = Sampan(tmp_path / "one", roles)
+    two = Sampan(tmp_path / "two", roles)
+    store = ["--store", f"etcd://127.0.0.1:{etcd.port}/shared"]
+    one.extra += store + ["--api-servers", f"https://127.0.0.1:{two.api_port}"]
+    two.extra += store + ["--api-servers", f"https://127.0.0.1:{one.api_port}", "--ca-dir", str(one.dir / "pki")]
+    done = subprocess.run(two.up_args(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "--ca-dir (it needs ca.crt" in done.stderr, done.stderr
+    try:
+        one.start()
+        two.start()
+        assert two.kubectl("create", "deployment", "web", "--image=x", "--replicas=2").code == 0
+        wait_until(lambda: one.kubectl("get", "pods", "-o", "name").out.count("pod/") == 2, "the first one's controllers see it")
+        one.stop()
+        two.kubectl("scale", "deployment", "web", "--replicas=3")
+        wait_until(lambda: two.kubectl("get", "pods", "-o", "name").out.count("pod/") == 3, "the second one's controllers take over")
+        # Its own certificates are of the common CA: the first one's administrator is its own, too.
+        assert two.kubectl("--kubeconfig", one.kubeconfig, "--server", f"https://127.0.0.1:{two.api_port}", "get", "pods").code == 0
+    finally:
+        one.stop()
+        two.stop()
+    three = Sampan(tmp_path / "three", roles)
+    three.start()
+    three.stop()
+    done = subprocess.run(three.up_args() + ["--ca-dir", str(one.dir / "pki")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "has another CA than --ca-dir" in done.stderr, done.stderr

@@ -38,8 +38,9 @@ static uint16_t free_port(void) {
 }
 
 static void run_etcd(void) {
-    char data[80];
+    char data[80], members[100];
     snprintf(data, sizeof data, "%s/data", etcd.dir);
+    snprintf(members, sizeof members, "default=%s", etcd.peer);
     etcd.pid = fork();
     if (etcd.pid) return;
     int null = open("/dev/null", O_RDWR);
@@ -47,8 +48,8 @@ static void run_etcd(void) {
     dup2(null, 2);
     execlp("etcd", "etcd", "--data-dir", data, "--listen-client-urls", etcd.url,
            "--advertise-client-urls", etcd.url, "--listen-peer-urls", etcd.peer,
-           "--initial-advertise-peer-urls", etcd.peer, "--initial-cluster",
-           sp_strdup(strcat(strcpy(data, "default="), etcd.peer)), "--unsafe-no-fsync", NULL);
+           "--initial-advertise-peer-urls", etcd.peer, "--initial-cluster", members,
+           "--unsafe-no-fsync", NULL);
     _exit(127);
 }
 
