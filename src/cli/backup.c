@@ -270,7 +270,7 @@ static int restore(options *o, const char *path) {
     }
     bool ok = read_backup(path, "checked", &first, NULL, NULL, &err);
     if (ok) {
-        ok = sp_store_at_open(&at, o->store, first.head.revision, &err) &&
+        ok = sp_store_at_open(&at, o->store, SP_MAX(first.head.revision, 1), &err) &&
              must_be_empty(&at, o->store, &err) && restore_into(&at, path, &r, &err);
         sp_store_at_close(&at);
     }
@@ -344,7 +344,7 @@ static int migrate(options *o, const char *unused) {
     }
     bool ok = sp_store_at_open(&from, o->from, 0, &err);
     if (ok) {
-        ok = sp_store_at_open(&to, o->to, sp_store_revision(from.store), &err) &&
+        ok = sp_store_at_open(&to, o->to, SP_MAX(sp_store_revision(from.store), 1), &err) &&
              migrate_between(&from, &to, o, &n, &err);
         sp_store_at_close(&to);
     }

@@ -1,6 +1,24 @@
 #include "cli/store_url.h"
 
+#include "base/file.h"
+
+#include <errno.h>
+#include <unistd.h>
+
 enum { WINDOW = 128 }; /* writes under way at once */
+
+/* A name with a slip would be read as an empty store. */
+static bool must_exist(const char *file, sp_err *err) {
+    return access(file, F_OK) == 0 || sp_fail_errno(err, errno, "there is no store");
+}
+
+static bool make_dir_of(const char *file, sp_err *err) {
+    sp_auto(sp_buf) dir = {0};
+    const char *slash = strrchr(file, '/');
+    if (!slash || slash == file) return true;
+    sp_buf_printf(&dir, "%.*s", (int)(slash - file), file);
+    return sp_mkdir_all(dir.p, 0700, err);
+}
 
 bool sp_store_at_open(sp_store_at *s, const char *url, uint64_t first_revision, sp_err *err) {
     sp_store_config c = {.first_revision = first_revision};
@@ -11,6 +29,8 @@ bool sp_store_at_open(sp_store_at *s, const char *url, uint64_t first_revision, 
     c.path = bare ? url : s->flags.path;
     c.etcd = s->flags.etcd.endpoints.n ? &s->flags.etcd : NULL;
     c.etcd_prefix = s->flags.prefix;
+    if (!c.etcd && !(first_revision ? make_dir_of(c.path, err) : must_exist(c.path, err)))
+        return sp_err_wrap(err, "%s", url);
     bool ok = c.etcd ? sp_store_open_etcd(&s->loop, &c, &s->store, err)
                      : sp_store_open(&s->loop, &c, &s->store, err);
     return ok || sp_err_wrap(err, "%s", url);

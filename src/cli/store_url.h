@@ -10,7 +10,8 @@ typedef struct sp_store_at {
     sp_store *store;
 } sp_store_at;
 
-/* first_revision: where an empty file begins to count; 0 = 1. */
+/* first_revision: where an empty file begins to count, and its directory is made; 0 = it must
+ * be there. */
 SP_MUST_USE bool sp_store_at_open(sp_store_at *s, const char *url, uint64_t first_revision,
                                   sp_err *err);
 void sp_store_at_close(sp_store_at *s);

@@ -300,7 +300,8 @@ static void fill_defaults(up *u) {
     }
     if (u->data_dir[0] != '/' && realpath(".", u->dir_buffer)) {
         size_t n = strlen(u->dir_buffer);
-        snprintf(u->dir_buffer + n, sizeof u->dir_buffer - n, "/%s", u->data_dir);
+        const char *below = strncmp(u->data_dir, "./", 2) == 0 ? u->data_dir + 2 : u->data_dir;
+        snprintf(u->dir_buffer + n, sizeof u->dir_buffer - n, "/%s", below);
         u->data_dir = u->dir_buffer;
     }
     if (!u->node_name) {
