@@ -410,12 +410,22 @@ static const sp_json *ca_secret_of(const book *b, const sp_reconcile *r, const s
     return name.n ? find(b, &sp_gvr_secrets, issuer_namespace(r, issuer), name) : NULL;
 }
 
+static sp_str no_issuer(const sp_reconcile *r, const sp_json *certificate) {
+    const sp_json *ref = sp_json_dig(certificate, "spec", "issuerRef", NULL);
+    sp_str name = sp_json_str(sp_json_get(ref, "name"));
+    if (sp_str_eqz(sp_obj_kind(ref), "ClusterIssuer"))
+        return sp_arena_printf(r->arena, "there is no ClusterIssuer \"%.*s\"", SP_ARG(name));
+    return sp_arena_printf(r->arena, "there is no Issuer \"%.*s\" in namespace %.*s", SP_ARG(name),
+                           SP_ARG(r->ns));
+}
+
 static void issue(book *b, sp_reconcile *r, const sp_json *certificate, const char *why) {
     const char *reason;
     sp_err err = {0};
     const sp_json *issuer = issuer_of(b, r, certificate);
     sp_str bad = sp_issuer_fault(r->arena, issuer, ca_secret_of(b, r, issuer), &reason);
     int64_t wait = sp_certificate_wait_ms(certificate, r->now_wall_ms);
+    if (!issuer) bad = no_issuer(r, certificate);
     if (bad.n) { /* comes again when the issuer changes */
         tell_failed(r, certificate, issuer ? reason : "IssuerNotFound",
                     sp_arena_printf(r->arena, "%.*s", SP_ARG(bad)).p, false);
