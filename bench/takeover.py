@@ -24,17 +24,19 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[1]
 BINARY = os.environ.get("SAMPAN") or str(TOP / "build" / "sampan")
 VIP, PORT, PATIENCE = "10.77.0.16", 16443, 0.9
+OURS = f"tk{os.getpid() % 10000}"  # names of namespaces and links: several may run at a time
 
 SERVER = """
-import socket
+import socket, threading
 s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.bind(("0.0.0.0", 6443)); s.listen(256)
-while True:
-    c, _ = s.accept()
+def serve(c):  # beside each other: a client that was lost on its way must not hold the others up
     try:
         if c.recv(100): c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nok")
     except OSError: pass
     c.close()
+while True:
+    threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 """
 HAPROXY = """global
   maxconn 2000
@@ -68,9 +70,9 @@ def sh(line, check=True):
 
 class Node:
     def __init__(self, number, directory):
-        self.number, self.name, self.port, self.dir = number, f"tk{number}", f"tkp{number}", directory
+        self.number, self.name, self.port, self.dir = number, f"{OURS}n{number}", f"{OURS}p{number}", directory
         sh(f"ip netns add {self.name}; ip link add {self.port} type veth peer name eth0 netns {self.name};"
-           f"ip link set {self.port} master tkb up; ip -n {self.name} link set lo up; ip -n {self.name} link set eth0 up;"
+           f"ip link set {self.port} master {OURS}b up; ip -n {self.name} link set lo up; ip -n {self.name} link set eth0 up;"
            f"ip -n {self.name} addr add 10.77.0.1{number}/24 dev eth0; ip netns exec {self.name} sysctl -qw net.ipv4.ip_nonlocal_bind=1")
         self.all = []
         self.spawn("python3", "-c", SERVER)
@@ -143,7 +145,7 @@ def happen(event, node):
 
 def one_run(system, event, seconds):
     with tempfile.TemporaryDirectory() as directory:
-        sh("ip link add tkb type bridge stp_state 0 forward_delay 0; ip link set tkb up; ip addr add 10.77.0.100/24 dev tkb")
+        sh(f"ip link add {OURS}b type bridge stp_state 0 forward_delay 0; ip link set {OURS}b up; ip addr add 10.77.0.100/24 dev {OURS}b")
         nodes = [Node(n, pathlib.Path(directory)) for n in (1, 2, 3)]
         try:
             for n in nodes:
@@ -164,7 +166,7 @@ def one_run(system, event, seconds):
         finally:
             for n in nodes:
                 n.end()
-            sh("ip link del tkb", check=False)
+            sh(f"ip link del {OURS}b", check=False)
     lost = [begin - at for begin, done in answers if done is None]
     again = min((done - at for begin, done in answers if done and lost and begin - at > lost[0]), default=0.0)
     return again, len(lost), max(lost, default=0.0), kept

@@ -1,11 +1,14 @@
 /* keepalived.conf of any bytes: never a crash, and what has no fatal problem holds what its users
  * rely on. */
 #include "gateway/vip/keepalived.h"
+#include "gateway/vip/keepalived_expand.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     sp_vip_problems problems = {0};
     sp_str text = {(const char *)data, size};
-    sp_vip_config *c = sp_keepalived_conf_parse(text, "fuzz", NULL, &problems);
+    sp_auto(sp_buf) expanded = {0};
+    if (!sp_keepalived_expand(NULL, text, &expanded, NULL)) return 0;
+    sp_vip_config *c = sp_keepalived_conf_parse(sp_buf_str(&expanded), "fuzz", NULL, &problems);
     bool fatal = false;
     sp_vec_each(&problems, p) {
         sp_assert(p->text.n > 0);

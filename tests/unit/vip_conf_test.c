@@ -1,8 +1,11 @@
 #include "gateway/vip/keepalived.h"
+#include "gateway/vip/keepalived_expand.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -179,11 +182,59 @@ static void test_commands(void **state) {
     assert_null(sp_vip_split_command(a, SP_STR("  "), &err));
 }
 
+static void put_file(const char *dir, const char *name, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void variables_and_files(void **state) {
+    char dir[] = "/tmp/vip_confXXXXXX", path[64];
+    sp_vip_problems problems = {0};
+    sp_vip_config *c = NULL;
+    sp_err err = {0};
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/main.conf", dir);
+    put_file(dir, "main.conf",
+             "$NET=10.0.0\n$VIP=${NET}.9/24 # the one\ninclude vrrp-*.conf\nfrobnicate 2\n");
+    put_file(dir, "vrrp-1.conf",
+             "vrrp_script s {\n script \"/bin/sh -c 'echo $HOME $NET'\"\n}\n"
+             "vrrp_instance A {\n interface eth0\n virtual_router_id 5\n"
+             " virtual_ipaddress {\n  $VIP\n }\n nonsense 3\n}\n");
+    assert_true(sp_keepalived_conf_load(path, NULL, &c, &problems, &err));
+    assert_int_equal(c->instances.n, 1);
+    assert_int_equal(c->instances.p[0].addresses.p[0].ip.ip[3], 9);
+    assert_string_equal(c->scripts.p[0].argv[2], "echo $HOME 10.0.0");
+    bool named = false, own = false;
+    sp_vec_each(&problems, p) {
+        named |= p->line == 0 && sp_str_find(p->text, SP_STR("vrrp-1.conf:10: nonsense")) >= 0;
+        own |= p->line == 4 && sp_str_find(p->text, SP_STR("frobnicate")) >= 0;
+    }
+    assert_true(named && own);
+    sp_vip_config_free(c);
+    put_file(dir, "main.conf", "\ninclude main.conf\n"); /* for ever */
+    assert_false(sp_keepalived_conf_load(path, NULL, &c, &problems, &err));
+    assert_non_null(strstr(err.text, "main.conf:2: files include each other too deep"));
+    err = (sp_err){0};
+    put_file(dir, "main.conf", "include missing.conf\n");
+    assert_false(sp_keepalived_conf_load(path, NULL, &c, &problems, &err));
+    assert_non_null(strstr(err.text, "main.conf:1: include: there is no file"));
+    sp_vec_free(&problems);
+    (void)remove(path);
+    snprintf(path, sizeof path, "%s/vrrp-1.conf", dir);
+    (void)remove(path);
+    (void)rmdir(dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_printed_file), cmocka_unit_test(test_a_rich_file),
-        cmocka_unit_test(test_mistakes),         cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_commands),
+        cmocka_unit_test(variables_and_files), cmocka_unit_test(test_the_printed_file),
+        cmocka_unit_test(test_a_rich_file),    cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_exact),          cmocka_unit_test(test_commands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 #include "gateway/vip/run.h"
 #include "kube/gvrs.h"
 
-enum { SETTLE_MS = 5, MOST_BYTES = 1024 * 1024 };
+enum { SETTLE_MS = 5 };
 
 struct sp_vip_control {
     sp_vip_control_config c;
@@ -249,9 +249,9 @@ static bool read_file(sp_vip_control *c, sp_err *err) {
     sp_vip_problems problems = {0};
     sp_keepalived_options o = {c->c.exact};
     sp_buf text = {0};
-    if (!sp_file_read(c->c.keepalived_conf, MOST_BYTES, &text, err)) {
+    if (!sp_keepalived_conf_read(c->c.keepalived_conf, &text, err)) {
         sp_buf_free(&text);
-        return sp_err_wrap(err, "--keepalived-conf");
+        return false;
     }
     sp_vip_config *trial =
         sp_keepalived_conf_parse(sp_buf_str(&text), c->c.keepalived_conf, &o, &problems);

@@ -1,6 +1,7 @@
 /* What the statements mean: one table of keywords per kind of block. A keyword is carried out,
  * known to have no effect here (said as a warning), or refused. */
 #include "base/file.h"
+#include "gateway/vip/keepalived_expand.h"
 #include "gateway/vip/keepalived_internal.h"
 
 /* --- vrrp_script, vrrp_track_process, vrrp_track_file --- */
@@ -215,8 +216,10 @@ static void refuse(sp_kreader *r, const sp_kstatement *s) {
     const char *why = "is not supported";
     if (sp_str_eqz(k, "include") || sp_str_starts(k, SP_STR("include")))
         why = "is not supported: put the other file's text here";
-    else if (k.n && (k.p[0] == '@' || k.p[0] == '$' || k.p[0] == '~'))
-        why = "is not supported: conditions, variables and repetitions must be written out";
+    else if (k.n && k.p[0] == '$')
+        why = "has no value; a definition is $NAME=value, on one line";
+    else if (k.n && (k.p[0] == '@' || k.p[0] == '~'))
+        why = "is not supported: conditions and repetitions must be written out";
     else if (sp_str_starts(k, SP_STR("virtual_server")))
         why = "is not supported: the gateway balances itself, by haproxy.cfg or by Services";
     sp_kread_say(r, s->line, true, "%.*s %s", SP_ARG(k), why);
@@ -261,13 +264,25 @@ static sp_vip_instance keepalived_defaults(const sp_keepalived_options *o) {
     return d;
 }
 
-sp_vip_config *sp_keepalived_conf_parse(sp_str text, const char *path,
-                                        const sp_keepalived_options *o, sp_vip_problems *ret) {
+/* Problems of included files name them. */
+static void place_problems(sp_arena *a, const char *path, sp_str text, sp_vip_problems *list,
+                           size_t from) {
+    sp_str file;
+    for (size_t i = from; i < list->n; i++) {
+        sp_vip_problem *p = &list->p[i];
+        if (!p->line) continue;
+        p->line = sp_keepalived_line(text, p->line, &file);
+        if (!file.n || sp_str_eqz(file, path)) continue;
+        p->text = sp_arena_printf(a, "%.*s:%u: %.*s", SP_ARG(file), p->line, SP_ARG(p->text));
+        p->line = 0;
+    }
+}
+
+static sp_vip_config *parse(sp_str text, const sp_keepalived_options *o, sp_vip_problems *ret) {
     static const sp_keepalived_options standard;
     sp_vip_config *c = sp_vip_config_new();
     sp_kreader r = {.arena = c->arena, .config = c, .problems = ret, .options = o ? o : &standard};
     sp_vip_problem problem;
-    (void)path;
     r.defaults = keepalived_defaults(r.options);
     r.garp_delay_us = 5000000;
     const sp_kstatement *root = sp_kstatement_parse(c->arena, text, &problem);
@@ -282,11 +297,25 @@ sp_vip_config *sp_keepalived_conf_parse(sp_str text, const char *path,
     return c;
 }
 
+sp_vip_config *sp_keepalived_conf_parse(sp_str text, const char *path,
+                                        const sp_keepalived_options *o, sp_vip_problems *ret) {
+    size_t before = ret->n;
+    sp_vip_config *c = parse(text, o, ret);
+    place_problems(c->arena, path, text, ret, before);
+    return c;
+}
+
+bool sp_keepalived_conf_read(const char *path, sp_buf *ret, sp_err *err) {
+    sp_auto(sp_buf) text = {0};
+    return (sp_file_read(path, SP_KEEPALIVED_MOST, &text, err) &&
+            sp_keepalived_expand(path, sp_buf_str(&text), ret, err)) ||
+           sp_err_wrap(err, "--keepalived-conf");
+}
+
 bool sp_keepalived_conf_load(const char *path, const sp_keepalived_options *o, sp_vip_config **ret,
                              sp_vip_problems *ret_problems, sp_err *err) {
-    enum { MOST = 1024 * 1024 };
     sp_auto(sp_buf) text = {0};
-    if (!sp_file_read(path, MOST, &text, err)) return sp_err_wrap(err, "--keepalived-conf");
+    if (!sp_keepalived_conf_read(path, &text, err)) return false;
     *ret = sp_keepalived_conf_parse(sp_buf_str(&text), path, o, ret_problems);
     return true;
 }

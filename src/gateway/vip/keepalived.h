@@ -15,7 +15,8 @@ typedef struct sp_keepalived_options {
  * is fatal. Problems' texts live in the configuration's arena; the caller frees the list. */
 sp_vip_config *sp_keepalived_conf_parse(sp_str text, const char *path,
                                         const sp_keepalived_options *o, sp_vip_problems *ret);
-/* Reads the file too. */
+/* Reads the file and what it includes, for the parser; one step with its problems: load. */
+SP_MUST_USE bool sp_keepalived_conf_read(const char *path, sp_buf *ret, sp_err *err);
 SP_MUST_USE bool sp_keepalived_conf_load(const char *path, const sp_keepalived_options *o,
                                          sp_vip_config **ret, sp_vip_problems *ret_problems,
                                          sp_err *err);
