@@ -322,6 +322,29 @@ def test_with_real_keepalived(net, version, advert, unicast):
     assert "refused" not in a.text(), a.text()
 
 
+@needs_keepalived
+@pytest.mark.parametrize("version,advert,unicast", [(2, 1, False), (3, 0.2, True)])
+def test_frozen_and_split_beside_keepalived(net, version, advert, unicast):
+    """Ours owns, keepalived waits: frozen, ours loses the address by itself; split and healed, one owner is left,
+    and the client's neighbour entry is right."""
+    w = net(2)
+    a, b = w.nodes
+    peers = ((2,), (1,)) if unicast else ((), ())
+    a.ours(conf(1, 110, version, advert, peers=peers[0]))
+    b.keepalived(conf(2, 100, version, advert, peers=peers[1]))
+    w.answers(1)
+    a.kill(signal.SIGSTOP)
+    w.answers(2)
+    a.kill(signal.SIGCONT)
+    w.answers(1)
+    w.move([1], away=True)
+    wait_until(lambda: w.ask() == 2 and w.owners() == [1, 2], "each side has an owner")
+    w.move([1], away=False)
+    w.answers(1)
+    mac = json.loads(sh(f"ip -n {a.name} -j link show eth0"))[0]["address"]
+    wait_until(lambda: mac in sh(f"ip neigh show {VIP} dev {w.bridge}"), "the client knows where")
+
+
 @pytest.mark.parametrize("what,version,advert", [("gateway", 2, 1), ("addresses alone", 3, 0.5)])
 def test_upgrade_keeps_the_address(net, tmp_path, what, version, advert):
     """A successor process on the same node goes on holding it; the other node never takes over, though the
