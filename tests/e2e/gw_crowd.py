@@ -200,7 +200,10 @@ class Crowd:
         try:
             while await self.request(reader, writer, at, not self.over, reused):
                 reused = True
-                await self.rest(0.3, 2)
+                await self.rest(0.6, 1.5)
+                if reader.at_eof():  # as every client looks before it asks again
+                    self.count(at["kind"], "ended idle")
+                    return
         finally:
             writer.close()
 
@@ -225,8 +228,8 @@ class Crowd:
             try:
                 await getattr(self, kind)(at)
             except Exception as e:
-                if isinstance(e, Cut) and e.reused and not at.get("post"):
-                    self.count(kind, "crossed")  # it goes on a new connection, as RFC 9112 9.3.1 says
+                if isinstance(e, Cut) and e.reused:
+                    self.count(kind, "crossed")  # a GET goes on a new connection, as RFC 9112 9.3.1 says
                     continue
                 self.count(kind, "failures")
                 print(json.dumps({**at, "end": time.monotonic(), "why": f"{type(e).__name__} {e}"[:300]}), flush=True)
