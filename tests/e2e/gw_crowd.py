@@ -91,7 +91,7 @@ class Cut(Exception):
 
 class Crowd:
     def __init__(self, spec):
-        self.spec, self.counts, self.over = spec, {}, False
+        self.spec, self.counts, self.over, self.lag = spec, {}, False, 0
         self.context = ssl._create_unverified_context()
         self.context.set_alpn_protocols(["http/1.1"])
         self.context2 = ssl._create_unverified_context()
@@ -168,6 +168,7 @@ class Crowd:
     async def request(self, reader, writer, at, keep, reused):
         post = random.random() < self.spec["posts"]
         at["post"], at["asked"] = post, time.monotonic()
+        late = at["asked"] - at["begin"] > 2.5  # this process stood still: a replaced gateway waits 3 s for a request
         end = b"" if keep else b"Connection: close\r\n"
         body = b"x" * 300 if post else b""
         length = b"Content-Length: 300\r\n" if post else b""
@@ -175,9 +176,9 @@ class Crowd:
             writer.write((b"POST" if post else b"GET") + b" / HTTP/1.1\r\nHost: crowd.test\r\n" + end + length + b"\r\n" + body)
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
         except asyncio.IncompleteReadError as e:
-            raise Cut(f"the end instead of an answer {e.partial!r}", reused and not e.partial)
+            raise Cut(f"the end instead of an answer {e.partial!r}", (reused or late) and not e.partial)
         except (ConnectionResetError, BrokenPipeError) as e:
-            raise Cut(repr(e), reused)
+            raise Cut(repr(e), reused or late)
         lower = head.lower()
         answer = await asyncio.wait_for(reader.readexactly(int(lower.split(b"content-length:")[1].split(b"\r\n")[0])), SOON)
         if b" 200 " not in head.split(b"\r\n")[0]:
@@ -221,6 +222,13 @@ class Crowd:
         finally:
             writer.close()
 
+    async def watch_ourselves(self):
+        """How late this process is: the machine may have other things to do."""
+        while not self.over:
+            begin = time.monotonic()
+            await asyncio.sleep(0.1)
+            self.lag = max(self.lag, time.monotonic() - begin - 0.1)
+
     async def repeat(self, kind):
         await self.rest(0, self.spec.get("ramp", 2))
         while not self.over:
@@ -237,13 +245,15 @@ class Crowd:
 
     async def run(self):
         tasks = [asyncio.create_task(self.repeat(kind)) for kind, n in self.spec["mix"].items() for _ in range(n)]
+        watch = asyncio.create_task(self.watch_ourselves())
         stdin = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
         while command := (await stdin.readline()).strip():
             print(json.dumps({"counts": self.counts}), flush=True)
         self.over = True
         await asyncio.wait(tasks, timeout=SOON)
-        print(json.dumps({"counts": self.counts, "hanging": sum(not t.done() for t in tasks)}), flush=True)
+        await watch
+        print(json.dumps({"counts": self.counts, "lag": self.lag, "hanging": sum(not t.done() for t in tasks)}), flush=True)
 
 
 def frame(kind, flags, stream, payload=b""):
