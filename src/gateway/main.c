@@ -310,7 +310,10 @@ static void tell_ready(const gateway *g) {
 static void on_ready(void *ctx) {
     gateway *g = ctx;
     if (g->vips) sp_vip_control_set_health(g->vips, "gateway", true);
-    if (g->predecessor >= 0) finish_take_over(g);
+    if (g->predecessor >= 0)
+        finish_take_over(g);
+    else if (g->files && g->vips)
+        sp_vip_control_begin(g->vips);
     tell_ready(g);
     sp_role_ready();
 }
@@ -375,7 +378,8 @@ static bool start_vips(gateway *g, sp_err *err) {
                                .node_name = g->node_name,
                                .keepalived_conf = g->keepalived_conf,
                                .exact = g->exact,
-                               .inherit = g->predecessor >= 0};
+                               .inherit = g->predecessor >= 0,
+                               .later = g->files && g->predecessor < 0};
     return sp_vip_control_new(&c, &g->vips, err);
 }
 

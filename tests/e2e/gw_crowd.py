@@ -149,7 +149,11 @@ class Crowd:
         reader, writer = await self.open(at["kind"], "http")
         try:
             writer.write(b"GET / HTTP/1.1\r\nHost: crowd.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
+            late = time.monotonic() - at["begin"] > 2.5
+            try:
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
+            except (asyncio.IncompleteReadError, ConnectionError) as e:
+                raise Cut(repr(e), late)
             if b" 101 " not in head.split(b"\r\n")[0]:
                 raise Cut(head.decode("latin-1"))
             at["server"] = int(head.lower().split(b"server: ")[1].split(b"\r\n")[0])

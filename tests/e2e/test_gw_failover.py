@@ -230,6 +230,26 @@ def current(w, node):
         return int.from_bytes(s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little")
 
 
+def test_the_address_is_not_taken_before_the_proxy_serves(net):  # noqa: F811
+    """The better node comes back: not one client is sent to a port where nobody listens yet."""
+    w = net(2)
+    a, b = w.nodes
+    for n, priority in zip(w.nodes, (110, 100)):
+        start(w, n, conf(n.number, priority))
+    with Client(16443) as client:
+        ready(w, 1, client)
+    for _ in range(2):
+        a.kill()
+        wait_until(lambda: w.owners() == [2], "the other one")
+        before = a.text().count('"state":"MASTER"')
+        start(w, a)
+        wait_until(lambda: a.text().count('"state":"MASTER"') > before, "it is back")
+        log = a.text().splitlines()
+        serves = max(i for i, line in enumerate(log) if '"gateway is ready"' in line)
+        took = max(i for i, line in enumerate(log) if '"state":"MASTER"' in line)
+        assert serves < took, log[-8:]
+
+
 @pytest.fixture
 def upgraded(net):  # noqa: F811
     """Two nodes, the first one owns; successors end with the test."""

@@ -284,12 +284,17 @@ bool sp_vip_control_new(const sp_vip_control_config *config, sp_vip_control **re
         return false;
     }
     if (config->manager && config->node_name) watch_objects(c);
-    if (config->keepalived_conf) rebuild(c); /* does not wait for an API server */
+    if (config->keepalived_conf && !config->later) rebuild(c); /* does not wait for an API server */
     *ret = c;
     return true;
 }
 
 void sp_vip_control_begin(sp_vip_control *c) {
+    if (c->c.later) {
+        c->c.later = false;
+        if (!c->stopping) rebuild(c);
+        return;
+    }
     if (c->objects && !c->synced) on_synced(c); /* if nobody told us yet */
     c->waiting = false;
     if (c->vip) sp_vip_begin(c->vip);
@@ -297,7 +302,7 @@ void sp_vip_control_begin(sp_vip_control *c) {
 
 void sp_vip_control_reload(sp_vip_control *c) {
     sp_err err = {0};
-    if (!c->c.keepalived_conf || c->stopping || c->waiting) return;
+    if (!c->c.keepalived_conf || c->stopping || c->waiting || c->c.later) return;
     if (read_file(c, &err))
         rebuild(c);
     else

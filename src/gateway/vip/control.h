@@ -15,6 +15,9 @@ typedef struct sp_vip_control_config {
     /* This process takes a predecessor's place: nothing is said or held before
      * sp_vip_control_begin, and addresses that are there are held on to. */
     bool inherit;
+    /* The file's addresses are not sought before sp_vip_control_begin: who comes for them must find
+     * somebody who serves. Not with inherit. */
+    bool later;
 } sp_vip_control_config;
 
 /* A file that cannot be used is an error; what is to be said about it was printed. Nothing is
