@@ -439,7 +439,8 @@ static int run(gateway *g) {
     sp_err err = {0};
     if (!start(g, &err)) {
         fprintf(stderr, "sampan gateway: %s\n", err.text);
-        if (!g->fleet) g->files = sp_files_free(g->files);
+        if (g->fleet) _exit(1); /* its threads run: the system takes everything back at once */
+        g->files = sp_files_free(g->files);
         (void)uv_loop_close(&g->loop); /* fails when something was begun; the process ends anyway */
         return 1;
     }
