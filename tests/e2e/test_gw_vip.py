@@ -428,7 +428,7 @@ def test_one_gateway_writes_for_all(fresh, tmp_path):
           "spec": {"type": "LoadBalancer", "ports": [{"port": 8124}], "selector": {"app": "none"}}})
 
     def told():
-        return [i["ip"] for i in s.get("service", "web")["status"].get("loadBalancer", {}).get("ingress", [])]
+        return [i["ip"] for i in s.get("service", "web").get("status", {}).get("loadBalancer", {}).get("ingress", [])]
     try:
         for n in (2, 3, 1):  # the last one to come is the one that writes
             start(n)
