@@ -413,5 +413,10 @@ int sp_gateway_command(int argc, char **argv) {
                         .flags = flags,
                         .flag_count = n};
     int code = sp_flags_parse(&u, &argc, argv);
-    return code == SP_FLAGS_GO_ON ? commands[i].run(&o, argc, argv) : code;
+    if (code != SP_FLAGS_GO_ON) return code;
+    if (strcmp(o.output, "table") != 0 && strcmp(o.output, "json") != 0) {
+        fprintf(stderr, "%s: --output %s: table or json\n", name, o.output);
+        return 2;
+    }
+    return commands[i].run(&o, argc, argv);
 }

@@ -484,6 +484,12 @@ static int run_addresses(const gateway *g) {
 
 int sp_gateway_main(int argc, char **argv) {
     if (argc > 1 && sp_gateway_is_command(argv[1])) return sp_gateway_command(argc - 1, argv + 1);
+    if (argc > 1 && argv[1][0] != '-') {
+        fprintf(stderr,
+                "sampan gateway: there is no command \"%s\"; sampan gateway --help lists them\n",
+                argv[1]);
+        return 2;
+    }
     gateway g = {.bind = "0.0.0.0",
                  .service_cidr = "10.96.0.0/16",
                  .metrics_bind = "127.0.0.1",
