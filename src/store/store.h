@@ -22,11 +22,11 @@
 typedef struct sp_store sp_store;
 
 typedef struct sp_store_config {
-    const char *path;       /* SQLite file; NULL = memory only (tests) */
-    size_t history_events;  /* how many changes stay watchable; 0 = 10,000 */
-    size_t history_bytes;   /* superseded values kept for that, in memory; 0 = 16 MiB */
-    size_t max_value_bytes; /* 0 = 1.5 MiB; more is SP_TOO_LARGE */
-    uint64_t relaxed_ms;    /* the longest a relaxed write waits for the disk; 0 = 60,000 */
+    const char *path;        /* SQLite file; NULL = memory only (tests) */
+    size_t history_events;   /* how many changes stay watchable; 0 = 10,000 */
+    size_t history_bytes;    /* superseded values kept for that, in memory; 0 = 16 MiB */
+    size_t max_value_bytes;  /* 0 = 1.5 MiB; more is SP_TOO_LARGE */
+    uint64_t relaxed_ms;     /* the longest a relaxed write waits for the disk; 0 = 60,000 */
     uint64_t first_revision; /* where an empty file begins to count */
     /* etcd in place of the file (sp_store_open_etcd) */
     const struct sp_etcd_config *etcd;

@@ -334,18 +334,39 @@ static void ingress_notes(void **state) {
             "plain", "", "t.test", "/two", "")
             INGRESS("re", NOTE("rewrite-target", "/$2"), "re.test", "/api(/|$)(.*)", "") INGRESS(
                 "full",
-                NOTE("proxy-body-size", "8m") ", " NOTE("limit-rps", "5") ", " NOTE("affinity", "co"
-                                                                                                "ok"
-                                                                                                "i"
-                                                                                                "e") ", " NOTE(
-                    "session-cookie-name",
-                    "sid") ", " NOTE("backend-protocol",
-                                     "GRPC") ", " NOTE("upstream-hash-by",
-                                                       "$http_x_user") ", " NOTE("whitelist-source-"
-                                                                                 "range",
-                                                                                 "10.0.0.0/"
-                                                                                 "8,192.0.2.1") ","
-                                                                                                " " NOTE("enable-cors",
+                NOTE("proxy-body-size", "8m") ", " NOTE("limit-rps", "5") ", " NOTE(
+                    "affinity",
+                    "co"
+                    "ok"
+                    "i"
+                    "e") ", " NOTE("session-cookie-name",
+                                   "sid") ", " NOTE("backend-protocol",
+                                                    "GRPC") ", " NOTE("upstream-hash-by",
+                                                                      "$http_x_user") ", " NOTE("wh"
+                                                                                                "it"
+                                                                                                "el"
+                                                                                                "is"
+                                                                                                "t-"
+                                                                                                "so"
+                                                                                                "ur"
+                                                                                                "ce"
+                                                                                                "-"
+                                                                                                "ra"
+                                                                                                "ng"
+                                                                                                "e",
+                                                                                                "10"
+                                                                                                ".0"
+                                                                                                ".0"
+                                                                                                ".0"
+                                                                                                "/"
+                                                                                                "8,"
+                                                                                                "19"
+                                                                                                "2."
+                                                                                                "0."
+                                                                                                "2."
+                                                                                                "1") ","
+                                                                                                     " " NOTE(
+                                                                                                         "enable-cors",
                                                                                                          "true"),
                 "full.test", "/", "")
                 INGRESS("odd", NOTE("canary-weight", "much") ", " NOTE("auth-url", "http://x"),
