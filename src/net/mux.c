@@ -83,14 +83,14 @@ static void local_data(void *ctx, char *p, size_t n) {
 }
 
 static void give_window_back(stream *st) {
-    if (!st->unread ||
-        (st->io && !st->local_ended && sp_conn_pending(st->io) >= SP_CONN_WINDOW / 2))
-        return;
+    if (!st->unread) return;
     nghttp2_session_consume_stream(st->mux->session, st->id, st->unread);
     st->unread = 0;
     sp_conn_wake(st->mux->io);
 }
 
+/* Less than SP_CONN_WINDOW waits for the socket. There may be no second call once that is out: so
+ * all of the window, now. */
 static void local_fill(void *ctx) {
     give_window_back(ctx);
 }

@@ -124,7 +124,8 @@ def test_logs(far):
 def test_exec_and_port_forward(far, tmp_path):
     s = far.s
     text = "".join(f"{i}\n" for i in range(100000))
-    assert s.kubectl("exec", "-i", "box", "--", "cat", stdin=text).out == text
+    for _ in range(4):  # both directions full at once: windows must open again whatever the order
+        assert s.kubectl("exec", "-i", "box", "--", "cat", stdin=text).out == text
     assert s.kubectl("exec", "box", "--", "sh", "-c", "exit 4", check=False).code == 4
     with socket.socket() as x:
         x.bind(("127.0.0.1", 0))
