@@ -439,10 +439,8 @@ static int run(gateway *g) {
     sp_err err = {0};
     if (!start(g, &err)) {
         fprintf(stderr, "sampan gateway: %s\n", err.text);
-        if (g->fleet) _exit(1); /* its threads run: the system takes everything back at once */
-        g->files = sp_files_free(g->files);
-        (void)uv_loop_close(&g->loop); /* fails when something was begun; the process ends anyway */
-        return 1;
+        fflush(NULL);
+        _exit(1); /* some of it may be begun, threads too: the system takes everything back at once */
     }
     uv_run(&g->loop, UV_RUN_DEFAULT);
     if (!g->handed_over && g->predecessor < 0) drop_cluster_route(g);

@@ -45,8 +45,8 @@ class Ca:
 
 
 @pytest.fixture(scope="module")
-def ca(workdir):
-    return Ca(workdir / "tls-ca")
+def ca(tmp_path_factory):
+    return Ca(tmp_path_factory.mktemp("tls") / "ca")  # also for test_gw_tls_peers.py
 
 
 class Hello(http.server.BaseHTTPRequestHandler):
