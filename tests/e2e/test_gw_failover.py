@@ -292,8 +292,7 @@ def test_upgrades_do_not_move_the_address(upgraded):
         owners.stop()
 
 
-# "new" has failed once in some twenty runs (the first node did not get the address back): not understood yet.
-@pytest.mark.parametrize("victim", ["old", pytest.param("new", marks=pytest.mark.skipif(not LONG, reason="SAMPAN_FAILOVER_LONG=1 runs it"))])
+@pytest.mark.parametrize("victim", ["old", "new"])
 def test_killed_while_the_owner_is_upgraded(upgraded, victim):
     """One of the two dies in the middle; in the end the first node owns the address alone, and is asked."""
     w, (a, _) = upgraded, upgraded.nodes
