@@ -91,7 +91,8 @@ typedef struct sp_upstream_tls {
 } sp_upstream_tls;
 
 typedef struct sp_pool_spec {
-    sp_str name; /* "default/web:http": its identity across configurations */
+    sp_str name;    /* "default/web:http": its identity across configurations */
+    sp_str service; /* "default/web": whose servers they are; several pools may be one Service's */
     sp_balance_algorithm algorithm;
     sp_hash_by hash_by;
     sp_str hash_name;

@@ -46,11 +46,14 @@ void sp_worker_count_route(sp_worker *w, sp_str owner, int status, uint64_t in, 
 void sp_worker_free_routes(sp_worker *w);
 
 struct sp_pool {
-    sp_str name; /* owned */
+    sp_str name;    /* owned */
+    sp_str service; /* owned */
     uint32_t refs;
     sp_balance balance;
     sp_worker *worker;
-    bool known; /* had a configuration before */
+    bool known;  /* had a configuration before */
+    bool listed; /* the configuration has it; else only its connections hold it */
+    bool reset_on_removal;
     sp_pool_limits limits;
     uint32_t connect_timeout_ms; /* 0 = the worker's */
     uint32_t typical;            /* of a connect, smoothed; hedge.c */

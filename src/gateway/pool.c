@@ -86,6 +86,7 @@ void sp_pool_unref(sp_worker *w, sp_pool *p) {
     sp_queue_end(p);
     sp_counts_put(p->shared);
     free((char *)(uintptr_t)p->name.p);
+    free((char *)(uintptr_t)p->service.p);
     free(p);
 }
 
@@ -95,6 +96,7 @@ static sp_pool *get_pool(sp_worker *w, const sp_pool_spec *spec) {
     p = sp_zalloc(1, sizeof *p);
     p->refs = 1;
     p->name = (sp_str){sp_str_dup(spec->name), spec->name.n};
+    p->service = (sp_str){sp_str_dup(spec->service), spec->service.n};
     p->worker = w;
     p->shared = sp_counts_get(p->name);
     sp_hedge_init(p);
@@ -160,6 +162,7 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
     const sp_sticky_spec *sticky = &pool->sticky;
     e->sticky =
         sticky->cookie.n ? sp_affinity_sticky(sticky->key, pool->name, s->name, &s->addr) : 0;
+    u->cut = false;
     e->ready = s->ready;
     e->draining = s->draining;
     e->no_newcomers = s->no_newcomers;
@@ -220,6 +223,8 @@ static void update_pool(sp_worker *w, sp_pool *p, const sp_pool_spec *spec) {
     b->panic_percent = spec->panic_percent;
     b->outlier = spec->outlier;
     p->limits = spec->limits;
+    p->listed = true;
+    p->reset_on_removal = spec->reset_on_removal;
     p->connect_timeout_ms = spec->connect_timeout_ms;
     sp_pool_follow_tls(p, spec);
     update_endpoints(w, p, spec);
@@ -244,9 +249,34 @@ void sp_worker_wake_pools(sp_worker *w) {
     sp_worker_run_queues(w);
 }
 
+static bool still_serves(const sp_gateway_config *c, sp_str service, const sp_addr *addr) {
+    for (size_t i = 0; i < c->pool_count; i++) {
+        const sp_pool_spec *p = &c->pools[i];
+        for (size_t k = 0; sp_str_eq(p->service, service) && k < p->endpoint_count; k++)
+            if (sp_addr_eq(&p->endpoints[k].addr, addr)) return true;
+    }
+    return false;
+}
+
+/* Its connections keep a pool alive that the configuration has no more, and with it the endpoints.
+ * Those are gone too, unless it was only this way to them that went (a route, a protocol). */
+static void cut_unlisted(sp_worker *w, const sp_gateway_config *c) {
+    void *pool;
+    for (size_t at = 0; sp_map_next(&w->pools, &at, NULL, &pool);) {
+        const sp_pool *p = pool;
+        if (p->listed || !p->reset_on_removal) continue;
+        for (size_t i = 0; i < p->balance.list.n; i++) {
+            sp_upstream *u = upstream_at(p, i);
+            u->cut = !still_serves(c, p->service, &u->e.addr);
+            w->cuts |= u->cut;
+        }
+    }
+}
+
 void sp_worker_apply_pools(sp_worker *w, const sp_gateway_config *c) {
     size_t old_count = w->pool_at.n;
     sp_pool **old = w->pool_at.p;
+    for (size_t i = 0; i < old_count; i++) old[i]->listed = false;
     w->pool_at.p = NULL;
     w->pool_at.n = w->pool_at.cap = 0;
     for (size_t i = 0; i < c->pool_count; i++) {
@@ -254,6 +284,7 @@ void sp_worker_apply_pools(sp_worker *w, const sp_gateway_config *c) {
         sp_vec_push(&w->pool_at, p);
         update_pool(w, p, &c->pools[i]);
     }
+    cut_unlisted(w, c);
     for (size_t i = 0; i < old_count; i++) sp_pool_unref(w, old[i]);
     free(old);
 }

@@ -71,6 +71,7 @@ static uint32_t add_pool(sp_translator *t, sp_pool_spec pool, const sp_json *ser
     uintptr_t known = (uintptr_t)sp_map_get(&t->pool_index, pool.name);
     if (known) return (uint32_t)(known - 1);
     pool.affinity_ms = affinity_ms(service);
+    pool.service = sp_obj_key(t->arena, service);
     if (reachable)
         sp_translate_endpoints(t, service, sp_json_str(sp_json_get(port, "name")), local, &pool);
     sp_vec_push(&t->pools, pool);

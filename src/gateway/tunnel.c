@@ -242,7 +242,8 @@ static void run(tunnel *t) {
     bool idle = run_half(w, &t->up);
     idle &= run_half(w, &t->down);
     count(t);
-    if (broken(&t->up) || broken(&t->down))
+    bool cut = t->upstream && t->upstream->cut; /* while it was dialled, or switched */
+    if (cut || broken(&t->up) || broken(&t->down))
         end(t, true);
     else if (t->up.done && t->down.done)
         end(t, false);

@@ -208,40 +208,67 @@ def test_weight_zero_gets_nobody_even_as_the_last_one(world):
     wait_until(lambda: world.curl()[0] == 200, "it is back")
 
 
-def test_connections_of_a_removed_server_are_reset(world):
-    door = free_port()
+def connection(door):
+    """A connection that a server has answered on, or None."""
+    try:
+        c = socket.create_connection(("127.0.0.1", door), 10)
+        c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        if c.recv(65536).startswith(b"HTTP/1.1 200"):
+            return c
+        c.close()
+    except OSError:
+        return None
+
+
+def what_it_sees(c):
+    try:
+        c.settimeout(2)
+        return c.recv(1)
+    except socket.timeout:
+        return "nothing"
+    except ConnectionResetError:
+        return "reset"
+
+
+def balanced(world, door):
     world.sampan.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
                         "spec": {"type": "LoadBalancer", "ports": [{"port": door}]}}, namespace=world.ns)
+
+
+def test_connections_of_a_removed_server_are_reset(world):
+    door = free_port()
+    balanced(world, door)
     slices = f"/apis/discovery.k8s.io/v1/namespaces/{world.ns}/endpointslices/web"
 
     def removed():
         """What a client of a long connection sees when its server is taken off the list."""
-        with wait_until(lambda: connection(), "a connection") as c:
+        with wait_until(lambda: connection(door), "a connection") as c:
             o = world.sampan.api("GET", slices)[1]
             ends, o["endpoints"] = o["endpoints"], []
             o = world.sampan.api("PUT", slices, body=o)[1]
-            try:
-                c.settimeout(2)
-                seen = c.recv(1)
-            except socket.timeout:
-                seen = "nothing"
-            except ConnectionResetError:
-                seen = "reset"
+            seen = what_it_sees(c)
             o["endpoints"] = ends
             world.sampan.api("PUT", slices, body=o)
             return seen
 
-    def connection():
-        try:
-            c = socket.create_connection(("127.0.0.1", door), 10)
-            c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            if c.recv(65536).startswith(b"HTTP/1.1 200"):
-                return c
-            c.close()
-        except OSError:
-            return None
+    assert removed() == "nothing"
+    world.backend(onRemoval="Reset")
+    wait_until(lambda: removed() == "reset", "a reset")
+
+
+def test_connections_of_a_removed_service_are_reset(world):
+    """Nothing happens to its endpoints: the Service itself is deleted."""
+    door = free_port()
+
+    def removed():
+        balanced(world, door)
+        with wait_until(lambda: connection(door), "a connection") as c:
+            status, o = world.sampan.api("DELETE", f"/api/v1/namespaces/{world.ns}/services/web")
+            assert status == 200, o
+            return what_it_sees(c)
 
     assert removed() == "nothing"
+    balanced(world, door)
     world.backend(onRemoval="Reset")
     wait_until(lambda: removed() == "reset", "a reset")
 

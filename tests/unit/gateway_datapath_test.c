@@ -37,7 +37,8 @@ static struct {
     sp_worker_stats stats;
     sp_pool_limits limits;
     bool reset_on_removal;
-    uint32_t max_connections; /* of each endpoint */
+    const char *service, *protocol; /* of the pool's name; NULL = ns/web, none */
+    uint32_t max_connections;       /* of each endpoint */
 } t;
 
 #define CHECK(cond)                                                                      \
@@ -75,12 +76,15 @@ static sp_gateway_config *make_config(void) {
         sp_assert(sp_addr_parse(SP_STR("127.0.0.1"), t.endpoints[i].port, &e[i].addr));
     }
     c->pools = SP_NEW(a, sp_pool_spec);
-    c->pools[0] = (sp_pool_spec){.name = SP_STR("ns/web:80"),
-                                 .algorithm = SP_BALANCE_ROUND_ROBIN,
-                                 .limits = t.limits,
-                                 .reset_on_removal = t.reset_on_removal,
-                                 .endpoints = e,
-                                 .endpoint_count = t.endpoint_count};
+    sp_str service = sp_str_z(t.service ? t.service : "ns/web");
+    c->pools[0] = (sp_pool_spec){
+        .name = sp_arena_printf(a, "%.*s:80%s", SP_ARG(service), t.protocol ? t.protocol : ""),
+        .service = service,
+        .algorithm = SP_BALANCE_ROUND_ROBIN,
+        .limits = t.limits,
+        .reset_on_removal = t.reset_on_removal,
+        .endpoints = e,
+        .endpoint_count = t.endpoint_count};
     c->pool_count = 1;
     sp_header *set = SP_NEW(a, sp_header);
     *set = (sp_header){SP_STR("x-set"), SP_STR("by rule")};
@@ -430,6 +434,51 @@ static void tcp_endpoint_removed_and_cut(void) {
     hear(s2, "three");
     t.reset_on_removal = false;
     CLOSE(c, s, c2, s2, la, lb);
+}
+
+/* The Service itself goes, not one of its endpoints; another one has taken its port. */
+static void tcp_service_removed_and_cut(void) {
+    uint16_t a, b;
+    int la = listen_on(&a), lb = listen_on(&b);
+    t.reset_on_removal = true;
+    ENDPOINTS({a, true}, {b, true});
+    int c = dial(t.tcp_port), s = take(la), c2 = dial(t.tcp_port), s2 = take(lb);
+    t.protocol = "+h2c";
+    ENDPOINTS({a, true}); /* another way to a is a kept, and b is gone */
+    hear_reset(c2);
+    hear_reset(s2);
+    say(c, "one");
+    hear(s, "one");
+    int c3 = dial(t.tcp_port), s3 = take(la);
+    t.protocol = NULL;
+    t.service = "ns/other";
+    ENDPOINTS({b, true});
+    hear_reset(c3);
+    hear_reset(s3);
+    hear_reset(c); /* also those who came by the way that had gone before */
+    hear_reset(s);
+    t.service = NULL;
+    t.reset_on_removal = false;
+    CLOSE(c, s, c2, s2, c3, s3, la, lb);
+}
+
+static void tcp_service_removed_while_dialling(void) {
+    uint16_t a, b;
+    int la = listen_on(&a), lb = listen_on(&b);
+    listen(la, 0);
+    t.reset_on_removal = true;
+    int filler = dial(a);
+    ENDPOINTS({a, true});
+    int c = dial(t.tcp_port);
+    do in_loop(read_stats);
+    while (t.stats.hedges + t.stats.connections == 0);
+    t.service = "ns/other";
+    ENDPOINTS({b, true});
+    CLOSE(take(la)); /* now there is room */
+    hear_reset(c);
+    t.service = NULL;
+    t.reset_on_removal = false;
+    CLOSE(c, filler, la, lb);
 }
 
 static void tcp_draining(void) {
@@ -1038,6 +1087,8 @@ int main(void) {
         STORY(a_second_connect_is_not_needed),
         STORY(tcp_endpoint_removed),
         STORY(tcp_endpoint_removed_and_cut),
+        STORY(tcp_service_removed_and_cut),
+        STORY(tcp_service_removed_while_dialling),
         STORY(tcp_draining),
         STORY(tcp_resets_pass),
         STORY(tcp_waits_for_an_endpoint),
