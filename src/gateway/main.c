@@ -11,6 +11,7 @@
 #include "gateway/control.h"
 #include "gateway/files.h"
 #include "gateway/handover.h"
+#include "gateway/lost_address.h"
 #include "gateway/metrics.h"
 #include "gateway/netroute.h"
 #include "gateway/tls_default.h"
@@ -32,7 +33,7 @@ typedef struct gateway {
         *access_log, *access_log_format;
     const char *sticky_key_file, *state_dir;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
-    const char *grace, *control_socket, *keepalived_conf;
+    const char *grace, *control_socket, *keepalived_conf, *lost_address_reset;
     sp_log_level level;
     uint16_t http_port, https_port, metrics_port;
     int64_t max_connections, loops;
@@ -42,7 +43,7 @@ typedef struct gateway {
     sp_translate_options options;
     sp_worker_settings settings;
     sp_buf sticky_key;
-    uint32_t grace_ms;
+    uint32_t grace_ms, lost_address_ms;
     char own_address[46];
     /* the parts */
     uv_loop_t loop;
@@ -53,6 +54,7 @@ typedef struct gateway {
     sp_control *control;
     sp_files *files;
     sp_vip_control *vips;
+    sp_lost_address *lost_address; /* NULL = connections stay */
     sp_http_server *server;
     sp_gateway_metrics metrics;
     sp_report_source source;
@@ -94,9 +96,11 @@ static bool read_durations(gateway *g, sp_err *err) {
         {"response-timeout", g->response_timeout, &g->settings.response_timeout_ms},
         {"idle-timeout", g->idle_timeout, &g->settings.idle_timeout_ms},
         {"grace", g->grace, &g->grace_ms},
+        {"lost-address-reset", g->lost_address_reset, &g->lost_address_ms},
     };
     for (size_t i = 0; i < SP_COUNT(rows); i++)
-        if (!read_duration(rows[i].flag, rows[i].text, rows[i].to, err)) return false;
+        if (rows[i].text && !read_duration(rows[i].flag, rows[i].text, rows[i].to, err))
+            return false;
     return true;
 }
 
@@ -223,6 +227,7 @@ static void leave(gateway *g, uint32_t idle_ms) {
     g->source.build = NULL; /* what is left can still be looked at */
     g->late = sp_timer_stop(g->late);
     g->vips = sp_vip_control_free(g->vips);
+    g->lost_address = sp_lost_address_stop(g->lost_address);
     g->control = sp_control_free(g->control);
     g->files = sp_files_free(g->files);
     g->manager = sp_manager_free(g->manager);
@@ -383,6 +388,26 @@ static bool start_vips(gateway *g, sp_err *err) {
     return sp_vip_control_new(&c, &g->vips, err);
 }
 
+static void reset_address(sp_worker *w, size_t loop, void *arg) {
+    (void)loop;
+    sp_worker_reset_address(w, arg);
+}
+
+static void on_lost_address(void *ctx, const sp_addr *ip) {
+    gateway *g = ctx;
+    char text[SP_ADDR_MAX];
+    sp_addr lost = *ip;
+    sp_addr_format_ip(ip, text);
+    sp_info("connections to an address that is gone are reset", SP_KV("address", text));
+    sp_fleet_run(g->fleet, reset_address, &lost);
+}
+
+static bool watch_addresses(gateway *g, sp_err *err) {
+    return !g->lost_address_reset ||
+           sp_lost_address_watch(&g->loop, g->lost_address_ms, on_lost_address, g, &g->lost_address,
+                                 err);
+}
+
 static bool start_source(gateway *g, sp_err *err) {
     if (!g->haproxy_cfg) {
         g->manager = sp_manager_new(g->kube, "sampan-gateway");
@@ -414,7 +439,7 @@ static bool start(gateway *g, sp_err *err) {
     g->handover = sp_handover_new(&h);
     bool replaces =
         g->predecessor >= 0; /* files may be ready, and take over, before this returns */
-    if (!start_source(g, err)) return false;
+    if (!watch_addresses(g, err) || !start_source(g, err)) return false;
     g->source.build = g->control ? sp_control_build(g->control) : sp_files_build(g->files);
     sp_report_serve(g->admin, &g->source); /* hooks in where the configuration is made */
     watch_signals(g);
@@ -440,7 +465,8 @@ static int run(gateway *g) {
     if (!start(g, &err)) {
         fprintf(stderr, "sampan gateway: %s\n", err.text);
         fflush(NULL);
-        _exit(1); /* some of it may be begun, threads too: the system takes everything back at once */
+        _exit(
+            1); /* some of it may be begun, threads too: the system takes everything back at once */
     }
     uv_run(&g->loop, UV_RUN_DEFAULT);
     if (!g->handed_over && g->predecessor < 0) drop_cluster_route(g);
@@ -550,6 +576,8 @@ int sp_gateway_main(int argc, char **argv) {
          "secret behind sticky cookies (that of the Secret kube-system/sampan-gateway-sticky)"},
         {"state-dir", 0, SP_FLAG_STR, &g.state_dir, "DIR",
          "where the certificate for hosts without a Secret is kept (none: a new one each start)"},
+        {"lost-address-reset", 0, SP_FLAG_STR, &g.lost_address_reset, "TIME",
+         "reset connections to an address that has been gone from this machine so long (never)"},
         SP_FLAG_GROUP("Looking at it, stopping and replacing it"),
         {"control-socket", 0, SP_FLAG_STR, &g.control_socket, "FILE",
          "unix socket for the commands above and for the hand-over to a new process"},

@@ -158,6 +158,15 @@ void sp_worker_stop(sp_worker *w, uint32_t grace_ms, uint32_t idle_ms, void (*do
     if (sp_list_empty(&w->sessions)) uv_timer_start(&w->grace_timer, on_last_session, 0, 0);
 }
 
+void sp_worker_reset_address(sp_worker *w, const sp_addr *ip) {
+    sp_list_each(&w->sessions, l) {
+        sp_session *s = SP_CONTAINER(l, sp_session, link);
+        sp_addr at = *ip;
+        at.port = s->local.port;
+        if (sp_addr_eq(&at, &s->local)) s->stop(s, true);
+    }
+}
+
 /* --- life --- */
 
 static void set_timeouts(sp_worker *w) {

@@ -41,6 +41,9 @@ void sp_worker_apply(sp_worker *w, sp_gateway_config *config);
 void sp_worker_stop(sp_worker *w, uint32_t grace_ms, uint32_t idle_ms, void (*done)(void *ctx),
                     void *ctx);
 
+/* Resets every client's connection to this address; the port does not matter. */
+void sp_worker_reset_address(sp_worker *w, const sp_addr *ip);
+
 typedef struct sp_listener_state {
     const sp_listener_spec *spec;
     sp_addr addr; /* with the real port where 0 was asked for */
