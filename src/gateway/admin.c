@@ -349,18 +349,23 @@ bool sp_admin_listen(sp_admin *a, const char *path, bool replace, sp_err *err) {
 
 static void on_listener_closed(uv_handle_t *h) {
     sp_admin *a = h->data;
-    close(a->fd);
     a->handles--;
     release(a);
+}
+
+/* The descriptor at once, so that connecting fails from now on. */
+void sp_admin_close_door(sp_admin *a) {
+    if (a->fd < 0) return;
+    uv_close((uv_handle_t *)&a->poll, on_listener_closed);
+    close(a->fd);
+    a->fd = -1;
 }
 
 sp_admin *sp_admin_free(sp_admin *a, bool keep_file) {
     if (!a) return NULL;
     a->freed = true;
-    if (a->fd >= 0) {
-        if (!keep_file) unlink(a->path);
-        uv_close((uv_handle_t *)&a->poll, on_listener_closed);
-    }
+    if (a->fd >= 0 && !keep_file) unlink(a->path);
+    sp_admin_close_door(a);
     while (!sp_list_empty(&a->connections)) {
         connection *c = SP_CONTAINER(a->connections.next, connection, link);
         c->on_close = NULL;

@@ -23,6 +23,8 @@ sp_admin *sp_admin_new(uv_loop_t *loop);
  * hand over; anybody else there is an error. path is copied. */
 SP_MUST_USE bool sp_admin_listen(sp_admin *a, const char *path, bool replace, sp_err *err);
 void sp_admin_serve(sp_admin *a, int fd); /* one connection more; taken */
+/* Nobody new comes in at the path, whose file is left to a successor; connections go on. */
+void sp_admin_close_door(sp_admin *a);
 void sp_admin_on(sp_admin *a, const char *verb, sp_admin_fn *fn, void *ctx); /* verb: borrowed */
 /* Closes everything; the file stays when keep_file says that it is another's by now. Takes NULL,
  * returns NULL. */

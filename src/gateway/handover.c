@@ -96,6 +96,8 @@ static void on_process_closed(uv_handle_t *p) {
 
 static void on_process_exit(uv_process_t *p, int64_t status, int sig) {
     sp_handover *h = p->data;
+    if (h->successor == uv_process_get_pid(p))
+        h->asked = false; /* nor is it listened to any more */
     if (!h->taken)
         sp_error("the new gateway did not start; this one goes on", SP_KV("exit_code", status),
                  SP_KV("signal", sig));

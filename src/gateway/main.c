@@ -256,6 +256,8 @@ static void on_signal(void *ctx, int signum) {
 static void on_taken(void *ctx) {
     gateway *g = ctx;
     g->handed_over = true;
+    sp_admin_close_door(
+        g->admin); /* or who starts after the successor's death finds this one there */
     if (g->stopping) return;
     if (g->vips) sp_vip_control_abandon(g->vips);
     sp_info("gateway was replaced and drains", SP_KV("grace_ms", g->grace_ms));
@@ -271,6 +273,7 @@ static void on_upgrade(void *ctx, int signum) {
 
 /* --- the beginning --- */
 
+/* A port of its own, beside the traffic's: a predecessor has it until it is replaced. */
 static bool listen_for_metrics(gateway *g, sp_err *err) {
     g->metrics = (sp_gateway_metrics){g->manager, &g->source};
     if (!g->metrics_port) return true;
@@ -282,10 +285,8 @@ static bool listen_for_metrics(gateway *g, sp_err *err) {
            sp_err_wrap(err, "--metrics-port %u", g->metrics_port);
 }
 
-/* Ports of its own, beside the traffic's: a predecessor has them until it is replaced. */
-static bool listen_for_people(gateway *g, bool replace, sp_err *err) {
-    return listen_for_metrics(g, err) &&
-           (!g->control_socket || sp_admin_listen(g->admin, g->control_socket, replace, err));
+static bool listen_for_commands(gateway *g, bool replace, sp_err *err) {
+    return !g->control_socket || sp_admin_listen(g->admin, g->control_socket, replace, err);
 }
 
 static void finish_take_over(gateway *g) {
@@ -297,7 +298,7 @@ static void finish_take_over(gateway *g) {
     g->predecessor = -1;
     sp_sockets_drop_unused(g->sockets);
     err = (sp_err){0};
-    if (!listen_for_people(g, true, &err))
+    if (!listen_for_metrics(g, &err) || !listen_for_commands(g, true, &err))
         sp_error("no metrics or commands here", SP_KV("why", err.text));
 }
 
@@ -439,11 +440,13 @@ static bool start(gateway *g, sp_err *err) {
     g->handover = sp_handover_new(&h);
     bool replaces =
         g->predecessor >= 0; /* files may be ready, and take over, before this returns */
+    /* A second gateway at the same socket is refused before it serves or takes an address. */
+    if (!replaces && !listen_for_commands(g, false, err)) return false;
     if (!watch_addresses(g, err) || !start_source(g, err)) return false;
     g->source.build = g->control ? sp_control_build(g->control) : sp_files_build(g->files);
     sp_report_serve(g->admin, &g->source); /* hooks in where the configuration is made */
     watch_signals(g);
-    return replaces || listen_for_people(g, false, err);
+    return replaces || listen_for_metrics(g, err);
 }
 
 static void close_parts(gateway *g) {

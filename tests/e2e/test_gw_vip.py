@@ -358,6 +358,7 @@ def test_upgrade_keeps_the_address(net, tmp_path, what, version, advert):
     a.ours(conf(1, 100, version, advert, script="/bin/sh -c 'sleep 0.5'"),
            *(("--haproxy-cfg", str(proxy), "--control-socket", str(control)) if what == "gateway" else ()))
     w.answers(1)
+    wait_until(lambda: '"state":"MASTER"' in a.text(), "it is said after it is done")
     before, changes = len(b.text()), a.text().count('"state":"MASTER"')
     a.kill(signal.SIGUSR2)
     wait_until(lambda: "others of this node were master before" in a.text(), "the successor is master from its start")
