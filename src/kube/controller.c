@@ -41,7 +41,11 @@ static void release_caught_up(sp_manager *m) {
     int64_t now = sp_clock_mono_ms();
     sp_list_each(&m->runs, it) {
         run *x = SP_CONTAINER(it, run, link);
-        if (x->waiting && (sp_run_caught_up(x) || now >= x->wait_until_ms)) sp_run_end(x);
+        if (!x->waiting || !(sp_run_caught_up(x) || now >= x->wait_until_ms)) continue;
+        if (x->lost)
+            sp_run_ask_again(x);
+        else
+            sp_run_end(x);
     }
 }
 

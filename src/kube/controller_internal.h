@@ -47,12 +47,14 @@ typedef struct sp_request { /* an action, rendered */
     struct sp_job *run;
     sp_http_call *call; /* while it is under way */
     uint64_t before;    /* revision of the object when the call was sent, 0 = not known */
+    bool lost, again;   /* a creation whose answer was lost; that was asked for again */
 } sp_request;
 
 typedef struct sp_written { /* what an informer is to show before the key runs again */
     sp_informer *informer;
     uint64_t revision; /* 0: the object must have changed from `before` */
     uint64_t before;
+    bool exists; /* it must be there, whatever its revision */
     sp_str ns, name;
 } sp_written;
 
@@ -73,6 +75,7 @@ struct sp_job { /* one run: of a key's actions, or of a job */
     size_t count, at;
     const sp_json *subject; /* an Event reference, or NULL */
     SP_VEC(sp_written) writes;
+    size_t lost;   /* creations to ask for again */
     size_t flying; /* requests under way: the last ones before `at` */
     sp_err err;    /* the first failure; nothing more is sent */
     bool over;     /* the namespace goes away; nothing more is sent */
@@ -84,6 +87,8 @@ struct sp_job { /* one run: of a key's actions, or of a job */
 void sp_run_start(sp_controller *c, sp_str key); /* a key just taken from the queue */
 /* The informers show everything it wrote. */
 bool sp_run_caught_up(sp_job *run);
+/* Those creations whose answers were lost, once more. */
+void sp_run_ask_again(sp_job *run);
 void sp_run_end(sp_job *run);                                       /* the key may be taken again */
 void sp_run_cancel(sp_job *run);                                    /* the manager goes */
 sp_informer *sp_manager_find(const sp_manager *m, const sp_gvr *g); /* NULL = none yet */

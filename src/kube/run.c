@@ -1,7 +1,11 @@
 /* One run: a decision function's actions, rendered to bytes when it returns and sent in order
  * (creations in a row, and deletions in a row, side by side). When the last is answered, the run
  * waits until the informers have caught up with what it wrote; only then its key may be taken
- * again. A job is a run whose calls the controller makes itself. */
+ * again. A job is a run whose calls the controller makes itself.
+ *
+ * A creation whose answer was lost may have been made, or may be made yet. It is asked for again,
+ * under the same name, until somebody says that it exists: a new decision would make up another
+ * name, and there would be two. */
 #include "kube/controller_internal.h"
 
 #include "base/clock.h"
@@ -10,6 +14,7 @@
 enum {
     MAX_FLYING = 16,        /* calls of one run at a time */
     UNCLEAR_MS = 1000,      /* in which the informers are connected again */
+    AGAIN_MS = 500,         /* until a creation whose answer was lost is asked for again */
     CATCH_UP_MAX_MS = 30000 /* an informer this far behind no longer holds its key back */
 };
 
@@ -109,13 +114,14 @@ static void run_fail(run *x, const sp_err *err) {
 }
 
 static bool caught_up(const sp_written *w) {
+    if (w->exists) return sp_informer_get(w->informer, w->ns, w->name) != NULL;
     if (w->revision) return sp_informer_revision(w->informer) >= w->revision;
     const sp_json *now = sp_informer_get(w->informer, w->ns, w->name);
     return !now || sp_obj_deleting(now) || sp_obj_rv(now) != w->before;
 }
 
 bool sp_run_caught_up(run *x) {
-    if (x->unclear) return false;
+    if (x->unclear || x->lost) return false;
     while (x->writes.n && caught_up(&x->writes.p[x->writes.n - 1])) x->writes.n--;
     return x->writes.n == 0;
 }
@@ -193,6 +199,27 @@ static void refused(run *x, const sp_request *q, const sp_json *status, const sp
     sp_err_wrap(&x->err, "%s %.*s", q->method, SP_ARG(q->target));
 }
 
+static bool is_lost(const sp_request *q, const sp_err *err) {
+    bool unclear =
+        err->code == SP_CONNECTION || err->code == SP_TIMEOUT || err->code == SP_UNAVAILABLE;
+    return unclear && q->action.verb == SP_VERB_CREATE && q->new_name.n;
+}
+
+static void lose(run *x, sp_request *q, const sp_err *err) {
+    q->lost = true;
+    x->lost++;
+    x->controller->errors++;
+    log_failure(x->controller, x->r->key, err, AGAIN_MS);
+}
+
+/* The one whose answer was lost. */
+static void expect_made(run *x, const sp_request *q) {
+    sp_informer *i = sp_manager_find(x->controller->manager, q->action.gvr);
+    if (!i) return;
+    sp_written w = {.informer = i, .ns = q->action.ns, .name = q->new_name, .exists = true};
+    sp_vec_push(&x->writes, w);
+}
+
 static void stepped(void *ctx, int http, const sp_json *answer, const sp_err *err) {
     (void)http;
     sp_request *q = ctx;
@@ -202,6 +229,10 @@ static void stepped(void *ctx, int http, const sp_json *answer, const sp_err *er
     if (x->controller->manager->freeing) return;
     if (!err)
         expect(x, q, answer);
+    else if (is_lost(q, err))
+        lose(x, q, err);
+    else if (q->again && err->code == SP_ALREADY_EXISTS)
+        expect_made(x, q);
     else if (!tolerated(&q->action, err))
         refused(x, q, answer, err);
     run_step(x);
@@ -219,7 +250,8 @@ static void run_send(run *x, sp_request *q) {
 
 /* Creations in a row need not wait for each other, nor do deletions. */
 static bool may_send(const run *x) {
-    if (x->at == x->count || x->err.code || x->over || x->flying == MAX_FLYING) return false;
+    if (x->at == x->count || x->err.code || x->over || x->lost || x->flying == MAX_FLYING)
+        return false;
     if (!x->flying) return true;
     const sp_action *last = &x->requests[x->at - 1].action, *next = &x->requests[x->at].action;
     bool same = last->verb == next->verb && last->gvr == next->gvr;
@@ -229,11 +261,32 @@ static bool may_send(const run *x) {
 static void run_step(run *x) {
     while (may_send(x)) run_send(x, &x->requests[x->at++]);
     if (x->flying) return;
-    if (x->over) x->r->events.n = 0;
+    if (x->over) {
+        x->r->events.n = 0;
+        x->lost = 0;
+    }
+    if (x->lost) {
+        wait_for(x, AGAIN_MS);
+        return;
+    }
     if (x->err.code)
         run_fail(x, &x->err);
     else
         run_success(x);
+}
+
+void sp_run_ask_again(run *x) {
+    x->controller->waiting--;
+    x->controller->busy++;
+    x->waiting = false;
+    x->lost = 0;
+    for (size_t i = 0; i < x->at; i++) {
+        sp_request *q = &x->requests[i];
+        if (!q->lost) continue;
+        q->lost = false;
+        q->again = true;
+        run_send(x, q);
+    }
 }
 
 static void render_all(run *x) {

@@ -102,6 +102,53 @@ static void failures_are_tried_again(void **state) {
     assert_non_null(strstr(b.p, "sampan_reconcile_errors_total{controller=\"maker\"} 2\n"));
 }
 
+/* Wants one pod, under a name made up at each run, as a ReplicaSet does. */
+static bool reconcile_one(void *ctx, sp_reconcile *r, sp_err *err) {
+    (void)ctx, (void)err;
+    runs++;
+    sp_obj_list pods = {0};
+    sp_informer_list(sp_manager_informer(m, &sp_gvr_pods), r->ns, &pods);
+    size_t n = pods.n;
+    sp_vec_free(&pods);
+    if (n > 1) return true; /* the base and another */
+    sp_json *pod = make(r->arena, POD("x", ""));
+    sp_json *name = sp_json_new_str(r->arena, sp_arena_printf(r->arena, "made-%u", runs));
+    sp_json_set(r->arena, sp_json_ensure_object(r->arena, pod, "metadata"), "name", name);
+    sp_reconcile_create(r, &sp_gvr_pods, SP_STR("d"), pod);
+    return true;
+}
+
+static void answer_lost_twice(fake_api *x, sp_http_req *req, sp_http_res *res) {
+    (void)x, (void)req;
+    static const char *const said[] = {
+        "{\"kind\":\"Status\",\"code\":504,\"reason\":\"Timeout\",\"message\":\"no\"}",
+        "{\"kind\":\"Status\",\"code\":503,\"reason\":\"ServiceUnavailable\",\"message\":\"no\"}",
+        "{\"kind\":\"Status\",\"code\":409,\"reason\":\"AlreadyExists\",\"message\":\"there\"}"};
+    static const int codes[] = {504, 503, 409};
+    unsigned n = SP_MIN(failures, 2u);
+    failures++;
+    fake_reply(res, codes[n], said[n]);
+}
+
+static void what_may_have_been_made_is_not_made_under_another_name(void **state) {
+    (void)state;
+    failures = 0;
+    f->answer = answer_lost_twice;
+    f->list_body = "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[" POD("base", "5") "]}";
+    sp_controller *c = sp_controller_new(m, "maker", reconcile_one, NULL);
+    sp_controller_reads(c, &sp_gvr_pods);
+    sp_controller_enqueue(c, SP_STR("d/base"));
+    fake_wait(f, f->writes == 3);
+    assert_non_null(strstr(f->body, "\"made-1\""));
+    sp_controller_enqueue(c, SP_STR("d/base"));
+    for (int i = 0; i < 20; i++) uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_int_equal(runs, 1); /* until it is seen */
+    fake_send(f, "{\"type\":\"ADDED\",\"object\":" POD("made-1", "20") "}");
+    fake_wait(f, runs == 2);
+    for (int i = 0; i < 20; i++) uv_run(&f->loop, UV_RUN_NOWAIT);
+    assert_int_equal(f->writes, 3);
+}
+
 static void events_follow_success(void **state) {
     (void)state;
     wants_event = true;
@@ -118,6 +165,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_key_waits_for_its_own_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(failures_are_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_may_have_been_made_is_not_made_under_another_name,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(events_follow_success, setup, teardown),
     };
     return cmocka_run_group_tests_name("controller", tests, NULL, NULL);
