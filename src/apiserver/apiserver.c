@@ -1,4 +1,5 @@
 /* Start and stop of the server: what is opened in which order, and closed in the reverse. */
+#include "apiserver/cluster.h"
 #include "apiserver/presence.h"
 #include "apiserver/server.h"
 #include "apiserver/tunnel.h"
@@ -65,6 +66,7 @@ bool sp_apiserver_start(uv_loop_t *loop, const sp_apiserver_config *c, void (*on
     s->nodes = sp_node_links_new(s);
     s->tunnels = sp_tunnels_new(s);
     sp_list_init(&s->streams);
+    sp_list_init(&s->cluster_jobs);
     *ret = s; /* from here on sp_apiserver_stop cleans up */
     if (!sp_crds_start(s, err) || !listen_on(s, err)) return false;
     sp_bootstrap_start(s, bootstrapped);
@@ -91,6 +93,7 @@ static void left(void *ctx) {
     sp_crds_stop(p->s);
     sp_event_expiry_stop(p->s);
     sp_pod_streams_end(p->s);
+    sp_cluster_jobs_end(p->s);
     sp_watch_hub_free(p->s->hub);
     sp_node_links_free(p->s->nodes);
     sp_tunnels_free(p->s->tunnels);

@@ -21,7 +21,7 @@ typedef struct options {
     const char *data_dir, *bind, *advertise;
     sp_log_level level;
     const char *cert, *key, *client_ca, *tokens, *kubelet_cert, *kubelet_key, *kubelet_ca;
-    const char *goaway_chance;
+    const char *goaway_chance, *join_dir;
     uint16_t port;
     sp_store_flags store;
     bool plain;
@@ -164,6 +164,7 @@ static bool configure(role *r, sp_err *err) {
     r->config.tokens = sp_buf_str(&r->tokens);
     r->config.bind = r->o.bind;
     r->config.port = r->o.port;
+    r->config.join_dir = r->o.join_dir;
     choose_advertised(r);
     return read_goaway_chance(r, err) && load_server_tls(r, err) && load_kubelet_tls(r, err);
 }
@@ -224,6 +225,9 @@ static int parse_flags(options *o, int argc, char **argv) {
         {"goaway-chance", 0, SP_FLAG_STR, &o->goaway_chance, "FRACTION",
          "0 to 0.02: of this part of the HTTP/2 requests the connection is asked to go elsewhere,\n"
          "so that clients spread over several API servers; for one server leave it at 0 (0)"},
+        {"join-dir", 0, SP_FLAG_STR, &o->join_dir, "DIR",
+         "let machines join by token (sampan up --join); they are given ca.crt, ca.key,\n"
+         "etcd-ca.crt and etcd-ca.key of this directory"},
         {"plain-http", 0, SP_FLAG_BOOL, &o->plain, NULL,
          "serve HTTP without TLS: for tests and behind a proxy of your own"},
         SP_LOG_LEVEL_FLAG(&o->level),

@@ -1,5 +1,6 @@
 /* Everything that is no object: health, version, metrics, discovery, OpenAPI. */
 #include "apiserver/backup.h"
+#include "apiserver/cluster.h"
 #include "apiserver/server.h"
 #include "apiserver/tunnel.h"
 #include "base/clock.h"
@@ -236,6 +237,7 @@ static const struct page {
     bool subtree; /* paths below it too */
     bool open;    /* without credentials */
     void (*serve)(sp_call *c, sp_str rest);
+    bool writes; /* knows other methods than GET */
 } pages[] = {
     {"/healthz", true, true, health},
     {"/livez", true, true, health},
@@ -247,6 +249,9 @@ static const struct page {
     {"/openapi/v2", false, false, openapi_v2},
     {"/openapi/v3", true, false, openapi_v3},
     {"/sampan/v1/backup", false, false, sp_backup_serve},
+    {"/sampan/v1/ca", false, true, sp_cluster_serve_ca},
+    {"/sampan/v1/cluster", true, false, sp_cluster_serve, true},
+    {"/sampan/v1/join", false, true, sp_cluster_serve_join, true},
     {"/sampan/v1/tunnel", true, false, sp_tunnel_serve},
     {"/", false, false, paths},
 };
@@ -275,7 +280,7 @@ void sp_serve_nonresource(sp_call *c) {
         not_found(c);
         return;
     }
-    if (!sp_str_eqz(c->http->method, "GET") && !sp_str_eqz(c->http->method, "HEAD")) {
+    if (!p->writes && !sp_str_eqz(c->http->method, "GET") && !sp_str_eqz(c->http->method, "HEAD")) {
         sp_call_reply(c, 405, "text/plain; charset=utf-8", SP_STR("only GET is allowed here\n"));
         return;
     }

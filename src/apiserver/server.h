@@ -21,6 +21,8 @@ typedef struct sp_apiserver_config {
     const char *store_path;            /* NULL = memory only */
     const struct sp_etcd_config *etcd; /* in place of the file; NULL = none. Borrowed */
     const char *etcd_prefix;
+    const char
+        *join_dir; /* the certificates and keys given to machines that join; NULL = none may */
     double goaway_chance; /* of each HTTP/2 request; 0 = never */
     bool trust_everybody; /* tests: requests without credentials are system:masters */
 } sp_apiserver_config;
@@ -40,6 +42,7 @@ struct sp_apiserver {
     struct sp_tunnels *tunnels;
     sp_list streams; /* exec, attach, port-forward */
     size_t streams_n;
+    sp_list cluster_jobs; /* of cluster.c */
     struct sp_event_expiry *expiry;
     struct sp_presence *presence;
     sp_map inflight; /* keys with a write on its way → how many */

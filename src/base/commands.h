@@ -15,6 +15,7 @@ int sp_delete_main(int argc, char **argv);
 int sp_api_resources_main(int argc, char **argv);
 int sp_backup_main(int argc, char **argv);
 int sp_store_main(int argc, char **argv);
+int sp_cluster_main(int argc, char **argv);
 int sp_version_main(int argc, char **argv);
 int sp_completion_main(int argc, char **argv);
 
@@ -24,5 +25,6 @@ int sp_apiserver_main(int argc, char **argv);
 int sp_controllers_main(int argc, char **argv);
 int sp_agent_main(int argc, char **argv);
 int sp_gateway_main(int argc, char **argv);
-int sp_shim_main(int argc, char **argv);  /* holds one container's output and exit status */
-int sp_image_main(int argc, char **argv); /* the image store by hand */
+int sp_etcd_role_main(int argc, char **argv); /* runs the program etcd for sampan up */
+int sp_shim_main(int argc, char **argv);      /* holds one container's output and exit status */
+int sp_image_main(int argc, char **argv);     /* the image store by hand */

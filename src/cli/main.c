@@ -29,6 +29,8 @@ static const struct row {
      "create verify restore"},
     {"Keeping what there is", "store", "move everything to another store", sp_store_main, 0,
      "migrate"},
+    {"More than one machine", "cluster", "members of the cluster, and tokens to join it",
+     sp_cluster_main, 0, "members token remove"},
     {"Images", "image", "import, pull, list and remove container images", sp_image_main, 0,
      "import pull ls rm gc"},
     {"Roles, each alone", "apiserver", "the Kubernetes API and its store", sp_apiserver_main,
@@ -42,6 +44,7 @@ static const struct row {
     {"More", "version", "print versions", sp_version_main, 0},
     {"More", "completion", "print a shell completion script", sp_completion_main, 0, "bash zsh"},
     {"More", "help", "this text, or that of a command", help_main, 0},
+    {"", "etcd", NULL, sp_etcd_role_main, IS_ROLE},
     {"", "shim", NULL, sp_shim_main, 0},
     {"", "__words", NULL, words_main, 0},
 };

@@ -14,11 +14,12 @@
 
 enum { CA_DAYS = 3650, LEAF_DAYS = 365, RENEW_DAYS = 30, MAX_PEM = 256 * 1024 };
 
-/* One row per certificate. A NULL common name is the node's. */
+/* One row per certificate. A NULL common name is the node's. etcd has a CA of its own, so that a
+ * certificate for the API opens nothing there (as kubeadm does it). */
 static const struct identity {
     const char *file, *common_name, *organization;
     const char *kubeconfig; /* below DIR; NULL = none */
-    bool server, client;
+    bool server, client, etcd;
 } identities[] = {
     {"apiserver", "kube-apiserver", NULL, NULL, true, false},
     {"apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters", NULL, false,
@@ -28,6 +29,9 @@ static const struct identity {
      true},
     {"agent", NULL, "system:nodes", "conf/agent.kubeconfig", true, true},
     {"gateway", "system:kube-proxy", "system:node-proxier", "conf/gateway.kubeconfig", false, true},
+    {"etcd-server", "sampan-etcd", NULL, NULL, true, true, true},
+    {"etcd-peer", "sampan-etcd-peer", NULL, NULL, true, true, true},
+    {"etcd-client", "sampan-etcd-client", NULL, NULL, false, true, true},
 };
 
 typedef struct pair {
@@ -188,6 +192,13 @@ static bool names_changed(const sp_pki_config *c, sp_err *err, bool *ret) {
     return same || sp_file_write(path, sp_buf_str(&now), 0644, err);
 }
 
+static bool ensure_etcd_ca(const sp_pki_config *c, pair *ca, sp_err *err) {
+    if (!c->etcd) return true;
+    if (exists(c->dir, "etcd-ca")) return load_pair(c->dir, "etcd-ca", ca, err);
+    return sp_cert_make_ca("sampan-etcd-ca", CA_DAYS, &ca->cert, &ca->key, err) &&
+           save_pair(c->dir, "etcd-ca", ca, err);
+}
+
 bool sp_pki_ensure(const sp_pki_config *c, sp_err *err) {
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/pki", c->dir);
@@ -195,12 +206,15 @@ bool sp_pki_ensure(const sp_pki_config *c, sp_err *err) {
     snprintf(path, sizeof path, "%s/conf", c->dir);
     if (!sp_mkdir_all(path, 0700, err)) return false;
     bool renew = false;
-    sp_auto(pair) ca = {0};
-    if (!ensure_ca(c, &ca, err) || !names_changed(c, err, &renew)) return false;
+    sp_auto(pair) ca = {0}, etcd_ca = {0};
+    if (!ensure_ca(c, &ca, err) || !ensure_etcd_ca(c, &etcd_ca, err) ||
+        !names_changed(c, err, &renew))
+        return false;
     for (size_t i = 0; i < SP_COUNT(identities); i++) {
         const struct identity *id = &identities[i];
         sp_auto(pair) leaf = {0};
-        if (!ensure_leaf(c, id, &ca, renew, &leaf, err))
+        if (id->etcd && !c->etcd) continue;
+        if (!ensure_leaf(c, id, id->etcd ? &etcd_ca : &ca, renew, &leaf, err))
             return sp_err_wrap(err, "certificate %s", id->file);
         if (id->kubeconfig && !write_kubeconfig(c, id, &ca, &leaf, err)) return false;
     }

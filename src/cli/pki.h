@@ -1,5 +1,6 @@
 /* The certificates and kubeconfigs of one installation, made on first start and kept:
  *   DIR/pki/ca.crt …      our own CA, a server certificate, one client certificate per role
+ *   DIR/pki/etcd-…        etcd's own CA, and certificates for its clients and between its members
  *   DIR/kubeconfig        the administrator's (system:masters), for kubectl; under sudo it belongs
  * to who ran sudo DIR/conf/ROLE.kubeconfig Blocking; no loop needed. */
 #pragma once
@@ -13,6 +14,7 @@ typedef struct sp_pki_config {
     const char *node_ip;
     const char *ca_dir; /* where ca.crt and ca.key are taken from, if there are none; NULL = made */
     const char *others; /* further API servers for the roles: "https://…,…"; NULL = none */
+    bool etcd;          /* also what a member of etcd needs, of a CA of its own */
 } sp_pki_config;
 
 /* Makes what is missing, renews what ends within 30 days (not the CA), rewrites the kubeconfigs

@@ -183,8 +183,23 @@ static bool can_run_containers(sp_err *err) {
     return true;
 }
 
+static bool can_run_etcd(sp_err *err) {
+    return on_path("etcd") ||
+           sp_fail(err, SP_NOT_FOUND,
+                   "the program etcd, which keeps the objects of a cluster, is not on the PATH: "
+                   "apt-get install etcd-server");
+}
+
+static bool etcd_ports_are_free(const sp_preflight *p, sp_err *err) {
+    const char *flag = "--etcd-port";
+    return !p->etcd || (port_is_free("etcd", flag, p->ip, p->etcd_client_port, err) &&
+                        port_is_free("etcd", flag, "127.0.0.1", p->etcd_client_port, err) &&
+                        port_is_free("etcd's members", flag, p->ip, p->etcd_peer_port, err));
+}
+
 bool sp_preflight_run(const sp_preflight *p, sp_err *err) {
     if (p->agent && !can_run_containers(err)) return false;
+    if (p->etcd && !can_run_etcd(err)) return false;
     if (!sp_mkdir_all(p->data_dir, 0711, err))
         return sp_err_wrap(err,
                            "the data directory cannot be made (choose another with --data-dir)");
@@ -192,6 +207,7 @@ bool sp_preflight_run(const sp_preflight *p, sp_err *err) {
         return sp_fail_errno(err, errno, "the data directory %s cannot be written", p->data_dir);
     return lock_dir(p->data_dir, err) && check_version(p->data_dir, err) &&
            port_is_free("the API server", "--api-port", p->bind, p->api_port, err) &&
+           etcd_ports_are_free(p, err) &&
            (!p->gateway_port ||
             port_is_free("the gateway", "--gateway-port", "0.0.0.0", p->gateway_port, err)) &&
            (!p->gateway_tls_port || port_is_free("the gateway's TLS", "--gateway-tls-port",

@@ -8,6 +8,9 @@ typedef struct sp_preflight {
     const char *bind;                                  /* address of the API server */
     uint16_t api_port, gateway_port, gateway_tls_port; /* of the gateway: 0 = not served */
     bool agent;                                        /* containers will be run here */
+    bool etcd;                                         /* etcd will be run here */
+    const char *ip;                                    /* where: the address of the node */
+    uint16_t etcd_client_port, etcd_peer_port;
 } sp_preflight;
 
 enum { SP_DATA_VERSION = 1 };

@@ -33,6 +33,7 @@ typedef struct role {
     uv_pipe_t ready_pipe;
     uv_timer_t restart;
     bool running, ready, ever_ready, pipe_open;
+    bool told; /* to stop */
     int failures, exits;
     int64_t started_ms;
     char read_buffer[64];
@@ -135,7 +136,17 @@ static void on_timer_closed(uv_handle_t *h) {
     if (--s->open_handles == 0) finish_stop(s);
 }
 
+/* Nothing but the roles that are stopped last runs any more. */
+static void stop_the_last(sp_supervisor *s) {
+    sp_vec_each(&s->roles, it) if ((*it)->running && !(*it)->spec.last) return;
+    sp_vec_each(&s->roles, it) {
+        if ((*it)->running && !(*it)->told) uv_process_kill(&(*it)->process, SIGTERM);
+        (*it)->told = true;
+    }
+}
+
 static void close_all_when_done(sp_supervisor *s) {
+    stop_the_last(s);
     for (size_t i = 0; i < s->roles.n; i++)
         if (s->roles.p[i]->running || s->roles.p[i]->pipe_open) return;
     if (uv_is_closing((uv_handle_t *)&s->kill_timer)) return;
@@ -343,7 +354,7 @@ bool sp_supervisor_replace(sp_supervisor *s, const char *name, const char *argum
     if (!old || !old->running) return sp_fail(err, SP_CONFLICT, "%s does not run just now", name);
     if (old->predecessor || successor_of(old))
         return sp_fail(err, SP_CONFLICT, "%s is being replaced already", name);
-    sp_role_spec spec = {.name = old->spec.name};
+    sp_role_spec spec = {.name = old->spec.name, .last = old->spec.last};
     sp_vec_each(&old->spec.args, a) sp_vec_push(&spec.args, *a);
     role *r = add(s, spec);
     r->predecessor = old;
@@ -372,7 +383,8 @@ void sp_supervisor_stop(sp_supervisor *s, int64_t grace_ms, void (*done)(void *c
     for (size_t i = s->roles.n; i-- > 0;) {
         role *r = s->roles.p[i];
         uv_timer_stop(&r->restart);
-        if (r->running) uv_process_kill(&r->process, SIGTERM);
+        r->told = !r->spec.last;
+        if (r->running && r->told) uv_process_kill(&r->process, SIGTERM);
     }
     uv_timer_start(&s->kill_timer, on_kill, (uint64_t)grace_ms, 0);
     close_all_when_done(s);

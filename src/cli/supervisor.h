@@ -12,6 +12,7 @@ typedef struct sp_supervisor sp_supervisor;
 typedef struct sp_role_spec {
     const char *name;          /* "apiserver": also the subcommand */
     SP_VEC(const char *) args; /* behind the subcommand; borrowed for ever */
+    bool last;                 /* others need it until their end: stopped when they have ended */
 } sp_role_spec;
 
 typedef struct sp_supervisor_config {
@@ -35,8 +36,8 @@ SP_MUST_USE bool sp_supervisor_add(sp_supervisor *s, sp_role_spec spec, sp_err *
 SP_MUST_USE bool sp_supervisor_replace(sp_supervisor *s, const char *role, const char *argument,
                                        sp_err *err);
 bool sp_supervisor_all_ready(const sp_supervisor *s);
-/* SIGTERM to all in reverse order of adding, SIGKILL after grace_ms; done when all have ended; the
- * supervisor is freed after that. */
+/* SIGTERM to all in reverse order of adding (then to those that are `last`), SIGKILL after
+ * grace_ms; done when all have ended; the supervisor is freed after that. */
 void sp_supervisor_stop(sp_supervisor *s, int64_t grace_ms, void (*done)(void *ctx));
 
 /* The pause before the next start: pure. failures counts exits since the role was last healthy. */

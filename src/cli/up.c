@@ -7,11 +7,13 @@
 #include "base/file.h"
 #include "base/flags.h"
 #include "base/role.h"
+#include "cli/member.h"
 #include "cli/pki.h"
 #include "cli/preflight.h"
 #include "cli/supervisor.h"
 #include "net/loop.h"
 #include "net/own_address.h"
+#include "net/process.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -28,11 +30,16 @@ static const char *const store_flags[STORE_FLAGS] = {
 
 typedef struct up {
     const char *store[STORE_FLAGS], *api_servers, *ca_dir;
+    const char *join, *token;
+    bool cluster_init;
     const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
     sp_log_level level;
-    uint16_t api_port, gateway_port, gateway_tls_port, agent_port;
+    uint16_t api_port, gateway_port, gateway_tls_port, agent_port, etcd_port;
     bool verbose, stop_containers;
     char node_name_buffer[HOST_NAME_MAX + 1], node_ip_buffer[46], dir_buffer[PATH_MAX];
+
+    bool is_member, becomes_member; /* of a cluster whose etcd we run */
+    sp_member member;
 
     sp_arena *arena;
     uv_loop_t loop;
@@ -44,18 +51,43 @@ typedef struct up {
     int exit_code;
 } up;
 
-enum { STOP_GRACE_MS = 10000 };
+enum { STOP_GRACE_MS = 10000, TOKEN_TIMEOUT_MS = 20000 };
 
 /* ---------- what the supervisor tells ---------- */
 
+static bool start_next(up *u, sp_err *err);
 static bool start_rest(up *u, sp_err *err);
 static void stop(up *u, int exit_code);
+
+static void on_token(void *ctx, const sp_process_result *r, const sp_err *err) {
+    const up *u = ctx;
+    if (!err && r->exit_code == 0)
+        printf("%.*s", SP_ARG(r->out));
+    else
+        printf("a token to join could not be made; later: sampan cluster token --kubeconfig "
+               "%s/kubeconfig\n",
+               u->data_dir);
+    fflush(stdout);
+}
+
+/* The first machine says how the next one comes. */
+static void print_join_command(up *u) {
+    char self[PATH_MAX];
+    size_t size = sizeof self;
+    sp_assert(uv_exepath(self, &size) == 0);
+    const char *config = sp_arena_printf(u->arena, "%s/kubeconfig", u->data_dir).p;
+    const char *const argv[] = {self, "cluster", "token", "--kubeconfig", config, NULL};
+    const sp_process_params p = {
+        .argv = argv, .timeout_ms = TOKEN_TIMEOUT_MS, .done = on_token, .ctx = u};
+    sp_process_run(&u->loop, &p);
+}
 
 static void on_ready(void *ctx, const char *role, bool first, int64_t took_ms) {
     up *u = ctx;
     printf("%-12s %s (%lld ms)\n", role, first ? "ready" : "ready again", (long long)took_ms);
     sp_err err;
-    if (!u->stopping && !start_rest(u, &err)) {
+    bool etcd = strcmp(role, "etcd") == 0;
+    if (!u->stopping && !(etcd ? !first || start_next(u, &err) : start_rest(u, &err))) {
         fprintf(stderr, "sampan up: %s\n", err.text);
         stop(u, 1);
         return;
@@ -65,6 +97,7 @@ static void on_ready(void *ctx, const char *role, bool first, int64_t took_ms) {
         printf("sampan is ready: %lld ms, API https://%s:%u, export KUBECONFIG=%s/kubeconfig\n",
                (long long)(sp_clock_mono_ms() - u->began_ms), u->bind, u->api_port, u->data_dir);
         sp_role_ready();
+        if (u->becomes_member && !u->member.joins) print_join_command(u);
     }
     fflush(stdout);
 }
@@ -143,6 +176,7 @@ static const char *number(up *u, unsigned n) {
 }
 
 static bool wants(const up *u, const char *role) {
+    if (strcmp(role, "etcd") == 0) return u->is_member;
     for (sp_str part, rest = sp_str_z(u->roles); sp_str_cut(&rest, ',', &part);)
         if (sp_str_eqz(sp_str_trim(part), role)) return true;
     return false;
@@ -160,6 +194,10 @@ static void push_pairs(args *a, const char *const *pairs) {
 
 #define PAIRS(...) ((const char *const[]){__VA_ARGS__, NULL, NULL})
 
+static void etcd_args(up *u, args *a) {
+    push_pairs(a, PAIRS("--data-dir", u->data_dir));
+}
+
 static void apiserver_args(up *u, args *a) {
     const char *tokens = in_dir(u, "tokens.csv");
     push_pairs(a, PAIRS("--data-dir", in_dir(u, "apiserver"), "--bind-address", u->bind, "--port",
@@ -170,13 +208,19 @@ static void apiserver_args(up *u, args *a) {
                         in_dir(u, "pki/apiserver-kubelet-client.key"), "--goaway-chance",
                         u->goaway_chance));
     if (sp_file_exists(tokens)) push_pairs(a, PAIRS("--token-auth-file", tokens));
+    if (u->is_member)
+        push_pairs(a, PAIRS("--etcd-servers", sp_member_etcd_servers(u->arena, &u->member),
+                            "--etcd-cafile", in_dir(u, "pki/etcd-ca.crt"), "--etcd-certfile",
+                            in_dir(u, "pki/etcd-client.crt"), "--etcd-keyfile",
+                            in_dir(u, "pki/etcd-client.key"), "--join-dir", in_dir(u, "pki"),
+                            "--advertise-address", u->node_ip));
     for (size_t i = 0; i < STORE_FLAGS; i++)
         push_pairs(a, PAIRS(sp_arena_printf(u->arena, "--%s", store_flags[i]).p, u->store[i]));
 }
 
 /* Others may run the same roles. */
 static bool is_shared(const up *u) {
-    return u->api_servers || (u->store[0] && strncmp(u->store[0], "etcd", 4) == 0);
+    return u->is_member || u->api_servers || (u->store[0] && strncmp(u->store[0], "etcd", 4) == 0);
 }
 
 static void controllers_args(up *u, args *a) {
@@ -207,10 +251,8 @@ static const struct {
     const char *name;
     void (*fill)(up *u, args *a);
 } role_table[] = {
-    {"apiserver", apiserver_args},
-    {"controllers", controllers_args},
-    {"agent", agent_args},
-    {"gateway", gateway_args},
+    {"etcd", etcd_args},   {"apiserver", apiserver_args}, {"controllers", controllers_args},
+    {"agent", agent_args}, {"gateway", gateway_args},
 };
 
 /* The next role that is wanted, if there is one. */
@@ -222,7 +264,8 @@ static bool start_next(up *u, sp_err *err) {
     args list = {0};
     role_table[i].fill(u, &list);
     push_pairs(&list, PAIRS("--log-level", sp_log_level_name(u->level)));
-    sp_role_spec spec = {.name = role_table[i].name};
+    sp_role_spec spec = {.name = role_table[i].name,
+                         .last = strcmp(role_table[i].name, "etcd") == 0};
     spec.args.p = list.p, spec.args.n = list.n, spec.args.cap = list.cap;
     return sp_supervisor_add(u->supervisor, spec, err);
 }
@@ -233,8 +276,8 @@ static bool start_rest(up *u, sp_err *err) {
     return true;
 }
 
-/* The API server first: the others would only find its door closed and wait before they try again.
- */
+/* etcd first and then the API server: the others would only find its door closed and wait before
+ * they try again. */
 static bool start_roles(up *u, sp_err *err) {
     const sp_supervisor_config config = {
         .log_dir = u->verbose ? NULL : in_dir(u, "logs"),
@@ -246,7 +289,8 @@ static bool start_roles(up *u, sp_err *err) {
     };
     if (config.log_dir && !sp_mkdir_all(config.log_dir, 0750, err)) return false;
     u->supervisor = sp_supervisor_new(&u->loop, &config);
-    return start_next(u, err) && (wants(u, "apiserver") || start_rest(u, err));
+    bool waits = wants(u, "etcd") || wants(u, "apiserver");
+    return start_next(u, err) && (waits || start_rest(u, err));
 }
 
 /* ---------- before that ---------- */
@@ -255,7 +299,7 @@ static bool check_roles(const up *u, sp_err *err) {
     size_t known = 0;
     for (sp_str part, rest = sp_str_z(u->roles); sp_str_cut(&rest, ',', &part);) {
         bool found = false;
-        for (size_t i = 0; i < SP_COUNT(role_table); i++)
+        for (size_t i = 1; i < SP_COUNT(role_table); i++) /* etcd is no role to choose */
             found = found || sp_str_eqz(sp_str_trim(part), role_table[i].name);
         if (!found)
             return sp_fail(
@@ -267,29 +311,58 @@ static bool check_roles(const up *u, sp_err *err) {
     return known || sp_fail(err, SP_INVALID, "--roles names none");
 }
 
+static bool become_member(up *u, sp_err *err) {
+    const sp_join_request r = {.dir = u->data_dir,
+                               .name = u->node_name,
+                               .ip = u->node_ip,
+                               .client_port = u->etcd_port,
+                               .peer_port = (uint16_t)(u->etcd_port + 1),
+                               .api_port = u->api_port,
+                               .server = u->join,
+                               .token = u->token};
+    return u->join ? sp_member_join(&r, err) : sp_member_begin(&r, err);
+}
+
+static bool prepare_keys(up *u, sp_err *err) {
+    bool found = false;
+    if (u->becomes_member && !become_member(u, err)) return false;
+    if (!sp_member_load(u->arena, u->data_dir, &u->member, &found, err)) return false;
+    const char *others = u->api_servers;
+    if (found && !others) others = sp_member_api_servers(u->arena, &u->member);
+    const sp_pki_config config = {.dir = u->data_dir,
+                                  .host = strcmp(u->bind, "0.0.0.0") == 0 ? "127.0.0.1" : u->bind,
+                                  .port = u->api_port,
+                                  .node_name = u->node_name,
+                                  .node_ip = u->node_ip,
+                                  .ca_dir = u->ca_dir,
+                                  .others = others && *others ? others : NULL,
+                                  .etcd = found};
+    return sp_pki_ensure(&config, err);
+}
+
 /* In a child: the supervisor itself never touches keys and stays small. */
-static bool make_pki(const up *u, sp_err *err) {
-    const sp_pki_config config = {
-        u->data_dir,   strcmp(u->bind, "0.0.0.0") == 0 ? "127.0.0.1" : u->bind,
-        u->api_port,   u->node_name,
-        u->node_ip,    u->ca_dir,
-        u->api_servers};
+static bool make_pki(up *u, sp_err *err) {
+    fflush(stdout);
     pid_t pid = fork();
     if (pid < 0) return sp_fail_errno(err, errno, "fork");
     if (pid == 0) {
         sp_err why = {0};
-        bool ok = sp_pki_ensure(&config, &why);
+        bool ok = prepare_keys(u, &why);
         if (!ok) fprintf(stderr, "sampan up: %s\n", why.text);
         _exit(ok ? 0 : 1);
     }
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
-    return sp_fail(err, SP_INTERNAL, "the certificates in %s/pki could not be made", u->data_dir);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return sp_fail(err, SP_INTERNAL,
+                       u->join ? "this machine has not joined"
+                               : "the certificates in %s/pki could not be made",
+                       u->data_dir);
+    return sp_member_load(u->arena, u->data_dir, &u->member, &u->is_member, err);
 }
 
-static void fill_defaults(up *u) {
+static void find_data_dir(up *u) {
     if (!u->data_dir) {
         const char *home = getenv("HOME");
         if (geteuid() == 0 || !home)
@@ -304,6 +377,33 @@ static void fill_defaults(up *u) {
         snprintf(u->dir_buffer + n, sizeof u->dir_buffer - n, "/%s", below);
         u->data_dir = u->dir_buffer;
     }
+}
+
+/* A member is what it was when it became one. */
+static bool fill_from_member(up *u, sp_err *err) {
+    const sp_member *m = &u->member;
+    if (!sp_member_load(u->arena, u->data_dir, &u->member, &u->is_member, err)) return false;
+    if (!u->is_member) return true;
+    if ((u->node_name && strcmp(u->node_name, m->name) != 0) ||
+        (u->node_ip && strcmp(u->node_ip, m->ip) != 0) ||
+        (u->api_port && u->api_port != m->api_port))
+        return sp_fail(
+            err, SP_CONFLICT,
+            "this machine is the member %s at %s, its API on port %u; to make it another "
+            "one: sampan cluster remove %s, an empty --data-dir, and --join",
+            m->name, m->ip, m->api_port, m->name);
+    u->node_name = m->name;
+    u->node_ip = m->ip;
+    u->api_port = m->api_port;
+    u->etcd_port = m->client_port;
+    if (u->join || u->cluster_init)
+        printf("this machine is the member %s already: %s is not needed any more\n", m->name,
+               u->join ? "--join" : "--cluster-init");
+    return true;
+}
+
+static void fill_defaults(up *u) {
+    if (!u->api_port) u->api_port = 6443;
     if (!u->node_name) {
         gethostname(u->node_name_buffer, sizeof u->node_name_buffer - 1);
         for (char *c = u->node_name_buffer; *c; c++)
@@ -314,6 +414,43 @@ static void fill_defaults(up *u) {
         sp_own_address(NULL, u->node_ip_buffer);
         u->node_ip = u->node_ip_buffer;
     }
+    u->becomes_member = !u->is_member && (u->join || u->cluster_init);
+    u->is_member |= u->becomes_member;
+    if (!u->bind) u->bind = u->is_member ? u->node_ip : "127.0.0.1";
+}
+
+static bool is_loopback(const char *address) {
+    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
+}
+
+static bool check_cluster(const up *u, sp_err *err) {
+    const char *flag = u->join ? "--join" : "--cluster-init";
+    if (!u->join != !u->token)
+        return sp_fail(err, SP_INVALID,
+                       "--join and --token go together; `sampan cluster token` on a machine of the "
+                       "cluster prints both");
+    if (u->join && u->cluster_init)
+        return sp_fail(err, SP_INVALID,
+                       "--cluster-init is for the first machine, --join for the others");
+    if (!u->is_member) return true;
+    if (u->store[0] || u->ca_dir)
+        return sp_fail(err, SP_INVALID,
+                       "%s cannot be given to a member of a cluster whose etcd Sampan runs",
+                       u->store[0] ? "--store" : "--ca-dir");
+    if (!wants(u, "apiserver"))
+        return sp_fail(err, SP_INVALID, "a member of the cluster runs the role apiserver: --roles");
+    if (is_loopback(u->node_ip) || is_loopback(u->bind))
+        return sp_fail(err, SP_INVALID,
+                       "other machines cannot reach %s: give %s with an address of this machine",
+                       is_loopback(u->node_ip) ? u->node_ip : u->bind,
+                       is_loopback(u->node_ip) ? "--node-ip" : "--bind-address");
+    if (u->becomes_member &&
+        sp_file_exists(sp_arena_printf(u->arena, "%s/apiserver/state.db", u->data_dir).p))
+        return sp_fail(err, SP_CONFLICT,
+                       "%s holds the objects of one machine, which %s would leave behind: begin "
+                       "with an empty --data-dir",
+                       u->data_dir, flag);
+    return true;
 }
 
 static bool run(up *u, sp_err *err) {
@@ -323,8 +460,13 @@ static bool run(up *u, sp_err *err) {
                                     .api_port = u->api_port,
                                     .gateway_port = gateway ? u->gateway_port : 0,
                                     .gateway_tls_port = gateway ? u->gateway_tls_port : 0,
-                                    .agent = wants(u, "agent")};
-    if (!check_roles(u, err) || !sp_preflight_run(&preflight, err) || !make_pki(u, err))
+                                    .agent = wants(u, "agent"),
+                                    .etcd = u->is_member,
+                                    .ip = u->node_ip,
+                                    .etcd_client_port = u->etcd_port,
+                                    .etcd_peer_port = (uint16_t)(u->etcd_port + 1)};
+    if (!check_roles(u, err) || !check_cluster(u, err) || !sp_preflight_run(&preflight, err) ||
+        !make_pki(u, err))
         return false;
     uv_loop_init(&u->loop);
     u->interrupt = sp_signal_watch(&u->loop, SIGINT, on_signal, u);
@@ -342,12 +484,11 @@ static bool run(up *u, sp_err *err) {
 }
 
 int sp_up_main(int argc, char **argv) {
-    up u = {.bind = "127.0.0.1",
-            .roles = "apiserver,controllers,agent,gateway",
+    up u = {.roles = "apiserver,controllers,agent,gateway",
             .pod_cidr = "10.88.0.0/16",
             .bridge = "sampan0",
             .level = SP_LOG_INFO,
-            .api_port = 6443,
+            .etcd_port = 2379,
             .gateway_port = 8080,
             .gateway_tls_port = 8443,
             .agent_port = 10250};
@@ -361,7 +502,8 @@ int sp_up_main(int argc, char **argv) {
          "of the gateway: HTTPS, opened when a certificate is there (8443)"},
         {"agent-port", 0, SP_FLAG_PORT, &u.agent_port, "N",
          "port of the node agent, for logs (10250)"},
-        {"bind-address", 0, SP_FLAG_STR, &u.bind, "ADDR", "address of the API server (127.0.0.1)"},
+        {"bind-address", 0, SP_FLAG_STR, &u.bind, "ADDR",
+         "address of the API server (127.0.0.1; in a cluster: that of the node)"},
         {"node-name", 0, SP_FLAG_STR, &u.node_name, "NAME", "name of this node (the host name)"},
         {"node-ip", 0, SP_FLAG_STR, &u.node_ip, "ADDR",
          "address of this node (that of the default route)"},
@@ -382,6 +524,13 @@ int sp_up_main(int argc, char **argv) {
          "other API servers on the same etcd, which our roles use when ours is gone"},
         {"ca-dir", 0, SP_FLAG_STR, &u.ca_dir, "DIR",
          "at the first start: take ca.crt and ca.key from there (DIR/pki of another machine)"},
+        {"cluster-init", 0, SP_FLAG_BOOL, &u.cluster_init, NULL,
+         "begin a cluster: the objects are kept by an etcd that we run, and others may join"},
+        {"join", 0, SP_FLAG_STR, &u.join, "URL",
+         "at the first start: become a member of the cluster whose API server is there"},
+        {"token", 0, SP_FLAG_STR, &u.token, "TOKEN", "for --join: sampan cluster token prints it"},
+        {"etcd-port", 0, SP_FLAG_PORT, &u.etcd_port, "N",
+         "of our etcd, for clients; its members use the next one (2379)"},
         {"goaway-chance", 0, SP_FLAG_STR, &u.goaway_chance, "FRACTION",
          "of the API server: 0 to 0.02 of the HTTP/2 requests ask their connection to leave (0)"},
         {"stop-containers", 0, SP_FLAG_BOOL, &u.stop_containers, NULL,
@@ -399,6 +548,8 @@ int sp_up_main(int argc, char **argv) {
                             "ends. The first start\n"
                             "makes certificates and DIR/kubeconfig. Ctrl-C stops it.",
                             "  sampan up\n"
+                            "  sampan up --cluster-init\n"
+                            "  sampan up --join https://10.0.0.1:6443 --token TOKEN\n"
                             "  sampan up --data-dir ./data --api-port 16443 --gateway-port 18080\n"
                             "  export KUBECONFIG=/var/lib/sampan/kubeconfig; kubectl get nodes\n",
                             flags,
@@ -408,9 +559,11 @@ int sp_up_main(int argc, char **argv) {
     if (rc != SP_FLAGS_GO_ON) return rc;
     u.began_ms = sp_clock_mono_ms();
     u.arena = sp_arena_new();
-    fill_defaults(&u);
     sp_err err = {0};
-    bool ok = run(&u, &err);
+    find_data_dir(&u);
+    bool ok = fill_from_member(&u, &err);
+    if (ok) fill_defaults(&u);
+    ok = ok && run(&u, &err);
     if (!ok) fprintf(stderr, "sampan up: %s\n", err.text);
     sp_arena_free(u.arena);
     return ok ? u.exit_code : 1;

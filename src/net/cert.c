@@ -202,6 +202,19 @@ int sp_cert_key_kind(sp_str cert_pem) {
     return kind;
 }
 
+bool sp_cert_key_digest(sp_str cert_pem, unsigned char ret[32], sp_err *err) {
+    X509 *x = sp_tls_read_cert(cert_pem);
+    unsigned char *der = NULL;
+    unsigned n = 0;
+    if (!x) return sp_tls_fail(err, SP_BAD_REQUEST, "cannot read the certificate");
+    int length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der);
+    bool ok =
+        length > 0 && EVP_Digest(der, (size_t)length, ret, &n, EVP_sha256(), NULL) == 1 && n == 32;
+    OPENSSL_free(der);
+    X509_free(x);
+    return ok || sp_tls_fail(err, SP_INTERNAL, "cannot hash the key of the certificate");
+}
+
 bool sp_cert_days_left(sp_str cert_pem, int *ret, sp_err *err) {
     X509 *x = sp_tls_read_cert(cert_pem);
     if (!x) return sp_tls_fail(err, SP_BAD_REQUEST, "cannot read the certificate");

@@ -65,5 +65,7 @@ SP_MUST_USE bool sp_cert_issue(sp_str ca_cert_pem, sp_str ca_key_pem, const sp_c
 SP_MUST_USE bool sp_cert_names(sp_str cert_pem, sp_arena *a, sp_strs *ret, sp_err *err);
 /* Of the first certificate's key, as OpenSSL numbers them (EVP_PKEY_RSA, …); 0 = unreadable. */
 int sp_cert_key_kind(sp_str cert_pem);
+/* SHA-256 of the first certificate's public key (SubjectPublicKeyInfo, RFC 7469's pin). */
+SP_MUST_USE bool sp_cert_key_digest(sp_str cert_pem, unsigned char ret[32], sp_err *err);
 /* Whole days until the first certificate of the PEM ends; negative when past. */
 SP_MUST_USE bool sp_cert_days_left(sp_str cert_pem, int *ret, sp_err *err);
