@@ -63,12 +63,14 @@ bool sp_store_flags_read(sp_store_flags *f, sp_err *err) {
     point_at_servers(f);
     if (!f->prefix) f->prefix = "/sampan";
     f->etcd.user = f->user;
+    f->etcd.files = (sp_etcd_files){f->ca, f->cert, f->key};
     if (!read_file(f->ca, "etcd-cafile", &f->ca_pem, &f->etcd.ca_pem, err) ||
         !read_file(f->cert, "etcd-certfile", &f->cert_pem, &f->etcd.cert_pem, err) ||
         !read_file(f->key, "etcd-keyfile", &f->key_pem, &f->etcd.key_pem, err) ||
         !read_file(f->password_file, "etcd-password-file", &f->password, &password, err))
         return false;
-    while (f->password.n && (f->password.p[f->password.n - 1] == '\n')) f->password.n--;
+    while (f->password.n && strchr("\r\n", f->password.p[f->password.n - 1]))
+        f->password.p[--f->password.n] = 0;
     if (f->password_file) f->etcd.password = sp_buf_z(&f->password);
     return true;
 }

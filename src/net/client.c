@@ -235,8 +235,32 @@ static uint64_t patience(const cli_conn *c) {
     return c->client->peer_count > 1 && c->proto->probe ? SILENT_MS : 0;
 }
 
+/* The first frame of an HTTP/2 server is SETTINGS (RFC 9113 3.4). What is something else is told
+ * by how it begins: mostly the words of another protocol. */
+static bool is_http2(const char *p, size_t n) {
+    enum { TYPE_AT = 3, SETTINGS = 4 };
+    return n <= TYPE_AT || p[TYPE_AT] == SETTINGS;
+}
+
+static void refuse_protocol(cli_conn *c, const char *p, size_t n) {
+    sp_err err = {0};
+    char words[41];
+    size_t m = SP_MIN(n, sizeof words - 1);
+    for (size_t i = 0; i < m; i++) words[i] = p[i] < ' ' || p[i] > '~' ? '?' : p[i];
+    words[m] = 0;
+    sp_fail(&err, SP_CONNECTION, "%s does not speak HTTP/2: its answer begins \"%s\"",
+            c->client->peers[c->peer].authority, words);
+    cli_conn_close(c, &err);
+}
+
 static void on_data(void *ctx, char *p, size_t n) {
     cli_conn *c = ctx;
+    bool first = !c->heard;
+    c->heard = true;
+    if (first && c->proto == &cli_h2 && !is_http2(p, n)) {
+        refuse_protocol(c, p, n);
+        return;
+    }
     c->probed = false;
     if (patience(c) && !sp_list_empty(&c->calls)) sp_conn_deadline(c->io, SILENT_MS);
     c->proto->data(c, p, n);
@@ -289,10 +313,13 @@ static void connect_failed(cli_conn *c, const sp_err *why) {
 static void on_closed(void *ctx, const sp_err *err) {
     cli_conn *c = ctx;
     sp_err why = {0};
+    const char *silently = c->heard ? "" : " without a word";
     if (err)
         why = *err;
     else
-        sp_fail(&why, SP_CONNECTION, "the server hung up");
+        sp_fail(&why, SP_CONNECTION, "the server hung up%s", silently);
+    if (err && c->proto && !c->heard && err->errnum)
+        sp_err_wrap(&why, "the server hung up%s", silently);
     if (!c->proto) {
         connect_failed(c, &why);
         return;

@@ -36,6 +36,7 @@ struct cli_conn {
     void *state;
     sp_task release;
     size_t peer;  /* which of the client's */
+    bool heard;   /* the server has said something */
     bool probed;  /* was silent, and asked whether it is there */
     bool no_more; /* takes no further call: closing, GOAWAY */
     bool closed;

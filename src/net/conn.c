@@ -66,6 +66,7 @@ static __thread char plain_buf[PLAIN_SIZE];
 
 static void flush_task(sp_task *task);
 static void start_reading(sp_conn *c);
+static void write_failed(sp_conn *c, int rc);
 
 /* --- end of life --- */
 
@@ -219,7 +220,7 @@ static void written(uv_write_t *w, int status) {
     sp_buf_free(&c->inflight);
     if (c->state == CLOSED) return;
     if (status != 0)
-        ended_by(c, status, "write");
+        write_failed(c, status);
     else
         flush_task(&c->flush);
 }
@@ -236,13 +237,35 @@ static void write_later(sp_conn *c) {
     ended_by(c, rc, "write");
 }
 
+/* The other side has hung up while we wrote. An alert that says why may lie in the socket, for it
+ * came before. */
+static void write_failed(sp_conn *c, int rc) {
+    char words[4096];
+    sp_err err = {0};
+    uv_os_fd_t fd;
+    size_t at = 0;
+    if (c->tls && c->state >= OPEN && uv_fileno((uv_handle_t *)&c->tcp, &fd) == 0) {
+        ssize_t n = recv(fd, words, sizeof words, MSG_DONTWAIT);
+        sp_tls_io_feed(c->tls, (sp_str){words, n > 0 ? (size_t)n : 0});
+        sp_tls_result r = SP_TLS_OK;
+        while (n > 0 && r == SP_TLS_OK)
+            r = sp_tls_io_read(c->tls, plain_buf, sizeof plain_buf, &at, &err);
+        sp_tls_io_feed(c->tls, (sp_str){0});
+        if (r != SP_TLS_FAILED) err.code = SP_OK;
+    }
+    if (err.code)
+        ended(c, &err);
+    else
+        ended_by(c, rc, "write");
+}
+
 /* False when the rest must wait for the kernel (or nothing can be written any more). */
 static bool write_now(sp_conn *c) {
     uv_buf_t b = uv_buf_init(c->wire.p, (unsigned)c->wire.n);
     int n = uv_try_write((uv_stream_t *)&c->tcp, &b, 1);
     if (n < 0 && n != UV_EAGAIN) {
         sp_buf_free(&c->wire);
-        ended_by(c, n, "write");
+        write_failed(c, n);
         return false;
     }
     if (n > 0) {

@@ -285,7 +285,7 @@ static const Etcd__KeyValue *first_of(const Etcd__TxnResponse *r, size_t i) {
 }
 
 static void made(pending *x, const Etcd__TxnResponse *r) {
-    x->rev = r->header ? (uint64_t)r->header->revision : 0;
+    x->rev = (uint64_t)r->header->revision;
     const Etcd__ResponseOp *op = r->n_responses ? r->responses[0] : NULL;
     if (!x->w.remove) {
         sp_store_value *old = sp_index_get(x->s->base.index, sp_buf_str(&x->key));
@@ -313,35 +313,23 @@ static void not_made(pending *x, const Etcd__TxnResponse *r) {
     conclude(x, head ? (uint64_t)head->mod_revision : 0);
 }
 
-static bool may_try_again(const pending *x, const sp_err *err) {
-    bool unclear = err->code == SP_UNAVAILABLE || err->code == SP_TIMEOUT;
+static bool may_try_again(const pending *x) {
+    sp_etcd_fault fault = sp_etcd_fault_now(x->s->etcd);
+    bool unclear = fault == SP_ETCD_FAULT_ENDPOINT || fault == SP_ETCD_FAULT_FINAL;
     return unclear && x->attempts < MAX_ATTEMPTS && !x->w.remove && !x->s->base.closing;
-}
-
-/* What etcd says in its own words, in ours. */
-static void explain(sp_err *err) {
-    sp_str text = sp_str_z(err->text);
-    if (sp_str_find(text, SP_STR("database space exceeded")) >= 0) {
-        (void)sp_fail(err, SP_UNAVAILABLE,
-                      "etcd is full (its NOSPACE alarm is raised): compact and defragment it, then "
-                      "disarm the alarm (etcdctl alarm disarm)");
-    } else if (sp_str_find(text, SP_STR("request is too large")) >= 0) {
-        (void)sp_fail(err, SP_TOO_LARGE, "etcd refuses a request of this size");
-    } else if (err->code == SP_TIMEOUT) {
-        err->code = SP_UNAVAILABLE;
-    }
 }
 
 static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     pending *x = ctx;
     const Etcd__TxnResponse *r = (const Etcd__TxnResponse *)(const void *)m;
     x->s->flying--;
-    sp_etcd_heard(x->s, err);
-    if (err && may_try_again(x, err)) {
+    bool answered = err && sp_etcd_fault_now(x->s->etcd) == SP_ETCD_FAULT_CALL;
+    sp_etcd_heard(x->s, answered ? NULL : err);
+    if (err && may_try_again(x)) {
         launch(x);
     } else if (err) {
         x->err = *err;
-        explain(&x->err);
+        if (err->code == SP_TIMEOUT) x->err.code = SP_UNAVAILABLE;
         conclude(x, 0);
     } else if (r->succeeded) {
         made(x, r);

@@ -37,9 +37,10 @@ typedef struct sp_etcd_store {
     sp_etcd_call *watch, *load;
     uv_timer_t retry, pulse, compact;
     int open_handles;
-    bool loaded, reload; /* once; the watch's place is gone */
-    bool lost;           /* no quorum, or no endpoint */
-    int64_t behind_since_ms;
+    bool loaded, reload;     /* once; the watch's place is gone */
+    bool lost;               /* no quorum, or no endpoint */
+    int64_t behind_since_ms; /* something newer than what is visible is known: behind_head */
+    uint64_t behind_head;
     uint64_t load_rev;
     sp_buf load_from;
     sp_index *fresh;  /* a load after the watch had fallen too far behind */

@@ -1,20 +1,38 @@
 /* One HTTP/2 connection to one endpoint carries everything. A call that fails for the endpoint's
- * sake, not for its own, makes the next endpoint the one in use; calls that may be sent twice go
- * there at once. With users in etcd, the first call waits for a token, and a token that is no
- * longer taken is replaced once. */
+ * sake, not for its own (etcd_advice.c knows which), makes the next endpoint the one in use; calls
+ * that may be sent twice go there at once.
+ *
+ * Each endpoint is greeted first: it has to be an etcd, new enough, and of the same cluster as the
+ * first one, for a write sent to another cluster would be lost. With users in etcd, calls then wait
+ * for a token; one that is no longer taken is replaced, once per call. Certificates are read anew
+ * with each change of the endpoint, so renewed files need no restart. */
 #include "store/etcd_client.h"
 
+#include "base/clock.h"
+#include "base/file.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "net/grpc.h"
 #include "store/etcd.pb-c.h"
 
-enum { AUTH_TIMEOUT_MS = 5000, CONNECT_TIMEOUT_MS = 2000 };
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    AUTH_TIMEOUT_MS = 5000,
+    CONNECT_TIMEOUT_MS = 2000,
+    SAY_EVERY_MS = 60000, /* the same of the same endpoint */
+    OLDEST = 3004,        /* 3.4 */
+    SOON_DAYS = 14
+};
 
 typedef struct endpoint {
     char *url, *host;
     uint16_t port;
     bool tls;
+    bool hopeless; /* its last failure was final */
+    uint64_t said; /* hash of what was last logged of it */
+    int64_t said_ms;
 } endpoint;
 
 struct sp_etcd {
@@ -23,10 +41,18 @@ struct sp_etcd {
     size_t at;
     uint64_t epoch; /* counts changes of `at` */
     sp_tls_ctx *tls;
+    sp_etcd_files files; /* copies */
+    uint64_t tls_hash;   /* of what tls was made of */
     sp_http_client *http;
     char *user, *password, *token;
-    sp_grpc_call *authenticating;
-    sp_list calls; /* sp_etcd_call.link, all */
+    uint64_t token_no;     /* counts tokens */
+    bool greeted, no_auth; /* no_auth: this etcd knows no users just now */
+    uint64_t cluster;      /* its id; 0 = not known yet */
+    sp_grpc_call *opening; /* greeting, or signing in */
+    sp_buf reply;          /* to that */
+    sp_etcd_fault fault;   /* of the call whose done runs */
+    sp_err why;            /* the endpoint before was left */
+    sp_list calls;         /* sp_etcd_call.link, all */
 };
 
 struct sp_etcd_call {
@@ -42,11 +68,13 @@ struct sp_etcd_call {
     void *ctx;
     sp_grpc_call *grpc; /* NULL while it waits for a token */
     ProtobufCMessage *answer;
-    uint64_t epoch; /* of the endpoint it went to */
+    uint64_t epoch;    /* of the endpoint it went to */
+    uint64_t token_no; /* of the token it went with */
+    size_t at;         /* that endpoint */
     size_t tries;
-    bool waiting; /* for a token */
+    bool waiting; /* for the greeting, or a token */
     bool renewed; /* the token, for this call */
-    bool undecodable;
+    sp_err bad;   /* an answer that cannot be */
 };
 
 /* --- endpoints --- */
@@ -67,25 +95,87 @@ const char *sp_etcd_endpoint(const sp_etcd *e) {
 
 static void run(sp_etcd_call *call);
 
-/* Closing the client would tell each call by its done; they are moved by hand instead. */
+/* --- certificates --- */
+
+static bool read_one(const char *path, sp_buf *b, sp_str *ret, sp_err *err) {
+    if (!path) return true;
+    if (!sp_file_read(path, 1 << 20, b, err)) return false;
+    *ret = sp_buf_str(b);
+    return true;
+}
+
+static uint64_t hash_of(const sp_tls_config *t) {
+    return sp_str_hash(t->ca_pem) ^ 3 * sp_str_hash(t->cert_pem) ^ 5 * sp_str_hash(t->key_pem);
+}
+
+static void read_again(sp_etcd *e) {
+    sp_auto(sp_buf) ca = {0}, cert = {0}, key = {0};
+    sp_tls_config t = {.alpn = "h2"};
+    sp_tls_ctx *fresh = NULL;
+    sp_err err = {0};
+    if (!e->tls || !(e->files.ca || e->files.cert)) return;
+    bool ok = read_one(e->files.ca, &ca, &t.ca_pem, &err) &&
+              read_one(e->files.cert, &cert, &t.cert_pem, &err) &&
+              read_one(e->files.key, &key, &t.key_pem, &err);
+    uint64_t hash = ok ? hash_of(&t) : 0;
+    if (ok && hash == e->tls_hash) return;
+    if (!ok || !sp_tls_ctx_new(&t, &fresh, &err)) { /* half written, perhaps */
+        sp_warn("the certificates for etcd cannot be read again", SP_KV("why", err.text));
+        return;
+    }
+    sp_info("the certificates for etcd have changed and are used from now on",
+            SP_KV("certificate", e->files.cert ? e->files.cert : ""));
+    sp_tls_ctx_unref(e->tls);
+    e->tls = fresh;
+    e->tls_hash = hash;
+}
+
+/* --- leaving an endpoint --- */
+
+static void end_opening(sp_etcd *e) {
+    if (e->opening) sp_grpc_cancel(e->opening);
+    e->opening = NULL;
+}
+
+/* Closing the client tells each call by its done: see again(). */
 void sp_etcd_leave(sp_etcd *e) {
     sp_http_client *old = e->http;
     e->at = (e->at + 1) % e->endpoints.n;
     e->epoch++;
-    e->http = NULL;
+    e->greeted = false;
+    read_again(e);
     open_endpoint(e);
-    if (e->authenticating) sp_grpc_cancel(e->authenticating);
-    e->authenticating = NULL;
-    sp_http_client_free(old); /* its calls end with SP_CANCELLED: see failed() */
+    end_opening(e);
+    sp_http_client_free(old);
     sp_list_each(&e->calls, it) {
         sp_etcd_call *c = SP_CONTAINER(it, sp_etcd_call, link);
         if (c->waiting) run(c);
     }
 }
 
-static bool is_for_the_endpoint(sp_code code) {
-    return code == SP_CONNECTION || code == SP_UNAVAILABLE || code == SP_TIMEOUT ||
-           code == SP_CANCELLED;
+static void leave_for(sp_etcd *e, const sp_err *why, bool final) {
+    endpoint *p = &e->endpoints.p[e->at];
+    int64_t now = sp_clock_mono_ms();
+    uint64_t hash = sp_str_hash(sp_str_z(why->text));
+    if (hash != p->said || now - p->said_ms > SAY_EVERY_MS) {
+        sp_warn("an etcd endpoint fails", SP_KV("endpoint", (const char *)p->url),
+                SP_KV("why", (const char *)why->text));
+        p->said = hash;
+        p->said_ms = now;
+    }
+    p->hopeless = final;
+    e->why = *why;
+    (void)sp_err_wrap(&e->why, "etcd at %s", p->url);
+    sp_etcd_leave(e);
+}
+
+bool sp_etcd_is_hopeless(const sp_etcd *e) {
+    sp_vec_each(&e->endpoints, p) if (!p->hopeless) return false;
+    return true;
+}
+
+sp_etcd_fault sp_etcd_fault_now(const sp_etcd *e) {
+    return e->fault;
 }
 
 /* --- the end of a call --- */
@@ -102,67 +192,111 @@ void sp_etcd_cancel(sp_etcd_call *c) {
     free_call(c);
 }
 
-static void finish(sp_etcd_call *c, const sp_err *err) {
+static void finish(sp_etcd_call *c, const sp_err *err, sp_etcd_fault fault) {
+    sp_etcd *e = c->e;
     sp_err why = {0};
-    if (err) {
+    if (err && err->code == SP_CANCELLED && e->why.code) { /* for the sake of another call */
+        why = e->why;
+    } else if (err) {
         why = *err;
-        if (why.code == SP_CONNECTION || why.code == SP_CANCELLED) why.code = SP_UNAVAILABLE;
-        (void)sp_err_wrap(&why, "etcd at %s", sp_etcd_endpoint(c->e));
+        (void)sp_err_wrap(&why, "etcd at %s", e->endpoints.p[c->at].url);
+    } else {
+        e->endpoints.p[c->at].hopeless = false;
     }
+    if (why.code == SP_CONNECTION || why.code == SP_CANCELLED) why.code = SP_UNAVAILABLE;
+    e->fault = fault;
     c->done(c->ctx, err ? NULL : c->answer, err ? &why : NULL);
     free_call(c);
 }
 
-static bool wants_new_token(const sp_etcd_call *c, const sp_err *err) {
-    return c->e->user && !c->renewed && err->code == SP_UNAUTHORIZED;
-}
-
-/* True when it goes on. */
-static bool again(sp_etcd_call *c, const sp_err *err) {
+/* Of several that find out at once, the first one drops the token. */
+static void renew_token(sp_etcd_call *c) {
     sp_etcd *e = c->e;
-    if (wants_new_token(c, err)) {
-        c->renewed = true;
+    c->renewed = true;
+    e->no_auth = false;
+    if (c->token_no == e->token_no) {
         free(e->token);
         e->token = NULL;
-        run(c);
-        return true;
     }
-    if (!is_for_the_endpoint(err->code)) return false;
-    bool may = c->again == SP_ETCD_SAFE && !c->message && ++c->tries < e->endpoints.n;
-    if (c->epoch == e->epoch && e->endpoints.n > 1) {
-        sp_warn("an etcd endpoint fails", SP_KV("endpoint", sp_etcd_endpoint(e)),
-                SP_KV("why", err->text));
-        sp_etcd_leave(e);
+    run(c);
+}
+
+/* A call has failed: once more, or its end. */
+static void again(sp_etcd_call *c, const sp_err *err) {
+    sp_etcd *e = c->e;
+    sp_err why = *err;
+    sp_etcd_fault fault = sp_etcd_judge(&why, e->endpoints.p[c->at].tls);
+    bool taken_for_another = e->no_auth && err->code == SP_FORBIDDEN; /* by our certificate */
+    bool token = fault == SP_ETCD_FAULT_TOKEN || taken_for_another;
+    if (token && e->user && !c->renewed) {
+        renew_token(c);
+        return;
     }
-    if (may) run(c);
-    return may;
+    if (fault == SP_ETCD_FAULT_ENDPOINT || fault == SP_ETCD_FAULT_FINAL) {
+        bool may = c->again == SP_ETCD_SAFE && !c->message && ++c->tries < e->endpoints.n;
+        if (c->epoch == e->epoch) leave_for(e, &why, fault == SP_ETCD_FAULT_FINAL);
+        if (may) {
+            run(c);
+            return;
+        }
+    }
+    finish(c, &why, fault);
 }
 
 static void on_done(void *ctx, const sp_err *err) {
     sp_etcd_call *c = ctx;
-    sp_err why = {0};
+    sp_err why = c->bad;
     c->grpc = NULL;
-    if (err) why = *err;
-    if (!err && !c->message && (c->undecodable || !c->answer))
-        (void)sp_fail(&why, SP_INTERNAL, "an answer that is not %s", c->type->name);
-    if (why.code && again(c, &why)) return;
-    finish(c, why.code ? &why : NULL);
+    if (!why.code && err) why = *err;
+    if (!why.code && !c->message && !c->answer)
+        (void)sp_fail(&why, SP_UNAVAILABLE, "an answer that is not %s", c->type->name);
+    if (why.code)
+        again(c, &why);
+    else
+        finish(c, NULL, SP_ETCD_FAULT_CALL);
 }
 
 /* --- messages --- */
+
+/* All answers begin with a header that says of which cluster they are. */
+static const Etcd__ResponseHeader *header_of(const ProtobufCMessage *m) {
+    const ProtobufCFieldDescriptor *f = &m->descriptor->fields[0];
+    const char *at = (const char *)m + f->offset;
+    if (!m->descriptor->n_fields || f->descriptor != &etcd__response_header__descriptor)
+        return NULL;
+    return *(Etcd__ResponseHeader *const *)(const void *)at;
+}
+
+static bool check_header(sp_etcd *e, const Etcd__ResponseHeader *h, const char *type, sp_err *err) {
+    if (!h) return sp_fail(err, SP_UNAVAILABLE, "an answer that is not %s of etcd", type);
+    if (!e->cluster) e->cluster = h->cluster_id;
+    if (e->cluster == h->cluster_id) return true;
+    return sp_fail(err, SP_UNAVAILABLE,
+                   "this is another etcd cluster (%" PRIx64 ") than the one in use (%" PRIx64 ")",
+                   h->cluster_id, e->cluster);
+}
+
+/* A stream cannot go on behind what was not understood. */
+static void end_stream(sp_etcd_call *c) {
+    sp_grpc_cancel(c->grpc);
+    on_done(c, NULL);
+}
 
 static void on_message(void *ctx, sp_str bytes) {
     sp_etcd_call *c = ctx;
     ProtobufCMessage *m =
         protobuf_c_message_unpack(c->type, NULL, bytes.n, (const uint8_t *)bytes.p);
-    if (!m) {
-        c->undecodable = true;
-    } else if (c->message) {
-        c->message(c->ctx, m);
+    bool ok = m && check_header(c->e, header_of(m), c->type->name, &c->bad);
+    if (!m) (void)sp_fail(&c->bad, SP_UNAVAILABLE, "an answer that is not %s", c->type->name);
+    if (ok && c->message) {
+        c->message(c->ctx, m); /* which may cancel */
         protobuf_c_message_free_unpacked(m, NULL);
-    } else {
+    } else if (ok) {
         if (c->answer) protobuf_c_message_free_unpacked(c->answer, NULL);
         c->answer = m;
+    } else {
+        if (m) protobuf_c_message_free_unpacked(m, NULL);
+        if (c->message) end_stream(c);
     }
 }
 
@@ -178,30 +312,115 @@ static void post(sp_etcd_call *c) {
                         .message_in = on_message,
                         .done = on_done,
                         .ctx = c};
-    c->epoch = e->epoch;
-    c->undecodable = false;
+    c->token_no = e->token_no;
+    c->bad = (sp_err){0};
     c->grpc = sp_grpc_start(e->http, &p);
 }
 
-/* --- the token --- */
+/* --- opening an endpoint: the greeting, the token --- */
 
-static void on_token(void *ctx, sp_str bytes) {
+static void opened(sp_etcd *e, const sp_err *err);
+
+static void ask(sp_etcd *e, const char *path, const ProtobufCMessage *q,
+                void (*done)(void *ctx, const sp_err *err));
+
+static void on_reply(void *ctx, sp_str bytes) {
     sp_etcd *e = ctx;
+    sp_buf_clear(&e->reply);
+    sp_buf_add(&e->reply, bytes);
+}
+
+static bool take_token(sp_etcd *e, sp_err *err) {
     Etcd__AuthenticateResponse *r =
-        etcd__authenticate_response__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
-    if (!r) return;
-    free(e->token);
-    e->token = sp_strdup(r->token);
-    etcd__authenticate_response__free_unpacked(r, NULL);
+        etcd__authenticate_response__unpack(NULL, e->reply.n, (const uint8_t *)e->reply.p);
+    bool ok = r && r->token && r->token[0];
+    if (ok) {
+        free(e->token);
+        e->token = sp_strdup(r->token);
+        e->token_no++;
+    }
+    if (r) etcd__authenticate_response__free_unpacked(r, NULL);
+    return ok || sp_fail(err, SP_UNAVAILABLE, "an answer that is not a token");
 }
 
 static void on_authenticated(void *ctx, const sp_err *err) {
     sp_etcd *e = ctx;
     sp_err why = {0};
-    e->authenticating = NULL;
+    e->opening = NULL;
+    if (err && strstr(err->text, "authentication is not enabled")) {
+        if (!e->no_auth) sp_warn("etcd knows no users: --etcd-user is not needed");
+        e->no_auth = true;
+        opened(e, NULL);
+        return;
+    }
     if (err) why = *err;
-    if (!err && !e->token) (void)sp_fail(&why, SP_INTERNAL, "no token in the answer");
+    if (!err) (void)!take_token(e, &why);
     if (why.code) (void)sp_err_wrap(&why, "cannot sign in as %s", e->user);
+    opened(e, why.code ? &why : NULL);
+}
+
+static void authenticate(sp_etcd *e) {
+    Etcd__AuthenticateRequest q = ETCD__AUTHENTICATE_REQUEST__INIT;
+    q.name = e->user;
+    q.password = e->password;
+    ask(e, "/etcdserverpb.Auth/Authenticate", &q.base, on_authenticated);
+}
+
+static bool is_new_enough(const char *version, sp_err *err) {
+    unsigned major = 0, minor = 0;
+    if (sscanf(version, "%u.%u", &major, &minor) != 2)
+        return sp_fail(err, SP_UNAVAILABLE, "an answer that is not a version: \"%.40s\"", version);
+    return major * 1000 + minor >= OLDEST ||
+           sp_fail(err, SP_METHOD_NOT_ALLOWED, "etcd %.40s is too old", version);
+}
+
+static bool take_greeting(sp_etcd *e, sp_err *err) {
+    Etcd__StatusResponse *r =
+        etcd__status_response__unpack(NULL, e->reply.n, (const uint8_t *)e->reply.p);
+    bool ok = r ? check_header(e, r->header, "a status", err) && is_new_enough(r->version, err)
+                : sp_fail(err, SP_UNAVAILABLE, "an answer that is not a status");
+    if (r) etcd__status_response__free_unpacked(r, NULL);
+    return ok;
+}
+
+/* Who may ask is for etcd to say; one that does not tell strangers is one. */
+static bool is_about_users(const sp_err *err) {
+    sp_err copy = *err;
+    return err->code == SP_FORBIDDEN || sp_etcd_judge(&copy, false) == SP_ETCD_FAULT_TOKEN;
+}
+
+static void on_greeted(void *ctx, const sp_err *err) {
+    sp_etcd *e = ctx;
+    sp_err why = {0};
+    e->opening = NULL;
+    if (err && !is_about_users(err)) why = *err;
+    if (!err) (void)!take_greeting(e, &why);
+    e->greeted = !why.code;
+    opened(e, why.code ? &why : NULL);
+}
+
+static void greet(sp_etcd *e) {
+    Etcd__StatusRequest q = ETCD__STATUS_REQUEST__INIT;
+    ask(e, "/etcdserverpb.Maintenance/Status", &q.base, on_greeted);
+}
+
+static void ask(sp_etcd *e, const char *path, const ProtobufCMessage *q,
+                void (*done)(void *ctx, const sp_err *err)) {
+    sp_auto(sp_buf) b = {0};
+    sp_buf_reserve(&b, protobuf_c_message_get_packed_size(q) + 1);
+    b.n = protobuf_c_message_pack(q, (uint8_t *)b.p);
+    sp_buf_clear(&e->reply);
+    sp_grpc_params p = {.path = path,
+                        .message = sp_buf_str(&b),
+                        .timeout_ms = AUTH_TIMEOUT_MS,
+                        .message_in = on_reply,
+                        .done = done,
+                        .ctx = e};
+    e->opening = sp_grpc_start(e->http, &p);
+}
+
+/* What waited goes on, or learns why not. */
+static void opened(sp_etcd *e, const sp_err *err) {
     sp_list now;
     sp_list_init(&now);
     sp_list_each(&e->calls, it) {
@@ -213,37 +432,26 @@ static void on_authenticated(void *ctx, const sp_err *err) {
         sp_etcd_call *c = SP_CONTAINER(now.next, sp_etcd_call, link);
         sp_list_remove(&c->link);
         sp_list_append(&e->calls, &c->link);
+        if (!err) {
+            run(c);
+            continue;
+        }
         c->waiting = false;
-        if (!why.code)
-            post(c);
-        else if (!again(c, &why))
-            finish(c, &why);
+        again(c, err);
     }
-}
-
-static void authenticate(sp_etcd *e) {
-    Etcd__AuthenticateRequest q = ETCD__AUTHENTICATE_REQUEST__INIT;
-    q.name = e->user;
-    q.password = e->password;
-    sp_auto(sp_buf) b = {0};
-    size_t n = etcd__authenticate_request__get_packed_size(&q);
-    sp_buf_reserve(&b, n);
-    b.n = etcd__authenticate_request__pack(&q, (uint8_t *)b.p);
-    sp_grpc_params p = {.path = "/etcdserverpb.Auth/Authenticate",
-                        .message = sp_buf_str(&b),
-                        .timeout_ms = AUTH_TIMEOUT_MS,
-                        .message_in = on_token,
-                        .done = on_authenticated,
-                        .ctx = e};
-    e->authenticating = sp_grpc_start(e->http, &p);
 }
 
 static void run(sp_etcd_call *c) {
     sp_etcd *e = c->e;
-    c->waiting = e->user && !e->token;
+    bool signs_in = e->user && !e->token && !e->no_auth;
+    c->waiting = !e->greeted || signs_in;
+    c->at = e->at;
+    c->epoch = e->epoch;
     if (!c->waiting)
         post(c);
-    else if (!e->authenticating)
+    else if (!e->opening && !e->greeted)
+        greet(e);
+    else if (!e->opening)
         authenticate(e);
 }
 
@@ -291,7 +499,23 @@ sp_etcd_call *sp_etcd_stream(sp_etcd *e, const char *path, const ProtobufCMessag
 static bool add_endpoint(sp_etcd *e, sp_str url, sp_err *err) {
     sp_url u;
     if (!sp_url_parse(url, &u, err)) return sp_err_wrap(err, "etcd endpoint %.*s", SP_ARG(url));
-    sp_vec_push(&e->endpoints, ((endpoint){sp_str_dup(url), sp_str_dup(u.host), u.port, u.tls}));
+    endpoint p = {.url = sp_str_dup(url), .host = sp_str_dup(u.host), .port = u.port, .tls = u.tls};
+    sp_vec_push(&e->endpoints, p);
+    return true;
+}
+
+/* A certificate that has ended is said here: etcd would only hang up. */
+static bool check_own_cert(const sp_etcd_config *c, sp_err *err) {
+    int days = 0;
+    const char *name = c->files.cert ? c->files.cert : "the client certificate";
+    if (!c->cert_pem.n) return true;
+    if (!sp_cert_days_left(c->cert_pem, &days, err)) return sp_err_wrap(err, "%s", name);
+    if (days < 0)
+        return sp_fail(err, SP_BAD_REQUEST, "%s has ended: make a new one, or look at the clock",
+                       name);
+    if (days < SOON_DAYS)
+        sp_warn("the client certificate for etcd ends soon", SP_KV("certificate", name),
+                SP_KV("days", days));
     return true;
 }
 
@@ -300,7 +524,15 @@ static bool open_tls(sp_etcd *e, const sp_etcd_config *c, sp_err *err) {
     sp_vec_each(&e->endpoints, p) wanted |= p->tls;
     sp_tls_config t = {
         .ca_pem = c->ca_pem, .cert_pem = c->cert_pem, .key_pem = c->key_pem, .alpn = "h2"};
-    return !wanted || sp_tls_ctx_new(&t, &e->tls, err) || sp_err_wrap(err, "etcd");
+    if (!wanted) return true;
+    if (!check_own_cert(c, err) || !sp_tls_ctx_new(&t, &e->tls, err))
+        return sp_err_wrap(err, "etcd");
+    e->tls_hash = hash_of(&t);
+    return true;
+}
+
+static char *copy_of(const char *z) {
+    return z ? sp_strdup(z) : NULL;
 }
 
 bool sp_etcd_new(uv_loop_t *loop, const sp_etcd_config *c, sp_etcd **ret, sp_err *err) {
@@ -313,6 +545,7 @@ bool sp_etcd_new(uv_loop_t *loop, const sp_etcd_config *c, sp_etcd **ret, sp_err
         sp_etcd_free(e);
         return false;
     }
+    e->files = (sp_etcd_files){copy_of(c->files.ca), copy_of(c->files.cert), copy_of(c->files.key)};
     if (c->user) e->user = sp_strdup(c->user);
     if (c->user) e->password = sp_strdup(c->password ? c->password : "");
     open_endpoint(e);
@@ -324,7 +557,7 @@ sp_etcd *sp_etcd_free(sp_etcd *e) {
     if (!e) return NULL;
     while (!sp_list_empty(&e->calls))
         sp_etcd_cancel(SP_CONTAINER(e->calls.next, sp_etcd_call, link));
-    if (e->authenticating) sp_grpc_cancel(e->authenticating);
+    end_opening(e);
     sp_http_client_free(e->http);
     sp_tls_ctx_unref(e->tls);
     sp_vec_each(&e->endpoints, p) {
@@ -332,6 +565,10 @@ sp_etcd *sp_etcd_free(sp_etcd *e) {
         free(p->host);
     }
     sp_vec_free(&e->endpoints);
+    sp_buf_free(&e->reply);
+    free((char *)(uintptr_t)e->files.ca);
+    free((char *)(uintptr_t)e->files.cert);
+    free((char *)(uintptr_t)e->files.key);
     free(e->user);
     free(e->password);
     free(e->token);

@@ -4,14 +4,22 @@
 #include "base/err.h"
 #include "base/vec.h"
 #include "net/tls.h"
+#include "store/etcd_advice.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <uv.h>
+
+/* Where the certificates came from; NULL = not from a file. Looked at again when the endpoint
+ * changes. */
+typedef struct sp_etcd_files {
+    const char *ca, *cert, *key;
+} sp_etcd_files;
 
 typedef struct sp_etcd_config {
     sp_strs endpoints; /* "http://10.0.0.1:2379", "https://…"; copied */
     sp_str ca_pem;     /* who signed the servers' certificates; "" = the system's */
     sp_str cert_pem, key_pem;
+    sp_etcd_files files;         /* of these; copied */
     const char *user, *password; /* NULL = none */
 } sp_etcd_config;
 
@@ -41,3 +49,7 @@ void sp_etcd_cancel(sp_etcd_call *call); /* done is not called any more */
  */
 void sp_etcd_leave(sp_etcd *e);
 const char *sp_etcd_endpoint(const sp_etcd *e); /* in use */
+/* Each endpoint has failed so that waiting does not help: somebody has to mend something. */
+bool sp_etcd_is_hopeless(const sp_etcd *e);
+/* Inside a done with an err: what kind it is. */
+sp_etcd_fault sp_etcd_fault_now(const sp_etcd *e);

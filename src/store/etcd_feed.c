@@ -29,25 +29,22 @@ static void start_watch(sp_etcd_store *s);
 
 /* --- what answers tell of the cluster --- */
 
-static bool is_about_cluster(sp_code code) {
-    return code == SP_UNAVAILABLE || code == SP_TIMEOUT || code == SP_CONNECTION ||
-           code == SP_CANCELLED;
-}
-
 static void found_again(sp_etcd_store *s) {
     s->lost = false;
     sp_info("etcd answers again", SP_KV("endpoint", sp_etcd_endpoint(s->etcd)));
 }
 
 void sp_etcd_heard(sp_etcd_store *s, const sp_err *err) {
-    if (!err || !is_about_cluster(err->code)) {
+    if (!err) {
         s->heard_ms = sp_clock_mono_ms();
         if (s->lost) found_again(s);
         return;
     }
+    bool silent = sp_etcd_fault_now(s->etcd) == SP_ETCD_FAULT_ENDPOINT;
     s->trouble = *err;
     s->trouble.code = SP_UNAVAILABLE;
-    (void)sp_err_wrap(&s->trouble, "etcd has no quorum or cannot be reached");
+    (void)sp_err_wrap(&s->trouble, silent ? "etcd has no quorum or cannot be reached"
+                                          : "etcd cannot be used as it is");
 }
 
 static void look_for_loss(sp_etcd_store *s, int64_t now) {
@@ -56,15 +53,19 @@ static void look_for_loss(sp_etcd_store *s, int64_t now) {
     if (!s->trouble.code)
         (void)sp_fail(&s->trouble, SP_UNAVAILABLE, "etcd at %s does not answer",
                       sp_etcd_endpoint(s->etcd));
-    sp_error("etcd is lost: reads are stale, writes are refused", SP_KV("why", s->trouble.text));
+    sp_error(s->loaded ? "etcd is lost: reads are stale, writes are refused"
+                       : "etcd does not answer yet",
+             SP_KV("why", s->trouble.text));
 }
 
+/* What was the newest a while ago has still not come. */
 static void look_for_silence(sp_etcd_store *s, int64_t now) {
     static const char why[] = "the watch is silent though others write";
     if (s->base.visible >= s->head || !s->watch) {
         s->behind_since_ms = 0;
-    } else if (!s->behind_since_ms) {
+    } else if (!s->behind_since_ms || s->base.visible >= s->behind_head) {
         s->behind_since_ms = now;
+        s->behind_head = s->head;
     } else if (now - s->behind_since_ms > SILENT_MS) {
         sp_warn(why, SP_KV("endpoint", sp_etcd_endpoint(s->etcd)),
                 SP_KV("visible", s->base.visible), SP_KV("newest", s->head));
@@ -100,10 +101,25 @@ static void retry_later(sp_etcd_store *s) {
     if (!s->base.closing) uv_timer_start(&s->retry, on_retry, ms, 0);
 }
 
+/* At the start, what waiting cannot mend is an end. */
+static bool is_vain(const sp_etcd_store *s) {
+    sp_etcd_fault fault = sp_etcd_fault_now(s->etcd);
+    return fault == SP_ETCD_FAULT_CALL || fault == SP_ETCD_FAULT_TOKEN ||
+           sp_etcd_is_hopeless(s->etcd);
+}
+
 static void refuse(sp_etcd_store *s, const sp_err *err) {
     if (!s->loaded) s->refused = *err;
     sp_error("etcd cannot be used as it is", SP_KV("why", err->text));
     retry_later(s);
+}
+
+static void load_failed(sp_etcd_store *s, const sp_err *err) {
+    bool compacted = err->code == SP_EXPIRED;
+    if (!s->loaded && !compacted && is_vain(s))
+        refuse(s, err);
+    else
+        retry_later(s);
 }
 
 /* --- the watch --- */
@@ -241,9 +257,9 @@ static bool take_page(sp_etcd_store *s, const Etcd__RangeResponse *r, sp_err *er
         sp_store_value *v = sp_etcd_value(r->kvs[i]);
         if (!v)
             return sp_fail(err, SP_INVALID,
-                           "the key %.*s in etcd is not an object of Sampan: give another "
+                           "the key %.*s in etcd at %s is not an object of Sampan: give another "
                            "--etcd-prefix",
-                           SP_ARG(key));
+                           SP_ARG(key), sp_etcd_endpoint(s->etcd));
         sp_index_put(s->fresh, own_key(s, key), v);
         sp_store_value_unref(v);
     }
@@ -257,7 +273,7 @@ static void on_page(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     s->load = NULL;
     sp_etcd_heard(s, err);
     if (err) { /* also when the pages' revision was compacted meanwhile: from the start */
-        retry_later(s);
+        load_failed(s, err);
         return;
     }
     if (!s->load_rev) s->load_rev = (uint64_t)r->header->revision;
@@ -290,14 +306,15 @@ static void ask_page(sp_etcd_store *s) {
 
 static void on_marked(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     sp_etcd_store *s = ctx;
-    (void)m;
+    const Etcd__TxnResponse *r = (const Etcd__TxnResponse *)(const void *)m;
     s->load = NULL;
     sp_etcd_heard(s, err);
-    if (err && !is_about_cluster(err->code)) refuse(s, err);
     if (err)
-        retry_later(s);
+        load_failed(s, err);
+    else if (r->succeeded)
+        ask_page(s);
     else
-        start_load(s);
+        retry_later(s);
 }
 
 /* An empty prefix becomes ours, unless somebody else was faster, who then is one of us. */
@@ -329,12 +346,13 @@ static void on_count(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     s->load = NULL;
     sp_etcd_heard(s, err);
     if (err) {
-        retry_later(s);
+        load_failed(s, err);
     } else if (r->count) {
         (void)sp_fail(&why, SP_INVALID,
-                      "etcd holds %" PRId64 " keys below %.*s that are not Sampan's: give another "
+                      "etcd at %s holds %" PRId64
+                      " keys below %.*s that are not Sampan's: give another "
                       "--etcd-prefix",
-                      r->count, SP_ARG(sp_buf_str(&s->data_key)));
+                      sp_etcd_endpoint(s->etcd), r->count, SP_ARG(sp_buf_str(&s->data_key)));
         refuse(s, &why);
     } else {
         mark(s);
@@ -358,17 +376,16 @@ static void on_mark(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     s->load = NULL;
     sp_etcd_heard(s, err);
     if (err) {
-        if (!is_about_cluster(err->code)) refuse(s, err);
-        retry_later(s);
+        load_failed(s, err);
     } else if (!r->n_kvs) {
         count_keys(s);
     } else if (!sp_str_eqz(sp_etcd_str(r->kvs[0]->value), SP_ETCD_MARK)) {
         (void)sp_fail(
             &why, SP_INVALID,
-            "the prefix \"%s\" in etcd belongs to another program or a newer Sampan (%.*s "
-            "holds \"%.*s\")",
-            s->prefix, SP_ARG(sp_buf_str(&s->head_key)), (int)SP_MIN(r->kvs[0]->value.len, 80u),
-            (const char *)r->kvs[0]->value.data);
+            "the prefix \"%s\" in etcd at %s belongs to another program or a newer Sampan (%.*s "
+            "holds \"%.*s\"): give another --etcd-prefix",
+            s->prefix, sp_etcd_endpoint(s->etcd), SP_ARG(sp_buf_str(&s->head_key)),
+            (int)SP_MIN(r->kvs[0]->value.len, 80u), (const char *)r->kvs[0]->value.data);
         refuse(s, &why);
     } else {
         ask_page(s);
