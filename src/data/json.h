@@ -63,6 +63,10 @@ const char *sp_json_type_name(const sp_json *j); /* "object", "integer", "number
 static inline const char *sp_json_get_z(const sp_json *obj, const char *key) {
     return sp_json_z(sp_json_get(obj, key));
 }
+/* The same as a slice. */
+static inline sp_str sp_json_text(const sp_json *obj, const char *key) {
+    return sp_json_str(sp_json_get(obj, key));
+}
 
 /* --- writing --- */
 sp_json *sp_json_object(sp_arena *a);

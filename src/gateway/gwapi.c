@@ -3,25 +3,21 @@
 #include "gateway/gwapi.h"
 #include "gateway/httproute.h"
 
-static sp_str text_of(const sp_json *o, const char *key) {
-    return sp_json_str(sp_json_get(o, key));
-}
-
 /* --- attaching --- */
 
 const sp_json *sp_route_parent(const sp_cluster_view *v, const sp_json *route,
                                const sp_json *parent) {
-    sp_str group = text_of(parent, "group"), kind = text_of(parent, "kind");
-    sp_str ns = text_of(parent, "namespace");
+    sp_str group = sp_json_text(parent, "group"), kind = sp_json_text(parent, "kind");
+    sp_str ns = sp_json_text(parent, "namespace");
     if (group.n && !sp_str_eqz(group, "gateway.networking.k8s.io")) return NULL;
     if (kind.n && !sp_str_eqz(kind, "Gateway")) return NULL;
     if (!ns.n) ns = sp_obj_namespace(route);
-    const sp_json *g = sp_view_find(&v->gateways, ns, text_of(parent, "name"));
+    const sp_json *g = sp_view_find(&v->gateways, ns, sp_json_text(parent, "name"));
     return g && sp_gateway_is_ours(v, g) ? g : NULL;
 }
 
 static bool is_named(const sp_json *parent, const sp_gw_listener *l) {
-    sp_str section = text_of(parent, "sectionName");
+    sp_str section = sp_json_text(parent, "sectionName");
     const sp_json *port = sp_json_get(parent, "port");
     if (section.n && !sp_str_eq(section, l->name)) return false;
     return !port || sp_json_int(port, 0) == sp_json_int(sp_json_get(l->spec, "port"), -1);
@@ -30,7 +26,7 @@ static bool is_named(const sp_json *parent, const sp_gw_listener *l) {
 static bool namespace_allows(sp_arena *a, const sp_cluster_view *v, const sp_gw_listener *l,
                              const sp_json *route) {
     const sp_json *ns = sp_json_dig(l->spec, "allowedRoutes", "namespaces", NULL);
-    sp_str from = text_of(ns, "from");
+    sp_str from = sp_json_text(ns, "from");
     sp_selector *selector = NULL;
     if (sp_str_eqz(from, "All")) return true;
     if (sp_str_eqz(from, "None")) return false;

@@ -2,10 +2,6 @@
  * gwapi.h. */
 #include "gateway/gwapi.h"
 
-static sp_str text_of(const sp_json *o, const char *key) {
-    return sp_json_str(sp_json_get(o, key));
-}
-
 bool sp_gateway_is_ours(const sp_cluster_view *v, const sp_json *gateway) {
     sp_str name = sp_json_str(sp_json_dig(gateway, "spec", "gatewayClassName", NULL));
     const sp_json *class = sp_view_find(&v->gateway_classes, (sp_str){0}, name);
@@ -43,10 +39,11 @@ uint16_t sp_gw_port(const sp_json *listener, const sp_translate_options *o) {
 /* --- kinds of routes --- */
 
 static unsigned kind_bit(const sp_json *k) {
-    sp_str group = text_of(k, "group");
+    sp_str group = sp_json_text(k, "group");
     if (group.n && !sp_str_eqz(group, "gateway.networking.k8s.io")) return 0;
     for (unsigned i = 0; i < SP_ROUTE_KINDS; i++)
-        if (sp_str_eqz(text_of(k, "kind"), sp_route_kind_name((sp_route_kind)i))) return 1u << i;
+        if (sp_str_eqz(sp_json_text(k, "kind"), sp_route_kind_name((sp_route_kind)i)))
+            return 1u << i;
     return 0;
 }
 
@@ -64,8 +61,8 @@ static void judge_kinds(sp_arena *a, sp_gw_listener *l) {
                                sp_arena_printf(a,
                                                "a %.*s cannot attach to a listener of protocol "
                                                "%.*s%s",
-                                               SP_ARG(text_of(k, "kind")),
-                                               SP_ARG(text_of(l->spec, "protocol")),
+                                               SP_ARG(sp_json_text(k, "kind")),
+                                               SP_ARG(sp_json_text(l->spec, "protocol")),
                                                l->passthrough ? " that passes TLS through" : "")};
     }
     l->kinds = kinds && kinds->count ? possible & wanted : possible;
@@ -113,7 +110,7 @@ static void add_client_ca(sp_arena *a, const sp_cluster_view *v, sp_gw_listener 
         sp_problem p = sp_ref_ca(a, v, gateway_referrer(l->gateway), ref, &tls->client_ca_pem);
         if (p.reason) l->refs = p;
     }
-    bool lax = sp_str_eqz(text_of(validation, "mode"), "AllowInsecureFallback");
+    bool lax = sp_str_eqz(sp_json_text(validation, "mode"), "AllowInsecureFallback");
     tls->client_verify = lax ? SP_VERIFY_OPTIONAL : SP_VERIFY_REQUIRED;
     if (!tls->client_ca_pem.n)
         l->invalid = (sp_problem){"NoValidCACertificate",
@@ -179,18 +176,18 @@ static sp_gw_listener judge(sp_arena *a, const sp_cluster_view *v, const sp_tran
                             const sp_json *gateway, const sp_json *spec) {
     sp_gw_listener l = {.gateway = gateway,
                         .spec = spec,
-                        .name = text_of(spec, "name"),
-                        .host = sp_translate_lower(a, text_of(spec, "hostname")),
-                        .protocol = protocol_of(text_of(spec, "protocol")),
+                        .name = sp_json_text(spec, "name"),
+                        .host = sp_translate_lower(a, sp_json_text(spec, "hostname")),
+                        .protocol = protocol_of(sp_json_text(spec, "protocol")),
                         .port = sp_gw_port(spec, o)};
     l.passthrough = l.protocol == SP_GW_TLS &&
-                    sp_str_eqz(text_of(sp_json_get(spec, "tls"), "mode"), "Passthrough");
+                    sp_str_eqz(sp_json_text(sp_json_get(spec, "tls"), "mode"), "Passthrough");
     if (l.protocol == SP_GW_OTHER)
         l.invalid = (sp_problem){"UnsupportedProtocol",
                                  sp_arena_printf(a,
                                                  "this gateway serves HTTP, HTTPS, TLS and TCP, "
                                                  "not %.*s",
-                                                 SP_ARG(text_of(spec, "protocol")))};
+                                                 SP_ARG(sp_json_text(spec, "protocol")))};
     judge_kinds(a, &l);
     judge_tls(a, v, &l);
     return l;
@@ -216,7 +213,7 @@ sp_problem sp_gw_addresses(sp_arena *a, const sp_translate_options *o, const sp_
     sp_problem fault = {0};
     ret->n = 0;
     sp_json_each(sp_json_dig(gateway, "spec", "addresses", NULL), it) {
-        sp_str type = text_of(it, "type"), value = text_of(it, "value");
+        sp_str type = sp_json_text(it, "type"), value = sp_json_text(it, "value");
         sp_addr addr = o->bind;
         bool fine = (!type.n || sp_str_eqz(type, "IPAddress")) &&
                     (!value.n || sp_addr_parse(value, 0, &addr));

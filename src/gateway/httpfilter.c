@@ -1,10 +1,6 @@
 /* Filters of HTTPRoutes and GRPCRoutes: header changes, redirects, rewrites, mirrors, CORS. */
 #include "gateway/httproute.h"
 
-static sp_str text_of(const sp_json *o, const char *key) {
-    return sp_json_str(sp_json_get(o, key));
-}
-
 static size_t count_of(const sp_json *list) {
     return list ? list->count : 0;
 }
@@ -16,7 +12,7 @@ static const char *const served[] = {"RequestHeaderModifier", "ResponseHeaderMod
                                      "RequestMirror",         "CORS"};
 
 static sp_str type_fault(sp_arena *a, const sp_json *f, const char *where, size_t i) {
-    sp_str type = text_of(f, "type");
+    sp_str type = sp_json_text(f, "type");
     for (size_t k = 0; k < SP_COUNT(served); k++)
         if (sp_str_eqz(type, served[k])) return (sp_str){0};
     return sp_arena_printf(a, "%s.filters[%zu]: type \"%.*s\" is not supported", where, i,
@@ -28,8 +24,8 @@ static sp_str header_fault(sp_arena *a, const sp_json *f, const char *where, siz
     static const char *const lists[] = {"set", "add"};
     for (size_t m = 0; m < 2; m++)
         for (size_t k = 0; k < 2; k++) sp_json_each(sp_json_dig(f, members[m], lists[k], NULL), h) {
-                sp_str name = text_of(h, "name");
-                if (!sp_http_is_token(name) || !sp_http_is_value(text_of(h, "value")))
+                sp_str name = sp_json_text(h, "name");
+                if (!sp_http_is_token(name) || !sp_http_is_value(sp_json_text(h, "value")))
                     return sp_arena_printf(a, "%s.filters[%zu]: header \"%.*s\" cannot be sent",
                                            where, i, SP_ARG(name));
             }
@@ -80,10 +76,10 @@ static void add_headers(sp_arena *a, sp_header_edit *e, const sp_json *list, boo
     size_t *n = set ? &e->set_count : &e->add_count;
     *to = grow(a, *to, *n, count_of(list));
     sp_json_each(list, h) {
-        sp_str name = sp_translate_lower(a, text_of(h, "name"));
+        sp_str name = sp_translate_lower(a, sp_json_text(h, "name"));
         if (set) forget_header(e->set, &e->set_count, name);
         if (set) forget_header(e->add, &e->add_count, name);
-        (*to)[(*n)++] = (sp_header){name, sp_arena_str(a, text_of(h, "value"))};
+        (*to)[(*n)++] = (sp_header){name, sp_arena_str(a, sp_json_text(h, "value"))};
     }
 }
 
@@ -101,18 +97,18 @@ static void add_edit(sp_arena *a, sp_header_edit *e, const sp_json *f) {
 /* hostname and path mean the same in RequestRedirect and URLRewrite. */
 static void add_target_edit(sp_arena *a, sp_route_action *act, const sp_json *f) {
     const sp_json *path = sp_json_get(f, "path");
-    sp_str host = text_of(f, "hostname");
+    sp_str host = sp_json_text(f, "hostname");
     if (host.n) act->host = sp_arena_str(a, host);
     if (!path) return;
-    bool all = sp_str_eqz(text_of(path, "type"), "ReplaceFullPath");
+    bool all = sp_str_eqz(sp_json_text(path, "type"), "ReplaceFullPath");
     act->path_edit = all ? SP_PATH_REPLACE_ALL : SP_PATH_REPLACE_PREFIX;
-    sp_str to = text_of(path, all ? "replaceFullPath" : "replacePrefixMatch");
+    sp_str to = sp_json_text(path, all ? "replaceFullPath" : "replacePrefixMatch");
     act->path = all && !to.n ? SP_STR("/") : sp_arena_str(a, to);
 }
 
 static void add_redirect(sp_arena *a, sp_route_action *act, const sp_json *f) {
     act->redirect_status = (uint16_t)sp_json_int(sp_json_get(f, "statusCode"), 302);
-    act->redirect_scheme = sp_arena_str(a, text_of(f, "scheme"));
+    act->redirect_scheme = sp_arena_str(a, sp_json_text(f, "scheme"));
     act->redirect_port = (uint16_t)sp_json_int(sp_json_get(f, "port"), 0);
     add_target_edit(a, act, f);
 }
@@ -161,7 +157,7 @@ void sp_http_filters(sp_translator *t, sp_referrer from, const sp_json *filters,
                      sp_route_action *act) {
     sp_arena *a = t->arena;
     sp_json_each(filters, f) {
-        sp_str type = text_of(f, "type");
+        sp_str type = sp_json_text(f, "type");
         if (sp_str_eqz(type, "RequestHeaderModifier"))
             add_edit(a, &act->request, sp_json_get(f, "requestHeaderModifier"));
         else if (sp_str_eqz(type, "ResponseHeaderModifier"))

@@ -5,12 +5,8 @@
 #include "data/regex.h"
 #include "data/time.h"
 
-static sp_str text_of(const sp_json *o, const char *key) {
-    return sp_json_str(sp_json_get(o, key));
-}
-
 static bool is_z(const sp_json *o, const char *key, const char *value) {
-    return sp_str_eqz(text_of(o, key), value);
+    return sp_str_eqz(sp_json_text(o, key), value);
 }
 
 static size_t count_of(const sp_json *list) {
@@ -32,7 +28,7 @@ static sp_str regex_fault(sp_arena *a, sp_str pattern, const char *where) {
 
 static sp_str list_fault(sp_arena *a, const sp_json *list, const char *where) {
     sp_json_each(list, m) {
-        sp_str fault = is_regex(m) ? regex_fault(a, text_of(m, "value"), where) : (sp_str){0};
+        sp_str fault = is_regex(m) ? regex_fault(a, sp_json_text(m, "value"), where) : (sp_str){0};
         if (fault.n) return fault;
     }
     return (sp_str){0};
@@ -43,7 +39,7 @@ static sp_str grpc_pattern(sp_arena *a, const sp_json *method);
 static sp_str match_fault(sp_arena *a, const sp_json *m, const char *where) {
     const sp_json *path = sp_json_get(m, "path"), *method = sp_json_get(m, "method");
     sp_str fault = {0};
-    if (is_regex(path)) fault = regex_fault(a, text_of(path, "value"), where);
+    if (is_regex(path)) fault = regex_fault(a, sp_json_text(path, "value"), where);
     if (sp_json_is(method, SP_JSON_OBJECT) && is_regex(method))
         fault = regex_fault(a, grpc_pattern(a, method), where);
     if (!fault.n) fault = list_fault(a, sp_json_get(m, "headers"), where);
@@ -94,7 +90,7 @@ static sp_route_match *conditions(sp_arena *a, const sp_json *list, bool headers
     sp_route_match *to = sp_arena_alloc(a, (count_of(list) + 1) * sizeof *to);
     *ret_n = 0;
     sp_json_each(list, m) {
-        sp_str name = text_of(m, "name"), value = sp_arena_str(a, text_of(m, "value"));
+        sp_str name = sp_json_text(m, "name"), value = sp_arena_str(a, sp_json_text(m, "value"));
         to[(*ret_n)++] =
             (sp_route_match){headers ? sp_translate_lower(a, name) : sp_arena_str(a, name), value,
                              is_regex(m) ? compile(a, value) : NULL};
@@ -104,10 +100,10 @@ static sp_route_match *conditions(sp_arena *a, const sp_json *list, bool headers
 
 static void set_http_path(sp_arena *a, const sp_json *m, sp_route_entry *e) {
     const sp_json *path = sp_json_get(m, "path");
-    sp_str value = text_of(path, "value");
+    sp_str value = sp_json_text(path, "value");
     e->path_kind = is_z(path, "type", "Exact") ? SP_PATH_EXACT : SP_PATH_PREFIX;
     e->path = value.n ? sp_arena_str(a, value) : SP_STR("/");
-    e->method = sp_arena_str(a, text_of(m, "method"));
+    e->method = sp_arena_str(a, sp_json_text(m, "method"));
     if (!is_regex(path)) return;
     e->path_kind = SP_PATH_REGEX;
     e->regex = compile(a, e->path);
@@ -115,7 +111,7 @@ static void set_http_path(sp_arena *a, const sp_json *m, sp_route_entry *e) {
 
 /* "/(service)/(method)"; a part that is missing stands for any. */
 static sp_str grpc_pattern(sp_arena *a, const sp_json *method) {
-    sp_str service = text_of(method, "service"), name = text_of(method, "method");
+    sp_str service = sp_json_text(method, "service"), name = sp_json_text(method, "method");
     if (!service.n) service = SP_STR("[^/]+");
     if (!name.n) name = SP_STR("[^/]+");
     return sp_arena_printf(a, "/(?:%.*s)/(?:%.*s)", SP_ARG(service), SP_ARG(name));
@@ -123,7 +119,7 @@ static sp_str grpc_pattern(sp_arena *a, const sp_json *method) {
 
 static void set_grpc_path(sp_arena *a, const sp_json *m, sp_route_entry *e) {
     const sp_json *method = sp_json_get(m, "method");
-    sp_str service = text_of(method, "service"), name = text_of(method, "method");
+    sp_str service = sp_json_text(method, "service"), name = sp_json_text(method, "method");
     e->path = SP_STR("/");
     if (!method) return;
     if (is_regex(method) || (!service.n && name.n)) {
@@ -151,7 +147,7 @@ typedef struct rule_visit {
 
 static uint32_t duration_ms(const sp_json *o, const char *key) {
     int64_t ms = 0;
-    if (!sp_duration_parse(text_of(o, key), &ms) || ms < 0) return 0;
+    if (!sp_duration_parse(sp_json_text(o, key), &ms) || ms < 0) return 0;
     return (uint32_t)SP_MIN(ms, (int64_t)UINT32_MAX);
 }
 
@@ -174,8 +170,8 @@ static sp_pool_spec pool_wish(const rule_visit *r, sp_str *ret_suffix) {
     sp_pool_spec like = {0};
     if (r->kind == SP_ROUTE_GRPC) like.protocol = SP_BACKEND_H2C;
     if (!session) return like;
-    sp_str name = text_of(cookie, "name");
-    if (!name.n) name = text_of(session, "sessionName");
+    sp_str name = sp_json_text(cookie, "name");
+    if (!name.n) name = sp_json_text(session, "sessionName");
     like.sticky.cookie = name.n ? sp_arena_str(a, name) : SP_STR("sampan-session");
     if (is_z(cookie, "lifetimeType", "Permanent"))
         like.sticky.ttl_ms = duration_ms(session, "absoluteTimeout");

@@ -7,14 +7,10 @@
 
 /* --- values --- */
 
-static sp_str text_of(const sp_json *o, const char *key) {
-    return sp_json_str(sp_json_get(o, key));
-}
-
 /* Durations are checked when an object is applied; what cannot be read is as if it were missing. */
 static uint32_t ms_of(const sp_json *o, const char *key) {
     int64_t ms = 0;
-    sp_str s = text_of(o, key);
+    sp_str s = sp_json_text(o, key);
     if (!s.n || !sp_duration_parse(s, &ms) || ms < 0) return 0;
     return (uint32_t)SP_MIN(ms, (int64_t)UINT32_MAX);
 }
@@ -30,7 +26,7 @@ static bool flag_of(const sp_json *o, const char *key) {
 }
 
 static sp_str copy_of(sp_arena *a, const sp_json *o, const char *key) {
-    return sp_arena_str(a, text_of(o, key));
+    return sp_arena_str(a, sp_json_text(o, key));
 }
 
 typedef struct word {
@@ -75,8 +71,9 @@ typedef struct target {
 } target;
 
 static bool names(const sp_json *ref, const target *t) {
-    return sp_str_eqz(text_of(ref, "group"), t->group) &&
-           sp_str_eqz(text_of(ref, "kind"), t->kind) && sp_str_eq(text_of(ref, "name"), t->name);
+    return sp_str_eqz(sp_json_text(ref, "group"), t->group) &&
+           sp_str_eqz(sp_json_text(ref, "kind"), t->kind) &&
+           sp_str_eq(sp_json_text(ref, "name"), t->name);
 }
 
 /* 0: not at all, 1: the whole, 2: this part of it. */
@@ -84,7 +81,7 @@ static int fits(const sp_json *policy, const target *t) {
     int best = 0;
     if (!sp_str_eq(sp_obj_namespace(policy), t->ns)) return 0;
     sp_json_each(sp_json_dig(policy, "spec", "targetRefs", NULL), ref) {
-        sp_str section = text_of(ref, "sectionName");
+        sp_str section = sp_json_text(ref, "sectionName");
         if (!names(ref, t)) continue;
         if (!section.n) best = SP_MAX(best, 1);
         for (size_t i = 0; section.n && i < SP_COUNT(t->section); i++)
@@ -127,9 +124,9 @@ static void apply_balance(sp_arena *a, sp_pool_spec *p, const sp_json *spec) {
                                 {"Path", SP_HASH_PATH}};
     const sp_json *b = sp_json_get(spec, "balance"), *hash = sp_json_get(b, "hash");
     const sp_json *sticky = sp_json_get(spec, "stickiness");
-    if (b) p->algorithm = (sp_balance_algorithm)ONE_OF(algorithms, text_of(b, "algorithm"));
+    if (b) p->algorithm = (sp_balance_algorithm)ONE_OF(algorithms, sp_json_text(b, "algorithm"));
     if (hash) {
-        p->hash_by = (sp_hash_by)ONE_OF(keys, text_of(hash, "by"));
+        p->hash_by = (sp_hash_by)ONE_OF(keys, sp_json_text(hash, "by"));
         p->hash_name = copy_of(a, hash, "name");
     }
     if (sticky)
@@ -155,7 +152,7 @@ static void apply_check(sp_arena *a, sp_pool_spec *p, const sp_json *spec) {
                                  {"Script", SP_CHECK_SCRIPT}};
     const sp_json *c = sp_json_get(spec, "check"), *http = sp_json_get(c, "http");
     const sp_json *status = sp_json_get(http, "status"), *agent = sp_json_get(spec, "agent");
-    p->check = (sp_check_spec){.kind = (sp_check_kind)ONE_OF(kinds, text_of(c, "type")),
+    p->check = (sp_check_spec){.kind = (sp_check_kind)ONE_OF(kinds, sp_json_text(c, "type")),
                                .interval_ms = ms_of(c, "interval"),
                                .fast_ms = ms_of(c, "fastInterval"),
                                .down_ms = ms_of(c, "downInterval"),
@@ -185,7 +182,7 @@ static void apply_protection(sp_pool_spec *p, const sp_json *spec) {
     const sp_json *o = sp_json_get(spec, "outlier"), *l = sp_json_get(spec, "limits");
     const sp_json *times = sp_json_get(spec, "timeouts");
     double chance = sp_json_double(sp_json_get(spec, "goawayChance"), 0);
-    sp_str proxy = text_of(spec, "proxyProtocol");
+    sp_str proxy = sp_json_text(spec, "proxyProtocol");
     p->outlier = (sp_outlier_spec){.consecutive = u16_of(o, "consecutiveFailures"),
                                    .http = flag_of(o, "http"),
                                    .eject_ms = ms_of(o, "ejectionTime"),
@@ -201,12 +198,12 @@ static void apply_protection(sp_pool_spec *p, const sp_json *spec) {
     for (size_t i = 0; i < SP_COUNT(keys); i++)
         if (sp_json_get(times, keys[i])) *to[i] = ms_of(times, keys[i]);
     p->send_proxy = sp_str_eqz(proxy, "v1") ? 1 : sp_str_eqz(proxy, "v2") ? 2 : 0;
-    p->reset_on_removal = sp_str_eqz(text_of(spec, "onRemoval"), "Reset");
+    p->reset_on_removal = sp_str_eqz(sp_json_text(spec, "onRemoval"), "Reset");
     p->goaway_per_million = (uint32_t)(SP_MIN(SP_MAX(chance, 0.0), 1.0) * 1e6 + 0.5);
 }
 
 static bool is_server(const sp_json *s, const sp_endpoint_spec *e) {
-    sp_str name = text_of(s, "name"), address = text_of(s, "address");
+    sp_str name = sp_json_text(s, "name"), address = sp_json_text(s, "address");
     sp_addr a;
     if (name.n) return sp_str_eq(name, e->name);
     return sp_addr_parse(address, e->addr.port, &a) && sp_addr_eq(&a, &e->addr);
@@ -254,7 +251,8 @@ static bool pool_target(const sp_cluster_view *v, sp_str name, target *ret) {
                     .section = {port}};
     const sp_json *service = sp_view_find(&v->services, ret->ns, ret->name);
     if (service && sp_str_u64(port, &number))
-        ret->section[1] = text_of(sp_service_port(service, (int64_t)number, (sp_str){0}), "name");
+        ret->section[1] =
+            sp_json_text(sp_service_port(service, (int64_t)number, (sp_str){0}), "name");
     return true;
 }
 
@@ -306,12 +304,12 @@ static sp_rate_limit *rate_limits(sp_arena *a, const sp_json *policy, size_t *re
     sp_json_each(list, it) {
         uint32_t period = ms_of(it, "period");
         size_t i = (*ret_count)++;
-        sp_str name = text_of(it, "name");
+        sp_str name = sp_json_text(it, "name");
         if (!name.n) name = sp_arena_printf(a, "%zu", i);
         l[i] = (sp_rate_limit){.name = sp_arena_printf(a, "%.*s/%.*s/%.*s",
                                                        SP_ARG(sp_obj_namespace(policy)),
                                                        SP_ARG(sp_obj_name(policy)), SP_ARG(name)),
-                               .by = (sp_limit_key)ONE_OF(by, text_of(it, "by")),
+                               .by = (sp_limit_key)ONE_OF(by, sp_json_text(it, "by")),
                                .header = copy_of(a, it, "header"),
                                .requests = u32_of(it, "requests"),
                                .period_ms = period ? period : 1000,
@@ -361,7 +359,7 @@ static const sp_json *policy_of_gateway(const sp_translator *t, uint16_t port, t
     const sp_json *gateway = sp_view_find(&t->view->gateways, to->ns, to->name);
     sp_json_each(sp_json_dig(gateway, "spec", "listeners", NULL), it) {
         if (sp_gw_port(it, t->options) != port) continue;
-        to->section[0] = text_of(it, "name");
+        to->section[0] = sp_json_text(it, "name");
         const sp_json *policy = policy_for(&t->view->traffic_policies, to);
         if (policy) return policy;
     }
@@ -374,7 +372,7 @@ static const sp_json *policy_of_service(const sp_translator *t, uint16_t port, t
     sp_json_each(sp_json_dig(service, "spec", "ports", NULL), it) {
         int64_t number = sp_json_int(sp_json_get(it, "port"), 0);
         if (number != port && sp_json_int(sp_json_get(it, "nodePort"), 0) != port) continue;
-        to->section[0] = text_of(it, "name");
+        to->section[0] = sp_json_text(it, "name");
         to->section[1] = sp_arena_printf(t->arena, "%lld", (long long)number);
         return policy_for(&t->view->traffic_policies, to);
     }

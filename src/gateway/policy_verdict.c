@@ -6,10 +6,6 @@
 
 #define GATEWAY_API "gateway.networking.k8s.io"
 
-static sp_str text_of(const sp_json *o, const char *key) {
-    return sp_json_str(sp_json_get(o, key));
-}
-
 /* --- targets --- */
 
 static const sp_obj_list *list_of(const sp_cluster_view *v, sp_str group, sp_str kind) {
@@ -27,7 +23,7 @@ static bool has_section(const sp_json *o, sp_str kind, sp_str section) {
     if (sp_str_eqz(kind, "Service"))
         return sp_service_port(o, sp_str_u64(section, &number) ? (int64_t)number : 0, section);
     sp_json_each(sp_json_dig(o, "spec", "listeners", NULL), l) {
-        if (sp_str_eq(text_of(l, "name"), section)) return true;
+        if (sp_str_eq(sp_json_text(l, "name"), section)) return true;
     }
     return false;
 }
@@ -35,7 +31,7 @@ static bool has_section(const sp_json *o, sp_str kind, sp_str section) {
 static bool same_ref(const sp_json *a, const sp_json *b) {
     static const char *const keys[] = {"group", "kind", "name", "sectionName"};
     for (size_t i = 0; i < SP_COUNT(keys); i++)
-        if (!sp_str_eq(text_of(a, keys[i]), text_of(b, keys[i]))) return false;
+        if (!sp_str_eq(sp_json_text(a, keys[i]), sp_json_text(b, keys[i]))) return false;
     return true;
 }
 
@@ -99,8 +95,8 @@ static unsigned gateway_can(const sp_cluster_view *v, const sp_translate_options
                             const sp_json *gateway, sp_str section) {
     unsigned can = 0;
     sp_json_each(sp_json_dig(gateway, "spec", "listeners", NULL), l) {
-        if (section.n && !sp_str_eq(section, text_of(l, "name"))) continue;
-        bool http = sp_str_starts(text_of(l, "protocol"), SP_STR("HTTP"));
+        if (section.n && !sp_str_eq(section, sp_json_text(l, "name"))) continue;
+        bool http = sp_str_starts(sp_json_text(l, "protocol"), SP_STR("HTTP"));
         can |= (http ? BY_REQUEST : 0) | (has_port(v, o, gateway, sp_gw_port(l, o)) ? BY_PORT : 0);
     }
     return can;
@@ -157,7 +153,7 @@ static bool forbidden_script(const sp_json *policy, const sp_translate_options *
 
 sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v,
                                      const sp_translate_options *o, const sp_json *policy) {
-    bool backend = sp_str_eqz(text_of(policy, "kind"), "BackendPolicy");
+    bool backend = sp_str_eqz(sp_json_text(policy, "kind"), "BackendPolicy");
     const sp_obj_list *policies = backend ? &v->backend_policies : &v->traffic_policies;
     unsigned can = 0;
     sp_err err = {0};
@@ -170,9 +166,9 @@ sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v,
             SP_STR("spec.check.type: scripts run only where the gateway has --script-checks; the "
                    "servers are not checked")};
     sp_json_each(sp_json_dig(policy, "spec", "targetRefs", NULL), ref) {
-        sp_str kind = text_of(ref, "kind"), name = text_of(ref, "name");
-        sp_str section = text_of(ref, "sectionName");
-        const sp_obj_list *list = list_of(v, text_of(ref, "group"), kind);
+        sp_str kind = sp_json_text(ref, "kind"), name = sp_json_text(ref, "name");
+        sp_str section = sp_json_text(ref, "sectionName");
+        const sp_obj_list *list = list_of(v, sp_json_text(ref, "group"), kind);
         const sp_json *to = list ? sp_view_find(list, sp_obj_namespace(policy), name) : NULL;
         if (!to || !has_section(to, kind, section))
             return (sp_policy_verdict){false, "TargetNotFound",

@@ -23,10 +23,6 @@ const sp_obj_list *sp_routes_of(const sp_cluster_view *v, sp_route_kind k) {
     return (const sp_obj_list *)(const void *)((const char *)v + route_kinds[k].list);
 }
 
-static sp_str text_of(const sp_json *o, const char *key) {
-    return sp_json_str(sp_json_get(o, key));
-}
-
 /* Short for a problem whose text lives in the arena. */
 #define problem(a, reason, ...) ((sp_problem){(reason), sp_arena_printf((a), __VA_ARGS__)})
 
@@ -34,9 +30,9 @@ static sp_str text_of(const sp_json *o, const char *key) {
 
 static bool grants_from(const sp_json *grant, sp_referrer from) {
     sp_json_each(sp_json_dig(grant, "spec", "from", NULL), f) {
-        if (sp_str_eqz(text_of(f, "group"), GATEWAY_GROUP) &&
-            sp_str_eqz(text_of(f, "kind"), from.kind) &&
-            sp_str_eq(text_of(f, "namespace"), from.ns))
+        if (sp_str_eqz(sp_json_text(f, "group"), GATEWAY_GROUP) &&
+            sp_str_eqz(sp_json_text(f, "kind"), from.kind) &&
+            sp_str_eq(sp_json_text(f, "namespace"), from.ns))
             return true;
     }
     return false;
@@ -44,8 +40,8 @@ static bool grants_from(const sp_json *grant, sp_referrer from) {
 
 static bool grants_to(const sp_json *grant, const char *kind, sp_str name) {
     sp_json_each(sp_json_dig(grant, "spec", "to", NULL), t) {
-        sp_str only = text_of(t, "name");
-        if (!text_of(t, "group").n && sp_str_eqz(text_of(t, "kind"), kind) &&
+        sp_str only = sp_json_text(t, "name");
+        if (!sp_json_text(t, "group").n && sp_str_eqz(sp_json_text(t, "kind"), kind) &&
             (!only.n || sp_str_eq(only, name)))
             return true;
     }
@@ -66,7 +62,7 @@ bool sp_ref_granted(const sp_cluster_view *v, sp_referrer from, const char *to_k
 /* The namespace a reference leads to; a problem when it may not. */
 static sp_problem resolve_ns(sp_arena *a, const sp_cluster_view *v, sp_referrer from,
                              const sp_json *ref, const char *kind, sp_str *ret_ns) {
-    sp_str ns = text_of(ref, "namespace"), name = text_of(ref, "name");
+    sp_str ns = sp_json_text(ref, "namespace"), name = sp_json_text(ref, "name");
     *ret_ns = ns.n ? ns : from.ns;
     if (sp_ref_granted(v, from, kind, *ret_ns, name)) return (sp_problem){0};
     return problem(a, "RefNotPermitted",
@@ -79,7 +75,8 @@ static sp_problem resolve_ns(sp_arena *a, const sp_cluster_view *v, sp_referrer 
 
 sp_backend sp_ref_backend(sp_arena *a, const sp_cluster_view *v, sp_referrer from,
                           const sp_json *ref) {
-    sp_str kind = text_of(ref, "kind"), group = text_of(ref, "group"), name = text_of(ref, "name");
+    sp_str kind = sp_json_text(ref, "kind"), group = sp_json_text(ref, "group"),
+           name = sp_json_text(ref, "name");
     int64_t number = sp_json_int(sp_json_get(ref, "port"), 0);
     sp_str ns = {0};
     if ((kind.n && !sp_str_eqz(kind, "Service")) || group.n)
@@ -153,18 +150,19 @@ sp_problem sp_ref_secret_cert(sp_arena *a, const sp_cluster_view *v, sp_str ns, 
 
 sp_problem sp_ref_cert(sp_arena *a, const sp_cluster_view *v, sp_referrer from, const sp_json *ref,
                        sp_tls_cert *ret) {
-    sp_str kind = text_of(ref, "kind"), group = text_of(ref, "group"), ns = {0};
+    sp_str kind = sp_json_text(ref, "kind"), group = sp_json_text(ref, "group"), ns = {0};
     if ((kind.n && !sp_str_eqz(kind, "Secret")) || group.n)
         return problem(a, "InvalidCertificateRef",
                        "a certificate must be a Secret, not a %.*s%s%.*s", SP_ARG(kind),
                        group.n ? "." : "", SP_ARG(group));
     sp_problem p = resolve_ns(a, v, from, ref, "Secret", &ns);
-    return p.reason ? p : sp_ref_secret_cert(a, v, ns, text_of(ref, "name"), ret);
+    return p.reason ? p : sp_ref_secret_cert(a, v, ns, sp_json_text(ref, "name"), ret);
 }
 
 sp_problem sp_ref_ca(sp_arena *a, const sp_cluster_view *v, sp_referrer from, const sp_json *ref,
                      sp_str *pem) {
-    sp_str kind = text_of(ref, "kind"), group = text_of(ref, "group"), name = text_of(ref, "name");
+    sp_str kind = sp_json_text(ref, "kind"), group = sp_json_text(ref, "group"),
+           name = sp_json_text(ref, "name");
     bool secret = sp_str_eqz(kind, "Secret");
     sp_str ns = {0}, ca = {0};
     sp_err err = {0};
@@ -197,12 +195,12 @@ static int targets(const sp_json *policy, const sp_json *service, const sp_json 
     int best = NO_TARGET;
     if (!sp_str_eq(sp_obj_namespace(policy), sp_obj_namespace(service))) return NO_TARGET;
     sp_json_each(sp_json_dig(policy, "spec", "targetRefs", NULL), t) {
-        sp_str section = text_of(t, "sectionName");
-        if (text_of(t, "group").n || !sp_str_eqz(text_of(t, "kind"), "Service") ||
-            !sp_str_eq(text_of(t, "name"), sp_obj_name(service)))
+        sp_str section = sp_json_text(t, "sectionName");
+        if (sp_json_text(t, "group").n || !sp_str_eqz(sp_json_text(t, "kind"), "Service") ||
+            !sp_str_eq(sp_json_text(t, "name"), sp_obj_name(service)))
             continue;
         if (!section.n) best = SP_MAX(best, WHOLE);
-        if (section.n && port && sp_str_eq(section, text_of(port, "name"))) best = PORT;
+        if (section.n && port && sp_str_eq(section, sp_json_text(port, "name"))) best = PORT;
     }
     return best;
 }
@@ -243,7 +241,7 @@ static void read_authorities(sp_arena *a, const sp_cluster_view *v, const sp_jso
 sp_policy_tls sp_ref_policy_tls(sp_arena *a, const sp_cluster_view *v, const sp_json *policy) {
     const sp_json *spec = sp_json_dig(policy, "spec", "validation", NULL);
     const sp_json *names = sp_json_get(spec, "subjectAltNames");
-    sp_str known = text_of(spec, "wellKnownCACertificates");
+    sp_str known = sp_json_text(spec, "wellKnownCACertificates");
     sp_upstream_tls *tls = SP_NEW(a, sp_upstream_tls);
     sp_policy_tls ret = {0};
     read_authorities(a, v, policy, tls, &ret);
@@ -253,7 +251,7 @@ sp_policy_tls sp_ref_policy_tls(sp_arena *a, const sp_cluster_view *v, const sp_
         ret.invalid =
             problem(a, "Invalid", "spec.validation.wellKnownCACertificates: %.*s is not known",
                     SP_ARG(known));
-    tls->server_name = sp_arena_str(a, text_of(spec, "hostname"));
+    tls->server_name = sp_arena_str(a, sp_json_text(spec, "hostname"));
     if (!ret.invalid.reason) ret.tls = tls;
     return ret;
 }
