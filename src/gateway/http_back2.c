@@ -37,11 +37,11 @@ typedef struct stream {
     sp_upstream *upstream; /* referenced and counted open */
     sp_h2_block head;      /* of the answer, when has_head */
     sp_h2_block trailers;
-    sp_buf in, out, trailers_out;
-    size_t out_at;
+    sp_buf in;
+    sp_h2_out out;
     bool has_head, head_last; /* head_last: it ended the stream */
     bool final_seen;          /* not only 1xx */
-    bool in_end, out_end, deferred;
+    bool in_end;
     bool closed, refused; /* refused: the endpoint did nothing with it */
     bool reused;
 } stream;
@@ -144,13 +144,6 @@ static int on_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t 
     return c->block.wire_bytes > SP_H2_MAX_WIRE_HEADERS ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
-static int on_invalid_header(nghttp2_session *h2, const nghttp2_frame *f, const uint8_t *name,
-                             size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags,
-                             void *ctx) {
-    (void)h2, (void)f, (void)name, (void)name_n, (void)value, (void)value_n, (void)flags, (void)ctx;
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-}
-
 static void swap_blocks(sp_h2_block *a, sp_h2_block *b) {
     sp_h2_block t = *a;
     *a = *b;
@@ -221,31 +214,15 @@ static int on_stream_close(nghttp2_session *h2, int32_t id, uint32_t code, void 
 static ssize_t send_bytes(nghttp2_session *h2, const uint8_t *p, size_t n, int flags, void *ctx) {
     conn *c = ctx;
     (void)h2, (void)flags;
-    if (c->sock.out.n >= SP_H2_WIRE_HIGH) return NGHTTP2_ERR_WOULDBLOCK;
-    sp_sock_add(c->worker, &c->sock, (sp_str){(const char *)p, n});
-    return (ssize_t)n;
+    return sp_h2_send(c->worker, &c->sock, p, n);
 }
 
 static ssize_t read_out(nghttp2_session *h2, int32_t id, uint8_t *buf, size_t cap, uint32_t *flags,
                         nghttp2_data_source *source, void *ctx) {
     stream *st = find(h2, id); /* the one that was submitted may be detached */
     (void)source, (void)buf, (void)ctx;
-    if (!st) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    size_t left = st->out.n - st->out_at, n = SP_MIN(left, cap);
-    if (!n && !st->out_end) {
-        st->deferred = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (n < left || !st->out_end) return (ssize_t)n;
-    *flags |= NGHTTP2_DATA_FLAG_EOF;
-    if (st->trailers_out.n) {
-        nghttp2_nv nv[SP_H2_MAX_NV];
-        size_t count = sp_h2_fields(sp_buf_str(&st->trailers_out), nv, SP_COUNT(nv));
-        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        nghttp2_submit_trailer(h2, id, nv, count);
-    }
-    return (ssize_t)n;
+    return st ? sp_h2_out_read(&st->out, h2, id, cap, flags)
+              : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 static int send_data(nghttp2_session *h2, nghttp2_frame *f, const uint8_t *head, size_t n,
@@ -255,13 +232,7 @@ static int send_data(nghttp2_session *h2, nghttp2_frame *f, const uint8_t *head,
     stream *st = find(h2, f->hd.stream_id);
     if (c->sock.out.n >= SP_H2_WIRE_HIGH) return NGHTTP2_ERR_WOULDBLOCK;
     if (!st) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    sp_sock_add(c->worker, &c->sock, (sp_str){(const char *)head, 9});
-    sp_sock_add(c->worker, &c->sock, sp_str_sub(sp_buf_str(&st->out), st->out_at, n));
-    st->out_at += n;
-    if (st->out_at < st->out.n) return 0;
-    st->out_at = 0;
-    sp_worker_give_buf(c->worker, &st->out);
-    mark_ready(st);
+    if (sp_h2_out_send(c->worker, &st->out, &c->sock, head, n)) mark_ready(st);
     return 0;
 }
 
@@ -305,10 +276,9 @@ static void on_event(sp_io *io) {
 static nghttp2_session_callbacks *cb; /* the same for all loops */
 
 static void make_callbacks(void) {
-    sp_assert(nghttp2_session_callbacks_new(&cb) == 0);
+    cb = sp_h2_callbacks();
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-    nghttp2_session_callbacks_set_on_invalid_header_callback(cb, on_invalid_header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
@@ -329,11 +299,7 @@ static void open_session(conn *c) {
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, SP_H2_MAX_HEADER_BYTES},
     };
     nghttp2_mem mem = sp_h2_mem(c->worker);
-    nghttp2_option *option;
-    sp_assert(nghttp2_option_new(&option) == 0);
-    nghttp2_option_set_no_closed_streams(option, 1);
-    nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_option_set_max_continuations(option, SP_H2_CONTINUATIONS);
+    nghttp2_option *option = sp_h2_options();
     sp_assert(nghttp2_session_client_new3(&c->h2, callbacks(), c, option, &mem) == 0);
     nghttp2_option_del(option);
     nghttp2_submit_settings(c->h2, 0, settings, SP_COUNT(settings));
@@ -461,24 +427,22 @@ static void send_head(sp_exchange *x) {
 
 static void resume(stream *st) {
     if (!st->c) return;
-    if (st->deferred) nghttp2_session_resume_data(st->c->h2, st->id);
-    st->deferred = false;
+    sp_h2_out_resume(&st->out, st->c->h2, st->id);
     soon(st->c);
 }
 
 static void send_piece(sp_exchange *x, sp_str piece) {
     stream *st = x->backend;
     if (!piece.n || st->closed) return;
-    if (!st->out.p) st->out = sp_worker_take_buf(x->worker);
-    sp_buf_add(&st->out, piece);
+    sp_h2_out_add(x->worker, &st->out, piece);
     resume(st);
 }
 
 static void send_end(sp_exchange *x, sp_str trailers) {
     stream *st = x->backend;
     if (st->closed) return;
-    sp_buf_add(&st->trailers_out, trailers);
-    st->out_end = true;
+    sp_buf_add(&st->out.trailers, trailers);
+    st->out.end = true;
     resume(st);
 }
 
@@ -488,7 +452,7 @@ static void flush(sp_exchange *x) {
 
 static bool blocked(sp_exchange *x) {
     const stream *st = x->backend;
-    return st->out.n - st->out_at >= SP_H2_OUT_HIGH || st->closed;
+    return sp_h2_out_waits(&st->out) >= SP_H2_OUT_HIGH || st->closed;
 }
 
 static bool reused(sp_exchange *x) {
@@ -570,8 +534,7 @@ static void leave(sp_exchange *x) {
     }
     sp_upstream_release(st->upstream);
     sp_worker_give_buf(x->worker, &st->in);
-    sp_worker_give_buf(x->worker, &st->out);
-    sp_buf_free(&st->trailers_out);
+    sp_h2_out_free(x->worker, &st->out);
     sp_h2_block_free(&st->head);
     sp_h2_block_free(&st->trailers);
     sp_h2_free(x->worker, st);

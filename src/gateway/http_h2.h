@@ -81,6 +81,30 @@ nghttp2_mem sp_h2_mem(sp_worker *w);
 void *sp_h2_alloc(sp_worker *w, size_t size); /* zeroed */
 void sp_h2_free(sp_worker *w, void *p);
 
+/* --- http_h2_out.c --- */
+/* Of one stream: what waits for frames. */
+typedef struct sp_h2_out {
+    sp_buf bytes, trailers; /* trailers: "name: value\r\n"... */
+    size_t at;              /* of bytes, that much is in frames */
+    bool end;               /* no more will come */
+    bool deferred;          /* nghttp2 was told to ask no more until resumed */
+} sp_h2_out;
+static inline size_t sp_h2_out_waits(const sp_h2_out *o) {
+    return o->bytes.n - o->at;
+}
+void sp_h2_out_add(sp_worker *w, sp_h2_out *o, sp_str piece);
+void sp_h2_out_resume(sp_h2_out *o, nghttp2_session *h2, int32_t id);
+/* For nghttp2's callbacks that read from a source and send without a copy. True: nothing waits. */
+ssize_t sp_h2_out_read(sp_h2_out *o, nghttp2_session *h2, int32_t id, size_t cap, uint32_t *flags);
+bool sp_h2_out_send(sp_worker *w, sp_h2_out *o, sp_sock *to, const uint8_t *head, size_t n);
+void sp_h2_out_free(sp_worker *w, sp_h2_out *o);
+/* For its send callback. */
+ssize_t sp_h2_send(sp_worker *w, sp_sock *to, const uint8_t *p, size_t n);
+/* With what both sides want of it; the caller adds the rest. An invalid field resets its stream
+ * (without that nghttp2 would leave the field out and go on). */
+nghttp2_session_callbacks *sp_h2_callbacks(void);
+nghttp2_option *sp_h2_options(void);
+
 /* --- http_front2.c --- */
 /* A client's connection that began with the HTTP/2 preface: socket, addresses and listener go over,
  * bytes (lent, with the preface) are what was read. */
