@@ -16,6 +16,7 @@ int sp_api_resources_main(int argc, char **argv);
 int sp_backup_main(int argc, char **argv);
 int sp_store_main(int argc, char **argv);
 int sp_cluster_main(int argc, char **argv);
+int sp_status_main(int argc, char **argv);
 int sp_version_main(int argc, char **argv);
 int sp_completion_main(int argc, char **argv);
 

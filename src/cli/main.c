@@ -17,6 +17,7 @@ static const struct row {
     const char *verbs; /* the words that may follow, for completion */
 } table[] = {
     {"Start here", "up", "run the whole platform on this machine", sp_up_main, 0},
+    {"Start here", "status", "how the whole is, and what is wrong", sp_status_main, 0},
     {"Objects, as with kubectl", "apply", "make the cluster hold what files say", sp_apply_main, 0},
     {"Objects, as with kubectl", "get", "show objects", sp_get_main, 0},
     {"Objects, as with kubectl", "describe", "show objects with their events", sp_describe_main, 0},

@@ -153,6 +153,20 @@ def all_well(machine):
     return len(members) == 3 and all(m["healthy"] and not m["learner"] for m in members.values()) and sum(m["leader"] for m in members.values()) == 1
 
 
+def degraded(machine):
+    """What `sampan status` says of the whole, which is not well."""
+    code, out, err = machine.sampan("status")
+    assert code == 1 and out.startswith("DEGRADED"), out + err
+    return out
+
+
+def is_whole(machine):
+    code, out, err = machine.sampan("status", "-o", "json")
+    doc = json.loads(out)
+    assert code == (0 if doc["healthy"] else 1) and doc["healthy"] == (not doc["troubles"]), out + err
+    return doc if doc["healthy"] else None
+
+
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     net = Net(tmp_path_factory.mktemp("join"))
@@ -278,12 +292,15 @@ def test_a_machine_is_lost_and_comes_back(machines):
     assert two.write("without-three") == 201
     members = one.members()
     assert not members["m3"]["healthy"] and members["m1"]["healthy"] and members["m2"]["healthy"]
+    said = degraded(one)
+    assert "etcd member m3 is not well" in said and "may lose 0 more" in said
     # Of two that are left neither may go.
     code, _, err = one.sampan("cluster", "remove", "m2")
     assert code == 1 and "etcd would lose its quorum" in err and "of the 2 members" in err, err
     three.start(bare=True)
     wait_until(three.is_ready, "it comes back by itself")
-    wait_until(lambda: all_well(three), "all is well")
+    doc = wait_until(lambda: is_whole(three), "all is well")
+    assert len(doc["apiServers"]) == 3 and doc["store"]["mayLose"] == 1 and doc["store"]["managed"] and doc["controllers"]["acting"]
     assert {f"without-three-{n}" for n in range(10)} <= three.names()
 
 
@@ -328,5 +345,10 @@ def test_the_program_is_missing(tmp_path):
 def test_one_machine_has_no_members(sampan):
     done = sampan.sampan("cluster", "members", check=False)
     assert done.code == 1 and "--cluster-init" in done.err
+    wait_until(lambda: sampan.sampan("status", check=False).code == 0, "all is well on one machine")
+    done = sampan.sampan("status")
+    assert done.out.startswith("All is well") and "state.db" in done.out and "NODE" in done.out, done
+    doc = json.loads(sampan.sampan("status", "-o", "json").out)
+    assert doc["healthy"] and doc["store"]["store"] == "sqlite" and doc["nodes"][0]["healthy"]
     done = sampan.sampan("cluster", "token", check=False)
     assert done.code == 1 and "--cluster-init" in done.err

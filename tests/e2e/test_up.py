@@ -124,7 +124,7 @@ def test_an_upgrade_is_a_new_file_and_a_restart(fresh, workdir):
 
 
 @pytest.mark.parametrize("command", ["", "up", "apply", "get", "describe", "logs", "delete", "image", "apiserver",
-                                     "controllers", "agent", "gateway", "version", "completion", "api-resources", "cluster"])
+                                     "controllers", "agent", "gateway", "version", "completion", "api-resources", "cluster", "status"])
 def test_every_command_explains_itself(command):
     done = subprocess.run([BINARY, *command.split(), "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith(("Usage: sampan " + command, "Sampan "))

@@ -1,8 +1,8 @@
 /* Joining a cluster: tokens, who may come and go, how etcd is called, what a member remembers. */
-#include "base/clock.h"
 #include "cli/cluster_view.h"
 #include "cli/member.h"
-#include "data/base64.h"
+#include "cli/status_view.h"
+#include "data/time.h"
 #include "iam/join_token.h"
 #include "net/tls.h"
 #include "store/etcd_members.h"
@@ -291,6 +291,101 @@ static void sizes_are_short(void **state) {
     }
 }
 
+/* ---------- the health of the whole ---------- */
+
+#define NOW "2027-01-15T08:00:20Z"
+#define LEASE(name, holder, renewed)                                               \
+    "{\"metadata\":{\"name\":\"" name "\"},\"spec\":{\"holderIdentity\":\"" holder \
+    "\",\"leaseDurationSeconds\":12,\"renewTime\":\"2027-01-15T08:00:" renewed ".000000Z\"}}"
+#define LIST(...) "{\"items\":[" __VA_ARGS__ "]}"
+#define MEMBER(name, ip, more) \
+    "{\"name\":\"" name "\",\"clientURLs\":[\"https://" ip ":2379\"],\"learner\":false" more "}"
+#define WELL ",\"healthy\":true"
+#define ILL ",\"healthy\":false,\"error\":\"gone\""
+#define ETCD(quorum, ...) \
+    "{\"store\":\"etcd\",\"managed\":true,\"quorum\":" quorum ",\"members\":[" __VA_ARGS__ "]}"
+#define SQLITE "{\"store\":\"sqlite\",\"file\":\"/d/state.db\",\"writable\":true,\"dbBytes\":1}"
+#define NODE(name, ready)                                                                    \
+    "{\"metadata\":{\"name\":\"" name "\"},\"status\":{\"conditions\":[{\"type\":\"Ready\"," \
+    "\"status\":\"" ready "\",\"message\":\"kubelet\"}]}}"
+#define VIP(owner)                                                                               \
+    "{\"metadata\":{\"name\":\"entry\"},\"spec\":{\"addresses\":[\"192.0.2.9/24\"]},\"status\":" \
+    "{\"owner\":\"" owner "\"}}"
+#define LEADER LEASE("sampan-controllers", "a_1", "15")
+
+static sp_json *json(sp_arena *a, const char *text) {
+    sp_json *j = NULL;
+    assert_true(sp_json_parse(a, sp_str_z(text), &j, NULL));
+    return j;
+}
+
+static void the_whole_is_judged(void **state) {
+    (void)state;
+    static const struct {
+        const char *store, *leases, *before, *nodes, *vips;
+        const char *trouble; /* of the one, NULL = all is well */
+    } rows[] = {
+        {SQLITE, LIST(), NULL, LIST(NODE("a", "True")), LIST(), NULL},
+        {SQLITE, LIST(), NULL, LIST(NODE("a", "False")), LIST(), "node a is not ready: kubelet"},
+        {ETCD("true", MEMBER("a", "10.0.0.1", WELL) "," MEMBER("b", "10.0.0.2", WELL)),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "19") "," LEASE("apiserver-2", "10.0.0.2:6443",
+                                                                    "19") "," LEADER),
+         NULL, LIST(), LIST(), NULL},
+        {ETCD("true", MEMBER("a", "10.0.0.1", WELL) "," MEMBER("b", "10.0.0.2", WELL)),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "19") "," LEADER), NULL, LIST(), LIST(),
+         "there is no API server on b (10.0.0.2)"},
+        {ETCD("true", MEMBER("a", "10.0.0.1", ILL)),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "19") "," LEADER), NULL, LIST(), LIST(),
+         "etcd member a is not well: gone"},
+        {ETCD("false", MEMBER("a", "10.0.0.1", WELL)),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "19") "," LEADER), NULL, LIST(), LIST(),
+         "no quorum"},
+        {ETCD("true", MEMBER("a", "10.0.0.1", ",\"healthy\":false,\"alarm\":\"NOSPACE\"")),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "19") "," LEADER), NULL, LIST(), LIST(),
+         "is full (alarm NOSPACE)"},
+        {ETCD("true", MEMBER("a", "10.0.0.1", WELL)),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "19")), NULL, LIST(), LIST(),
+         "no controllers act"},
+        /* Silent for 19 s: unless it was seen to change, by whatever clock. */
+        {ETCD("true", MEMBER("a", "10.0.0.1", WELL)),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "01") "," LEADER),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "01")), LIST(), LIST(),
+         "10.0.0.1:6443 has not been heard of since"},
+        {ETCD("true", MEMBER("a", "10.0.0.1", WELL)),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "01") "," LEADER),
+         LIST(LEASE("apiserver-1", "10.0.0.1:6443", "00")), LIST(), LIST(), NULL},
+        {SQLITE, LIST(LEASE("sampan-gateway-a", "a", "18")), NULL, LIST(), LIST(VIP("a")), NULL},
+        {SQLITE, LIST(LEASE("sampan-gateway-a", "a", "18")), NULL, LIST(), LIST(VIP("")),
+         "nobody holds the virtual address entry (192.0.2.9/24)"},
+        {SQLITE, LIST(LEASE("somebody-else", "a", "01")), NULL, LIST(), LIST(), NULL},
+    };
+    int64_t now;
+    assert_true(sp_time_parse(SP_STR(NOW), &now));
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        sp_auto_ptr(sp_arena) a = sp_arena_new();
+        const sp_status_input in = {.server = "https://x",
+                                    .ready = true,
+                                    .store = json(a, rows[i].store),
+                                    .leases = json(a, rows[i].leases),
+                                    .leases_before =
+                                        rows[i].before ? json(a, rows[i].before) : NULL,
+                                    .nodes = json(a, rows[i].nodes),
+                                    .vips = json(a, rows[i].vips),
+                                    .now_wall_ms = now};
+        const sp_json *doc = sp_status_judge(a, &in), *all = sp_json_get(doc, "troubles");
+        assert_int_equal(all->count, rows[i].trouble ? 1 : 0);
+        assert_int_equal(sp_json_bool(sp_json_get(doc, "healthy"), false), !rows[i].trouble);
+        if (rows[i].trouble) assert_non_null(strstr(sp_json_z(all->first), rows[i].trouble));
+        char *text = NULL;
+        size_t size = 0;
+        FILE *out = open_memstream(&text, &size);
+        sp_status_print(doc, out);
+        fclose(out);
+        assert_non_null(strstr(text, rows[i].trouble ? rows[i].trouble : "All is well"));
+        free(text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_read_as_printed),
@@ -304,6 +399,7 @@ int main(void) {
         cmocka_unit_test(etcd_is_called_with_tls_only),
         cmocka_unit_test(a_member_remembers),
         cmocka_unit_test(sizes_are_short),
+        cmocka_unit_test(the_whole_is_judged),
     };
     return cmocka_run_group_tests_name("join", tests, NULL, NULL);
 }
