@@ -1,21 +1,9 @@
-/* What a route's action, a pool and a listener ask of HTTP, through the data path and real loopback
- * sockets: timeouts, retries, mirrors, CORS, limits, answers of our own, forwarded fields; GOAWAY.
- * A scenario is a straight story in a second thread, as in gateway_datapath_test.c; each shapes its
- * configuration first. */
-#include "gateway/worker.h"
+/* What a route's action, a pool and a listener ask of HTTP, through the data path: timeouts,
+ * retries, mirrors, CORS, limits, answers of our own, forwarded fields; GOAWAY. Each story shapes
+ * its configuration first. */
+#include "gateway_story.h"
 
-#include <errno.h>
-#include <netinet/in.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <sys/time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-enum { MAX_SERVERS = 4, DEADLINE_S = 10 };
+enum { MAX_SERVERS = 4 };
 
 /* The pools have one server each: pool n goes to ports[n]. */
 typedef struct shape {
@@ -26,14 +14,6 @@ typedef struct shape {
 } shape;
 
 static struct {
-    uv_loop_t loop;
-    uv_async_t call;
-    sp_worker *worker;
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    void (*fn)(void);
-    bool busy, failed, stopped;
     void (*shape)(shape *s);
     uint16_t ports[MAX_SERVERS];
     size_t server_count;
@@ -41,16 +21,9 @@ static struct {
     uint16_t http_port;
 } t;
 
-#define CHECK(cond)                                                                      \
-    do {                                                                                 \
-        if (!(cond)) {                                                                   \
-            fprintf(stderr, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #cond, errno); \
-            t.failed = true;                                                             \
-            pthread_exit(NULL);                                                          \
-        }                                                                                \
-    } while (0)
-
-/* --- the loop's side --- */
+static void forget(void) {
+    memset(&t, 0, sizeof t);
+}
 
 static sp_gateway_config *make_config(void) {
     sp_gateway_config *c = sp_gateway_config_new();
@@ -70,9 +43,7 @@ static sp_gateway_config *make_config(void) {
     if (t.together) c->pools[0].endpoint_count = t.server_count;
     sp_route_action *action = SP_NEW(a, sp_route_action);
     action->owner = SP_STR("HTTPRoute ns/web");
-    action->targets.list = SP_NEW(a, sp_route_target);
-    *action->targets.list = (sp_route_target){0, 1};
-    action->targets.n = action->targets.weight_sum = 1;
+    action->targets = to_pool(a, 0);
     sp_route_entry entry = {.path = SP_STR("/"), .action = action};
     c->tables = SP_NEW(a, sp_route_table *);
     c->tables[0] = sp_route_table_build(a, &entry, 1);
@@ -87,123 +58,13 @@ static sp_gateway_config *make_config(void) {
     return c;
 }
 
-static void apply_now(void) {
-    sp_gateway_config *c = make_config();
-    sp_worker_apply(t.worker, c);
-    sp_gateway_config_unref(c);
-    sp_listener_state l = sp_worker_listener(t.worker, 0);
-    sp_assert(l.bound);
-    t.http_port = l.addr.port;
+static void listens_at(const sp_listener_state *l) {
+    t.http_port = l->addr.port;
 }
 
-static void on_stopped(void *ctx) {
-    (void)ctx;
-    t.worker = NULL;
-    t.stopped = true;
-    uv_close((uv_handle_t *)&t.call, NULL);
+static int dial(void) {
+    return dial_at(0, t.http_port);
 }
-static void stop_gracefully(void) {
-    sp_worker_stop(t.worker, 5000, 0, on_stopped, NULL);
-}
-static void stop_now(void) {
-    if (t.worker) sp_worker_stop(t.worker, 0, 0, on_stopped, NULL);
-}
-
-static void on_call(uv_async_t *a) {
-    (void)a;
-    pthread_mutex_lock(&t.lock);
-    void (*fn)(void) = t.fn;
-    t.fn = NULL;
-    pthread_mutex_unlock(&t.lock);
-    if (fn) fn();
-    pthread_mutex_lock(&t.lock);
-    t.busy = false;
-    pthread_cond_signal(&t.done);
-    pthread_mutex_unlock(&t.lock);
-}
-
-/* --- the story's side --- */
-
-static void in_loop(void (*fn)(void)) {
-    pthread_mutex_lock(&t.lock);
-    t.fn = fn;
-    t.busy = true;
-    uv_async_send(&t.call);
-    while (t.busy) pthread_cond_wait(&t.done, &t.lock);
-    pthread_mutex_unlock(&t.lock);
-}
-
-static void set_deadline(int fd) {
-    struct timeval tv = {.tv_sec = DEADLINE_S};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
-}
-
-static int listen_on(uint16_t *ret_port) {
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof in;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&in, sizeof in) == 0 && listen(fd, 64) == 0);
-    CHECK(getsockname(fd, (struct sockaddr *)&in, &len) == 0);
-    *ret_port = ntohs(in.sin_port);
-    set_deadline(fd);
-    return fd;
-}
-
-static int dial(uint16_t port) {
-    struct sockaddr_in in = {
-        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(fd >= 0 && connect(fd, (struct sockaddr *)&in, sizeof in) == 0);
-    set_deadline(fd);
-    return fd;
-}
-
-static int take(int listener) {
-    int fd = accept(listener, NULL, NULL);
-    CHECK(fd >= 0);
-    set_deadline(fd);
-    return fd;
-}
-
-static void say(int fd, const char *z) {
-    CHECK(send(fd, z, strlen(z), MSG_NOSIGNAL) == (ssize_t)strlen(z));
-}
-
-static void hear(int fd, const char *want) {
-    char got[4096];
-    size_t n = strlen(want), at = 0;
-    while (at < n) {
-        ssize_t r = recv(fd, got + at, n - at, 0);
-        CHECK(r > 0);
-        at += (size_t)r;
-    }
-    got[n] = 0;
-    if (memcmp(got, want, n) != 0) fprintf(stderr, "heard: %s\n", got);
-    CHECK(memcmp(got, want, n) == 0);
-}
-
-static void hear_end(int fd) {
-    char c;
-    CHECK(recv(fd, &c, 1, 0) == 0);
-}
-
-/* A head, byte by byte, so that nothing behind it is eaten. */
-static const char *hear_head(int fd) {
-    static char head[8192];
-    size_t n = 0;
-    while (n < 4 || memcmp(head + n - 4, "\r\n\r\n", 4) != 0) {
-        CHECK(n < sizeof head - 1 && recv(fd, head + n, 1, 0) == 1);
-        n++;
-    }
-    head[n] = 0;
-    return head;
-}
-
-static void close_all(const int *fds, size_t n) {
-    for (size_t i = 0; i < n; i++) close(fds[i]);
-}
-#define CLOSE(...) close_all((int[]){__VA_ARGS__}, SP_COUNT(((int[]){__VA_ARGS__})))
 
 static void serve(void (*fn)(shape *), size_t servers, int *ret_listeners) {
     t.shape = fn;
@@ -230,7 +91,7 @@ static void short_request(shape *s) {
 static void request_timeout(void) {
     int l, c, srv;
     serve(short_request, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, GET);
     srv = take(l);
     hear_head(srv);
@@ -246,7 +107,7 @@ static void attempt_timeout_goes_on(void) {
     int l[2], c, first, second;
     t.together = true;
     serve(short_attempt, 2, l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, GET);
     fd_set both;
     FD_ZERO(&both);
@@ -273,10 +134,10 @@ static void short_listener(shape *s) {
 static void listener_timeouts(void) {
     int l, c;
     serve(short_listener, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     hear_end(c);
     close(c);
-    c = dial(t.http_port);
+    c = dial();
     say(c, "GET / HTTP/1.1\r\nHo");
     hear_status(c, "408 Request Timeout");
     CLOSE(c, l);
@@ -292,7 +153,7 @@ static void codes(shape *s) {
 static void retry_by_code(void) {
     int l, c, s;
     serve(codes, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, "PUT / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\n\r\nbody");
     for (int i = 0; i < 2; i++) {
         s = take(l);
@@ -330,7 +191,7 @@ static void mirrored(shape *s) {
 static void mirror(void) {
     int l[2], c, s, m;
     serve(mirrored, 2, l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, "POST /x?y HTTP/1.1\r\nHost: web.test\r\nContent-Length: 5\r\n\r\nhello");
     s = take(l[0]);
     CHECK(strstr(hear_head(s), "POST /x?y HTTP/1.1\r\nhost: web.test\r\n"));
@@ -361,7 +222,7 @@ static void fixed(shape *s) {
 static void fixed_answer(void) {
     int l, c;
     serve(fixed, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, GET);
     hear_status(c, "content-length: 15\r\n");
     hear(c, "short and stout");
@@ -376,11 +237,11 @@ static void small(shape *s) {
 static void body_limit(void) {
     int l, c, s;
     serve(small, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, "PUT / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 5\r\n\r\n");
     hear_status(c, "413 ");
     close(c);
-    c = dial(t.http_port);
+    c = dial();
     say(c, "PUT / HTTP/1.1\r\nHost: web.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
     s = take(l);
     hear_head(s);
@@ -400,7 +261,7 @@ static void limited(shape *s) {
 static void rate_limit(void) {
     int l, c, s;
     serve(limited, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, GET);
     s = take(l);
     hear_head(s);
@@ -424,12 +285,12 @@ static void denied(shape *s) {
 static void trusted_proxies(void) {
     int l, c, s;
     serve(denied, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c,
         "GET / HTTP/1.1\r\nHost: web.test\r\nX-Forwarded-For: 8.8.8.8, 9.1.1.1, 127.0.0.9\r\n\r\n");
     hear_status(c, "403 Forbidden"); /* the last one that is no proxy */
     close(c);
-    c = dial(t.http_port);
+    c = dial();
     say(c, "GET / HTTP/1.1\r\nHost: web.test\r\nX-Forwarded-For: 9.1.1.1, 8.8.8.8\r\n"
            "X-Forwarded-Proto: https\r\nForwarded: for=8.8.8.8\r\n"
            "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n");
@@ -452,7 +313,7 @@ static void cors_rule(shape *s) {
 static void cors(void) {
     int l, c, s;
     serve(cors_rule, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, "OPTIONS / HTTP/1.1\r\nHost: web.test\r\nOrigin: https://a.good.test\r\n"
            "Access-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: x-q\r\n\r\n");
     const char *head = hear_head(c);
@@ -483,7 +344,7 @@ static void sticky(shape *s) {
 static void sticky_cookie(void) {
     int l, c, s;
     serve(sticky, 1, &l);
-    c = dial(t.http_port);
+    c = dial();
     say(c, GET);
     s = take(l);
     hear_head(s);
@@ -504,21 +365,17 @@ static void sticky_cookie(void) {
 
 enum { F_HEADERS = 1, F_SETTINGS = 4, F_PING = 6, F_GOAWAY = 7 };
 
-static void say_bytes(int fd, const void *p, size_t n) {
-    CHECK(send(fd, p, n, MSG_NOSIGNAL) == (ssize_t)n);
-}
-
 static void h2_frame(int fd, uint8_t type, uint8_t flags, uint8_t stream, const char *p,
                      uint8_t n) {
     uint8_t head[9] = {0, 0, n, type, flags, 0, 0, 0, stream};
-    say_bytes(fd, head, sizeof head);
-    if (n) say_bytes(fd, p, n);
+    say_n(fd, head, sizeof head);
+    if (n) say_n(fd, p, n);
 }
 
 static int h2_dial(void) {
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-    int c = dial(t.http_port);
-    say_bytes(c, preface, sizeof preface - 1);
+    int c = dial();
+    say_n(c, preface, sizeof preface - 1);
     h2_frame(c, F_SETTINGS, 0, 0, NULL, 0);
     return c;
 }
@@ -583,47 +440,9 @@ static void goaway_chance(void) {
     h2_hear(c, F_HEADERS);
     CHECK(last_stream(h2_hear(c, F_GOAWAY)) == 0x7fffffff);
     CLOSE(c, s, l);
-    c = dial(t.http_port); /* only clients of HTTP/2 */
+    c = dial(); /* only clients of HTTP/2 */
     close(c);
 }
-
-/* --- the frame --- */
-
-static void *tell_story(void *story) {
-    ((void (*)(void))story)();
-    return NULL;
-}
-
-static void *story_thread(void *story) {
-    pthread_t inner; /* CHECK ends only the inner thread */
-    pthread_create(&inner, NULL, tell_story, story);
-    pthread_join(inner, NULL);
-    pthread_mutex_lock(&t.lock);
-    t.fn = stop_now;
-    bool stopped = t.stopped;
-    pthread_mutex_unlock(&t.lock);
-    if (!stopped) uv_async_send(&t.call);
-    return NULL;
-}
-
-static void run_story(void **state) {
-    memset(&t, 0, sizeof t);
-    pthread_mutex_init(&t.lock, NULL);
-    pthread_cond_init(&t.done, NULL);
-    assert_int_equal(uv_loop_init(&t.loop), 0);
-    uv_async_init(&t.loop, &t.call, on_call);
-    sp_worker_settings s = sp_worker_defaults();
-    s.endpoint_wait_ms = 300;
-    t.worker = sp_worker_new(&t.loop, &s);
-    pthread_create(&t.thread, NULL, story_thread, *state);
-    uv_run(&t.loop, UV_RUN_DEFAULT);
-    pthread_join(t.thread, NULL);
-    assert_int_equal(uv_loop_close(&t.loop), 0);
-    assert_false(t.failed);
-}
-
-#define STORY(fn) \
-    { #fn, run_story, NULL, NULL, (void *)(fn) }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
