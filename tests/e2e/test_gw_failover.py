@@ -252,10 +252,13 @@ def test_the_address_is_not_taken_before_the_proxy_serves(net):  # noqa: F811
 
 @pytest.fixture
 def upgraded(net):  # noqa: F811
-    """Two nodes, the first one owns; successors end with the test."""
+    """Two nodes, the first one owns from the beginning; successors end with the test."""
     w = net(2)
-    for n, priority in zip(w.nodes, (110, 100)):
-        start(w, n, conf(n.number, priority))
+    a, b = w.nodes
+    start(w, a, conf(1, 110))
+    wait_until(lambda: '"state":"MASTER"' in a.text(), "the first one owns")
+    start(w, b, conf(2, 100))
+    wait_until(lambda: '"state":"BACKUP"' in b.text(), "the second one waits")
     yield w
     for n in w.nodes:
         for pid in gateways(w, n):

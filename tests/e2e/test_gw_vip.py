@@ -92,7 +92,7 @@ class Node:
         self.processes.append(self.daemon)
 
     def has_vip(self, vip=VIP):
-        return f" {vip}/" in sh(f"ip -n {self.name} addr show dev eth0", check=False)
+        return f" {vip}/" in sh(f"ip -n {self.name} addr show", check=False)
 
     def text(self):
         return self.log.read_text() if self.log.exists() else ""
@@ -248,6 +248,77 @@ def test_split_and_healed(net):
     w.answers(1)
     mac = json.loads(sh(f"ip -n {w.nodes[0].name} -j link show eth0"))[0]["address"]
     assert mac in sh(f"ip neigh show {VIP} dev {w.bridge}")
+
+
+def neighbour(w):
+    found = re.search("lladdr ([0-9a-f:]+)", sh(f"ip neigh show {VIP} dev {w.bridge}"))
+    return found and found[1]
+
+
+VMAC = "00:00:5e:00:01:33"  # RFC 5798 section 7.3: the last byte is the router's id, 51
+
+
+def holds_vmac(node):
+    return VMAC in sh(f"ip -n {node.name} link show dev vrrp.51 2>/dev/null", check=False)
+
+
+def client_learns(w):
+    """From scratch, by ARP, and it stays: nobody answers with another MAC."""
+    sh(f"ip neigh flush dev {w.bridge}")
+    assert wait_until(lambda: w.ask() and neighbour(w), "an entry") == VMAC
+
+
+def test_virtual_mac(net):
+    """The client's neighbour entry is the same whoever owns; the interface is there on the owner only."""
+    w = net(2)
+    a, b = w.nodes
+    for n, priority in zip(w.nodes, (110, 100)):
+        n.ours(conf(n.number, priority, more="use_vmac\n"))
+    w.answers(1)
+    assert holds_vmac(a) and not holds_vmac(b)
+    client_learns(w)
+    a.kill()
+    w.answers(2)
+    assert neighbour(w) == VMAC and holds_vmac(b)
+    wait_until(lambda: not holds_vmac(a), "the last will takes the interface away")
+    client_learns(w)
+    a.ours()
+    w.answers(1)
+    w.move([1], away=True)
+    wait_until(lambda: w.ask() == 2 and w.owners() == [1, 2], "each side has an owner")
+    w.move([1], away=False)
+    w.answers(1)
+    client_learns(w)
+    a.kill(signal.SIGUSR2)  # another process, the same interface
+    wait_until(lambda: "others of this node were master before" in a.text() and a.daemon.poll() is not None, "a successor")
+    try:
+        assert w.owners() == [1] and holds_vmac(a)
+        assert w.ask() == 1 and neighbour(w) == VMAC
+    finally:
+        for pid in sh(f"ip netns pids {a.name}").split():
+            if "--keepalived-conf" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(int(pid), signal.SIGTERM)
+    w.answers(2)
+    wait_until(lambda: not holds_vmac(a), "away with the gateway")
+
+
+@needs_keepalived
+def test_virtual_mac_with_real_keepalived(net):
+    """Both roles. keepalived keeps its interface while it is backup, ours makes it when it becomes master."""
+    w = net(2)
+    a, b = w.nodes
+    a.ours(conf(1, 110, more="use_vmac\n"))
+    w.answers(1)
+    b.keepalived(conf(2, 100, more="use_vmac\n"))
+    wait_until(lambda: "Entering BACKUP STATE" in b.text(), "keepalived hears ours")
+    client_learns(w)
+    a.kill()
+    w.answers(2)
+    client_learns(w)
+    a.ours()
+    w.answers(1)
+    client_learns(w)
+    assert "refused" not in a.text(), a.text()
 
 
 def test_notify_and_weights_as_in_the_article(net, tmp_path):

@@ -1,5 +1,6 @@
 #include "gateway/vip/keepalived.h"
 #include "gateway/vip/keepalived_expand.h"
+#include "gateway/vip/vmac.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -148,6 +149,10 @@ static void test_mistakes(void **state) {
         {"vrrp_sync_group G { group { Z\n }\n }\n", "no instance Z", 0},
         {HEAD "unicast_peer { 300.1.1.1\n }\n}\n", "not an IP address", 6},
         {HEAD "unicast_peer { ::1\n }\n}\n", "other IP version", 0},
+        {HEAD "use_vmac a_name_that_is_too_long\n}\n", "at most 15 characters", 6},
+        {HEAD "use_vmac\n}\nvrrp_instance B {\ninterface f\nuse_vmac\nvirtual_router_id 1\n"
+              "virtual_ipaddress { 1.2.3.5\n}\n}\n",
+         "both make the interface vrrp.1", 0},
     };
     for (size_t i = 0; i < SP_COUNT(rows); i++) {
         parsed p = parse(rows[i].text);
@@ -156,6 +161,33 @@ static void test_mistakes(void **state) {
             sp_vec_each(&p.problems, it) print_message("%u: %.*s\n", it->line, SP_ARG(it->text));
             fail_msg("row %zu: %s", i, rows[i].words);
         }
+        done(&p);
+    }
+}
+
+static void test_virtual_mac(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *name;
+        uint8_t mac[6];
+    } rows[] = {
+        {HEAD "use_vmac\n}\n", "vrrp.1", {0, 0, 0x5e, 0, 1, 1}},
+        {HEAD "use_vmac front\nvmac_xmit_base\n}\n", "front", {0, 0, 0x5e, 0, 1, 1}},
+        {"vrrp_instance A {\ninterface e\nvirtual_router_id 200\nuse_vmac\n"
+         "virtual_ipaddress { fe80::1\n}\n}\n",
+         "vrrp6.200",
+         {0, 0, 0x5e, 0, 2, 200}},
+        {HEAD "}\n", "", {0, 0, 0x5e, 0, 1, 1}},
+    };
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        parsed p = parse(rows[i].text);
+        char name[16];
+        uint8_t mac[6];
+        sp_vip_vmac_name(&p.c->instances.p[0], name);
+        sp_vip_vmac_address(&p.c->instances.p[0], mac);
+        assert_string_equal(name, rows[i].name);
+        assert_memory_equal(mac, rows[i].mac, 6);
+        assert_int_equal(p.c->instances.p[0].vmac_xmit_base, i == 1);
         done(&p);
     }
 }
@@ -234,7 +266,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variables_and_files), cmocka_unit_test(test_the_printed_file),
         cmocka_unit_test(test_a_rich_file),    cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_exact),          cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_virtual_mac),    cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_commands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,6 +63,7 @@ FIELDS(vip_spec) = {
     {"handOver", 0, BOOL, "Tell the others before leaving; true if missing.", POINTER},
     {"lease", 0, BOOL, "The kernel drops the address 3 s after the gateway stands still; true.",
      POINTER},
+    {"virtualMAC", 0, BOOL, "The address has a MAC of its own, 00-00-5E-00-01-ID, that moves too."},
     {"peers", 0, VIP_LIST(VIP_ADDRESS, 0), "Unicast to these; each node leaves itself out."},
     {"sourceAddress", 0, VIP_ADDRESS, "Where adverts are sent from."},
     {"authentication", 0, T(vip_authentication), "A password, for version 2."},

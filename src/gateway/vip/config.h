@@ -75,6 +75,9 @@ typedef struct sp_vip_instance {
     bool skip_address_check; /* do not compare the addresses in an advertisement with ours */
     bool dont_track_primary; /* the link of the interface does not count */
     bool lease;              /* the addresses have a lifetime in the kernel */
+    bool vmac;               /* the virtual router has a MAC address of its own (vmac.h) */
+    bool vmac_xmit_base;     /* … and advertisements do not come from it */
+    sp_str vmac_name;        /* its interface; "" = vrrp.VRID */
     uint8_t announce_repeat; /* packets per address and announcement */
     SP_VEC(sp_vip_track) tracks;
     sp_vip_notify notify;

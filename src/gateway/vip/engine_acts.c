@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/vip/engine_internal.h"
+#include "gateway/vip/vmac.h"
 #include "gateway/vip/will.h"
 
 #include <stdio.h>
@@ -23,7 +24,7 @@ void sp_vip_router_trouble(sp_vip_router *r, const char *text) {
 
 static unsigned index_of(const sp_vip_router *r, const sp_vip_address *a) {
     char name[16];
-    if (a->dev.n == 0) return r->link.index;
+    if (a->dev.n == 0) return r->spec->vmac ? sp_vip_link_read(r->holder).index : r->link.index;
     snprintf(name, sizeof name, "%.*s", SP_ARG(a->dev));
     return sp_vip_link_read(name).index;
 }
@@ -36,7 +37,10 @@ static void add_one(sp_vip_router *r, const sp_vip_address *a) {
 }
 
 void sp_vip_router_add(sp_vip_router *r) {
+    sp_err err = {0};
     r->has_addresses = true;
+    if (r->spec->vmac && !sp_vip_vmac_add(r->engine->kernel, r->spec, r->link.index, &err))
+        sp_vip_router_trouble(r, err.text);
     sp_vec_each(&r->spec->addresses, a) add_one(r, a);
     sp_vec_each(&r->spec->excluded, a) add_one(r, a);
 }
@@ -52,6 +56,9 @@ void sp_vip_router_remove(sp_vip_router *r) {
     r->has_addresses = false;
     sp_vec_each(&r->spec->addresses, a) sp_vip_router_remove_one(r, a);
     sp_vec_each(&r->spec->excluded, a) sp_vip_router_remove_one(r, a);
+    sp_err err = {0};
+    if (r->spec->vmac && !sp_vip_vmac_remove(r->engine->kernel, r->spec, &err))
+        sp_vip_router_trouble(r, err.text);
 }
 
 static void announce_one(sp_vip_router *r, const sp_vip_address *a) {
@@ -59,7 +66,7 @@ static void announce_one(sp_vip_router *r, const sp_vip_address *a) {
     sp_vip_link link = r->link;
     sp_err err = {0};
     snprintf(name, sizeof name, "%.*s", SP_ARG(a->dev));
-    if (a->dev.n) link = sp_vip_link_read(name);
+    if (a->dev.n || r->spec->vmac) link = sp_vip_link_read(a->dev.n ? name : r->holder);
     for (unsigned i = 0; i < r->spec->announce_repeat; i++)
         if (!sp_vip_announce(&link, &a->ip, &err)) sp_vip_router_trouble(r, err.text);
 }
@@ -88,6 +95,8 @@ static void will_of(const sp_vip_router *r, sp_buf *will) {
         size_t n = sp_vip_kernel_removal(index_of(r, a), a, bytes, sizeof bytes);
         sp_vip_will_netlink(will, (sp_str){(char *)bytes, n});
     }
+    size_t n = r->spec->vmac ? sp_vip_vmac_removal(r->spec, bytes, sizeof bytes) : 0;
+    if (n) sp_vip_will_netlink(will, (sp_str){(char *)bytes, n});
 }
 
 void sp_vip_engine_write_will(sp_vip_engine *e) {

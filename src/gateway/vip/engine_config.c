@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/vip/engine_internal.h"
+#include "gateway/vip/vmac.h"
 
 #include <stdio.h>
 
@@ -65,6 +66,8 @@ static sp_vip_router *new_router(sp_vip_engine *e, const sp_vip_instance *spec) 
     sp_vip_router *r = sp_zalloc(1, sizeof *r);
     *r = (sp_vip_router){.engine = e, .spec = spec, .since_wall_ms = sp_clock_wall_ms()};
     snprintf(r->interface, sizeof r->interface, "%.*s", SP_ARG(spec->interface));
+    sp_vip_vmac_name(spec, r->holder);
+    if (!r->holder[0]) memcpy(r->holder, r->interface, sizeof r->holder);
     sp_vrrp_init(&r->machine, &spec->options, spec->priority);
     look_at_link(r);
     r->presumes = e->hooks.inherit;
@@ -84,7 +87,8 @@ sp_vip_router *sp_vip_router_free(sp_vip_router *r) {
 
 static bool same_router(const sp_vip_router *r, const sp_vip_instance *i) {
     return r->spec->vrid == i->vrid && r->spec->family == i->family &&
-           sp_str_eqz(i->interface, r->interface);
+           sp_str_eqz(i->interface, r->interface) && i->vmac == r->spec->vmac &&
+           sp_str_eq(i->vmac_name, r->spec->vmac_name);
 }
 
 static bool holds(const sp_vip_instance *i, const sp_vip_address *a) {
@@ -143,7 +147,7 @@ static void take_inheritance(sp_vip_engine *e) {
 
 static void find_inheritance(sp_vip_router *r) {
     const sp_vip_instance *i = r->spec;
-    r->inherited = i->addresses.n && sp_vip_link_has(r->interface, &i->addresses.p[0].ip);
+    r->inherited = i->addresses.n && sp_vip_link_has(r->holder, &i->addresses.p[0].ip);
     r->machine.o.starts_master = false; /* one of this node has been there all the time */
     r->presumes = r->inherited;
     if (!r->inherited && r->link.index) sp_vip_router_remove(r);

@@ -23,6 +23,7 @@ typedef struct sp_vip_router {
     int64_t since_wall_ms;
     char trouble[160], last_refusal[160];
     char interface[16];
+    char holder[16]; /* where the addresses are: `interface`, or that of the virtual MAC address */
 } sp_vip_router;
 
 struct sp_vip_engine {

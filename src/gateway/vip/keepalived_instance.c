@@ -259,6 +259,17 @@ void sp_kread_nothing(sp_kreader *r, const sp_kstatement *s) {
     (void)r, (void)s;
 }
 
+static void on_use_vmac(sp_kreader *r, const sp_kstatement *s) {
+    r->instance->vmac = true;
+    if (s->count && s->words[0].n > 15)
+        sp_kread_bad_value(r, s, "an interface's name of at most 15 characters");
+    else if (s->count)
+        r->instance->vmac_name = s->words[0];
+}
+static void on_vmac_xmit_base(sp_kreader *r, const sp_kstatement *s) {
+    sp_kread_flag(r, s, &r->instance->vmac_xmit_base);
+}
+
 static const sp_keyword instance_words[] = {
     {"state", on_state, 1, 1, NULL},
     {"interface", on_interface, 1, 1, NULL},
@@ -296,6 +307,8 @@ static const sp_keyword instance_words[] = {
     {"higher_prio_send_advert", sp_kread_higher_prio_advert, 0, 1, NULL},
     {"down_timer_adverts", sp_kread_down_adverts, 1, 1, NULL},
     {"dont_track_primary", on_dont_track_primary, 0, 1, NULL},
+    {"use_vmac", on_use_vmac, 0, 1, NULL},
+    {"vmac_xmit_base", on_vmac_xmit_base, 0, 1, NULL},
     {"v3_checksum_as_v2", sp_kread_checksum_as_v2, 0, 1, NULL},
     {"old_unicast_checksum", on_old_checksum, 0, 1, NULL},
     {"skip_check_adv_addr", sp_kread_skip_check, 0, 1, NULL},

@@ -88,7 +88,7 @@ static struct nlmsghdr *message(char *buf, uint16_t type, uint16_t flags, unsign
     return h;
 }
 
-static int talk(sp_vip_kernel *k, struct nlmsghdr *h) {
+int sp_vip_kernel_talk(sp_vip_kernel *k, struct nlmsghdr *h) {
     char answer[8192];
     h->nlmsg_seq = ++k->seq;
     if (mnl_socket_sendto(k->requests, h, h->nlmsg_len) < 0) return errno;
@@ -118,14 +118,14 @@ bool sp_vip_kernel_add(sp_vip_kernel *k, unsigned index, const sp_vip_address *a
         mnl_attr_put_u32(h, IFA_FLAGS, IFA_F_NODAD);
     }
     put_life(h, a, lease_s);
-    int e = talk(k, h);
+    int e = sp_vip_kernel_talk(k, h);
     sp_addr_format_ip(&a->ip, text);
     return e == 0 || sp_fail_errno(err, e, "add %s/%u", text, a->bits);
 }
 
 bool sp_vip_kernel_remove(sp_vip_kernel *k, unsigned index, const sp_vip_address *a, sp_err *err) {
     char buf[512], text[SP_ADDR_MAX];
-    int e = talk(k, message(buf, RTM_DELADDR, 0, index, a));
+    int e = sp_vip_kernel_talk(k, message(buf, RTM_DELADDR, 0, index, a));
     sp_addr_format_ip(&a->ip, text);
     return e == 0 || e == EADDRNOTAVAIL || e == ENODEV ||
            sp_fail_errno(err, e, "remove %s/%u", text, a->bits);

@@ -8,6 +8,9 @@ typedef struct sp_vip_kernel sp_vip_kernel;
 SP_MUST_USE bool sp_vip_kernel_open(sp_vip_kernel **ret, sp_err *err);
 sp_vip_kernel *sp_vip_kernel_close(sp_vip_kernel *k); /* takes NULL, returns NULL */
 
+/* Sends one request and waits for the answer: 0 or errno. The numbering is put in. */
+struct nlmsghdr;
+SP_MUST_USE int sp_vip_kernel_talk(sp_vip_kernel *k, struct nlmsghdr *h);
 /* Adds the address or renews its life. lease_s: it goes by itself after so long; 0 = stays. */
 SP_MUST_USE bool sp_vip_kernel_add(sp_vip_kernel *k, unsigned index, const sp_vip_address *a,
                                    uint32_t lease_s, sp_err *err);

@@ -1,5 +1,6 @@
 /* Findings about a configuration that parses. Each is a sentence a person can act on. */
 #include "gateway/vip/config.h"
+#include "gateway/vip/vmac.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -120,6 +121,12 @@ static void lint_pairs(const sp_vip_config *c, sp_vip_problems *ret) {
                 sp_str_eq(a->interface, b->interface))
                 say(c, ret, true, "%.*s and %.*s have the same virtual_router_id %u on %.*s",
                     SP_ARG(a->name), SP_ARG(b->name), a->vrid, SP_ARG(a->interface));
+            char one[16], other[16];
+            sp_vip_vmac_name(a, one);
+            sp_vip_vmac_name(b, other);
+            if (one[0] && strcmp(one, other) == 0)
+                say(c, ret, true, "%.*s and %.*s both make the interface %s: give use_vmac a name",
+                    SP_ARG(a->name), SP_ARG(b->name), one);
         }
     }
 }

@@ -166,6 +166,7 @@ static bool read_all(const reader *r, const sp_vip_node *node) {
     i->options.nopreempt = !sp_json_bool(sp_json_get(r->spec, "preempt"), true);
     i->options.hand_over = sp_json_bool(sp_json_get(r->spec, "handOver"), true);
     i->lease = sp_json_bool(sp_json_get(r->spec, "lease"), true);
+    i->vmac = sp_json_bool(sp_json_get(r->spec, "virtualMAC"), false);
     if (i->options.nopreempt && i->options.starts_master)
         return sp_fail(r->err, SP_INVALID, "preempt: false needs initialState: Backup");
     return read_times(r) && read_addresses(r) && read_peers(r) && read_tracks(r) &&
@@ -293,6 +294,7 @@ static void add_options(sp_arena *a, const sp_vip_instance *i, sp_json *spec) {
     if (o->startup_delay_us) sp_json_set(a, spec, "startupDelay", new_time(a, o->startup_delay_us));
     if (!o->hand_over) sp_json_set_bool(a, spec, "handOver", false);
     if (!i->lease) sp_json_set_bool(a, spec, "lease", false);
+    if (i->vmac) sp_json_set_bool(a, spec, "virtualMAC", true);
     if (i->source.family) sp_json_set(a, spec, "sourceAddress", new_ip(a, &i->source));
     if (!i->has_pass) return;
     sp_json *auth = sp_json_ensure_object(a, spec, "authentication");

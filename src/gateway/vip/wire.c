@@ -1,8 +1,10 @@
 #include "gateway/vip/wire.h"
+#include "gateway/vip/vmac.h"
 
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <stdio.h>
@@ -113,6 +115,16 @@ static void put_source(struct msghdr *m, unsigned index, const sp_addr *src) {
     }
 }
 
+/* From the virtual MAC address, so that switches learn where it is: to the IPv4 group only. To
+ * peers, and where a link-local source has to be on the interface, it goes the plain way. */
+static unsigned way_out(const sp_vip_wire *w, const sp_vip_instance *i) {
+    char name[16];
+    if (!i->vmac || i->vmac_xmit_base || i->peers.n || i->family != AF_INET) return w->index;
+    sp_vip_vmac_name(i, name);
+    unsigned index = if_nametoindex(name);
+    return index ? index : w->index;
+}
+
 static bool send_to(sp_vip_wire *w, const sp_vip_instance *i, const sp_addr *src,
                     const sp_addr *dst, uint8_t priority, sp_err *err) {
     uint8_t bytes[SP_VRRP_PACKET_MAX];
@@ -123,7 +135,7 @@ static bool send_to(sp_vip_wire *w, const sp_vip_instance *i, const sp_addr *src
     struct msghdr m = {.msg_name = &to, .msg_iov = &v, .msg_iovlen = 1, .msg_control = control};
     m.msg_namelen = sp_addr_to_sock(dst, &to);
     if (dst->family == AF_INET6) ((struct sockaddr_in6 *)&to)->sin6_scope_id = w->index;
-    put_source(&m, w->index, src);
+    put_source(&m, way_out(w, i), src);
     if (sendmsg(w->fd, &m, MSG_DONTWAIT) >= 0) return true;
     sp_addr_format_ip(dst, text);
     return sp_fail_errno(err, errno, "send an advertisement to %s", text);
