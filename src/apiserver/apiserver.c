@@ -42,7 +42,10 @@ static bool listen_on(sp_apiserver *s, sp_err *err) {
 
 static bool open_store(sp_apiserver *s, sp_err *err) {
     const sp_apiserver_config *c = &s->config;
-    sp_store_config store = {.path = c->store_path, .etcd = c->etcd, .etcd_prefix = c->etcd_prefix};
+    sp_store_config store = {.path = c->store_path,
+                             .etcd = c->etcd,
+                             .etcd_prefix = c->etcd_prefix,
+                             .compact_every_ms = c->compact_every_ms};
     return c->etcd ? sp_store_open_etcd(s->loop, &store, &s->store, err)
                    : sp_store_open(s->loop, &store, &s->store, err);
 }

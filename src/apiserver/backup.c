@@ -69,13 +69,26 @@ void sp_backup_serve(sp_call *c, sp_str rest) {
         sp_call_fail(c, &err, NULL);
         return;
     }
+    sp_str text;
+    uint64_t rev = 0;
+    if (sp_call_query(c, "revision", &text) && text.n && !sp_str_u64(text, &rev)) {
+        sp_fail(&err, SP_BAD_REQUEST, "revision: \"%.*s\" is no whole number", SP_ARG(text));
+        sp_call_fail(c, &err, NULL);
+        return;
+    }
     backup *b = sp_zalloc(1, sizeof *b);
     sp_auto(sp_buf) head = {0};
     b->res = c->res;
     b->arena = sp_arena_new();
-    (void)!sp_store_range(store, SP_STR("/registry/"), SP_STR(""), 0, collect, b, NULL);
+    if (!sp_store_range(store, SP_STR("/registry/"), SP_STR(""), rev, collect, b, &err)) {
+        b->over = true;
+        free_backup(b);
+        sp_call_fail(c, &err, NULL);
+        return;
+    }
     if (b->entries.n) qsort(b->entries.p, b->entries.n, sizeof *b->entries.p, by_rev);
-    sp_dump_begin(&b->writer, &head, sp_store_revision(store), b->entries.n, sp_clock_wall_ms());
+    sp_dump_begin(&b->writer, &head, rev ? rev : sp_store_revision(store), b->entries.n,
+                  sp_clock_wall_ms());
     sp_call_count(c, 200);
     sp_http_on_close(b->res, free_backup, b);
     sp_http_begin(b->res, 200, &type, 1);

@@ -116,6 +116,7 @@ static bool prepare_store(role *r, sp_err *err) {
     if (!sp_store_flags_read(f, err)) return false;
     r->config.store_path = f->path;
     r->config.etcd_prefix = f->prefix;
+    r->config.compact_every_ms = f->compact_every_ms;
     if (f->etcd.endpoints.n) r->config.etcd = &f->etcd;
     if (f->path || f->etcd.endpoints.n) return true;
     if (!r->o.data_dir)

@@ -21,6 +21,7 @@ typedef struct sp_apiserver_config {
     const char *store_path;            /* NULL = memory only */
     const struct sp_etcd_config *etcd; /* in place of the file; NULL = none. Borrowed */
     const char *etcd_prefix;
+    uint32_t compact_every_ms; /* as store.h has it */
     const char
         *join_dir; /* the certificates and keys given to machines that join; NULL = none may */
     double goaway_chance; /* of each HTTP/2 request; 0 = never */

@@ -1,5 +1,8 @@
 #include "apiserver/store_flags.h"
+
 #include "base/file.h"
+#include "data/time.h"
+#include "store/store.h"
 
 static bool read_file(const char *path, const char *flag, sp_buf *ret, sp_str *ret_text,
                       sp_err *err) {
@@ -41,6 +44,19 @@ static bool read_url(sp_store_flags *f, sp_err *err) {
     return true;
 }
 
+static bool read_interval(sp_store_flags *f, sp_err *err) {
+    int64_t ms = 0;
+    if (!f->compaction) return true;
+    if (!sp_duration_parse(sp_str_z(f->compaction), &ms) || ms < 0 || (ms && ms < 1000) ||
+        ms >= UINT32_MAX)
+        return sp_fail(
+            err, SP_BAD_REQUEST,
+            "--etcd-compaction-interval %s: a duration like 5m or 24h, at least 1s, or 0",
+            f->compaction);
+    f->compact_every_ms = ms ? (uint32_t)ms : SP_STORE_NEVER;
+    return true;
+}
+
 static bool check(const sp_store_flags *f, sp_err *err) {
     if (!f->cert != !f->key)
         return sp_fail(err, SP_BAD_REQUEST, "--etcd-certfile and --etcd-keyfile go together");
@@ -59,7 +75,7 @@ bool sp_store_flags_read(sp_store_flags *f, sp_err *err) {
     sp_vec_each(&f->servers, list) {
         for (sp_str one, rest = *list; sp_str_cut(&rest, ',', &one);) add_server(f, "", one);
     }
-    if (!check(f, err)) return false;
+    if (!check(f, err) || !read_interval(f, err)) return false;
     point_at_servers(f);
     if (!f->prefix) f->prefix = "/sampan";
     f->etcd.user = f->user;

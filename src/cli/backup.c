@@ -136,10 +136,13 @@ static void on_over(void *ctx, const sp_err *err) {
     if (err) d->err = *err;
 }
 
-static bool from_server(sp_cli *c, out *to, sp_err *err) {
+static bool from_server(sp_cli *c, uint64_t revision, out *to, sp_err *err) {
     download d = {.to = to};
+    sp_auto(sp_buf) path = {0};
     if (!sp_cli_open(c, err)) return false;
-    sp_kube_stream(c->kube, SP_STR("/sampan/v1/backup"), NULL, on_bytes, on_over, &d);
+    sp_buf_printf(&path, "/sampan/v1/backup");
+    if (revision) sp_buf_printf(&path, "?revision=%llu", (unsigned long long)revision);
+    sp_kube_stream(c->kube, sp_buf_str(&path), NULL, on_bytes, on_over, &d);
     while (!d.over) uv_run(&c->loop, UV_RUN_ONCE);
     sp_cli_close(c);
     if (!d.err.code) return true;
@@ -178,9 +181,9 @@ static void free_entries(entries *list) {
     sp_vec_free(list);
 }
 
-static bool from_store(const char *url, out *to, sp_err *err) {
+static bool from_store(const sp_store_wish *wish, out *to, sp_err *err) {
     sp_store_at at = {0};
-    if (!sp_store_at_open(&at, url, 0, err)) {
+    if (!sp_store_at_open(&at, wish, err)) {
         sp_store_at_close(&at);
         return false;
     }
@@ -215,14 +218,19 @@ static void print_summary(const char *path, const sp_dump_reader *r) {
 typedef struct options {
     sp_cli cli;
     const char *store, *from, *to;
+    sp_store_flags login;
+    int64_t revision; /* 0 = the newest */
 } options;
 
 static int create(options *o, const char *path) {
     sp_err err = {0};
     out to = {0};
     sp_dump_reader r = {0};
+    uint64_t revision = (uint64_t)SP_MAX(o->revision, 0);
+    const sp_store_wish wish = {.url = o->store, .login = &o->login, .revision = revision};
     bool ok = out_open(&to, path, &err);
-    if (ok) ok = o->store ? from_store(o->store, &to, &err) : from_server(&o->cli, &to, &err);
+    if (ok)
+        ok = o->store ? from_store(&wish, &to, &err) : from_server(&o->cli, revision, &to, &err);
     ok = out_close(&to, ok, &err);
     if (ok) ok = read_backup(path, "checked", &r, NULL, NULL, &err); /* what is there is whole */
     if (!ok) return say("backup create", &err);
@@ -270,8 +278,12 @@ static int restore(options *o, const char *path) {
     }
     bool ok = read_backup(path, "checked", &first, NULL, NULL, &err);
     if (ok) {
-        ok = sp_store_at_open(&at, o->store, SP_MAX(first.head.revision, 1), &err) &&
-             must_be_empty(&at, o->store, &err) && restore_into(&at, path, &r, &err);
+        const sp_store_wish wish = {.url = o->store,
+                                    .login = &o->login,
+                                    .fill = true,
+                                    .first_revision = SP_MAX(first.head.revision, 1)};
+        ok = sp_store_at_open(&at, &wish, &err) && must_be_empty(&at, o->store, &err) &&
+             restore_into(&at, path, &r, &err);
         sp_store_at_close(&at);
     }
     if (!ok) return say("backup restore", &err);
@@ -342,10 +354,12 @@ static int migrate(options *o, const char *unused) {
         fprintf(stderr, "sampan store migrate: --from and --to name the stores\n");
         return 2;
     }
-    bool ok = sp_store_at_open(&from, o->from, 0, &err);
+    const sp_store_wish source = {.url = o->from, .login = &o->login};
+    sp_store_wish target = {.url = o->to, .login = &o->login, .fill = true};
+    bool ok = sp_store_at_open(&from, &source, &err);
     if (ok) {
-        ok = sp_store_at_open(&to, o->to, SP_MAX(sp_store_revision(from.store), 1), &err) &&
-             migrate_between(&from, &to, o, &n, &err);
+        target.first_revision = SP_MAX(sp_store_revision(from.store), 1);
+        ok = sp_store_at_open(&to, &target, &err) && migrate_between(&from, &to, o, &n, &err);
         sp_store_at_close(&to);
     }
     sp_store_at_close(&from);
@@ -362,22 +376,26 @@ typedef struct verb {
     int (*run)(options *o, const char *file);
 } verb;
 
+#define LOGIN " etcd-cafile etcd-certfile etcd-keyfile etcd-user etcd-password-file "
+
 static const verb verbs[] = {
     {"backup", "create", "FILE [flags]",
      "Writes everything at one revision into FILE (.gz: compressed), from the API server of the\n"
      "kubeconfig while it goes on, or with --store from a store that nobody serves. FILE appears\n"
-     "when it is whole, for its owner only: it holds every Secret.",
-     " kubeconfig context store ", true, create},
+     "when it is whole, for its owner only: it holds every Secret. With --revision it is what was\n"
+     "there then, as long as that is remembered: by the API server the last changes, by etcd what\n"
+     "--etcd-compaction-interval says.",
+     " kubeconfig context store revision" LOGIN, true, create},
     {"backup", "verify", "FILE", "Reads FILE to its end and compares the checksum.", "", true,
      verify},
     {"backup", "restore", "FILE --store URL",
      "Fills an empty store with what FILE holds. UIDs stay, revisions keep their order and, in a\n"
      "file, go on above those of the backup.",
-     " store ", true, restore},
+     " store" LOGIN, true, restore},
     {"store", "migrate", "--from URL --to URL",
      "Copies everything from a store that nobody serves into an empty one and compares object by\n"
      "object. URL: sqlite:FILE or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].",
-     " from to ", false, migrate},
+     " from to" LOGIN, false, migrate},
 };
 
 static void print_usage(FILE *to, const char *command) {
@@ -394,7 +412,7 @@ static int usage_of(const char *command) {
 }
 
 static bool takes(const verb *v, const char *flag) {
-    char word[32];
+    char word[40];
     snprintf(word, sizeof word, " %s ", flag);
     return sp_str_find(sp_str_z(v->flags), sp_str_z(word)) >= 0;
 }
@@ -405,9 +423,12 @@ static int run_verb(const verb *v, int argc, char **argv) {
     options o = {.cli = {.command = name}};
     const sp_flag all[] = {
         SP_CLI_FLAGS(&o.cli),
-        {"store", 0, SP_FLAG_STR, &o.store, "URL", "sqlite:FILE or etcd://HOST:PORT[/PREFIX]"},
+        {"store", 0, SP_FLAG_STR, &o.store, "URL",
+         "sqlite:FILE or etcd://HOST:PORT[/PREFIX]; etcds:// for TLS"},
         {"from", 0, SP_FLAG_STR, &o.from, "URL", "the store to be read"},
         {"to", 0, SP_FLAG_STR, &o.to, "URL", "the empty store to be filled"},
+        {"revision", 0, SP_FLAG_INT, &o.revision, "N", "as it was at this resourceVersion"},
+        SP_STORE_LOGIN_FLAGS(&o.login),
     };
     sp_flag flags[SP_COUNT(all)];
     size_t n = 0;

@@ -20,20 +20,38 @@ static bool make_dir_of(const char *file, sp_err *err) {
     return sp_mkdir_all(dir.p, 0700, err);
 }
 
-bool sp_store_at_open(sp_store_at *s, const char *url, uint64_t first_revision, sp_err *err) {
-    sp_store_config c = {.first_revision = first_revision};
-    bool bare = !strstr(url, "://") && strncmp(url, "sqlite:", 7) != 0;
-    uv_loop_init(&s->loop);
-    s->flags.store = bare ? NULL : url;
+static bool read_wish(sp_store_at *s, const sp_store_wish *w, sp_err *err) {
+    bool bare = !strstr(w->url, "://") && strncmp(w->url, "sqlite:", 7) != 0;
+    if (w->login) {
+        s->flags.ca = w->login->ca;
+        s->flags.cert = w->login->cert;
+        s->flags.key = w->login->key;
+        s->flags.user = w->login->user;
+        s->flags.password_file = w->login->password_file;
+    }
+    s->flags.store = bare ? NULL : w->url;
     if (!sp_store_flags_read(&s->flags, err)) return false;
-    c.path = bare ? url : s->flags.path;
+    if (bare) s->flags.path = w->url;
+    return !w->revision || s->flags.etcd.endpoints.n ||
+           sp_fail(err, SP_BAD_REQUEST,
+                   "a file keeps only the newest state when nobody serves it: --revision is for "
+                   "etcd, or for a running API server");
+}
+
+bool sp_store_at_open(sp_store_at *s, const sp_store_wish *w, sp_err *err) {
+    sp_store_config c = {.first_revision = w->first_revision};
+    uv_loop_init(&s->loop);
+    if (!read_wish(s, w, err)) return sp_err_wrap(err, "%s", w->url);
+    c.path = s->flags.path;
     c.etcd = s->flags.etcd.endpoints.n ? &s->flags.etcd : NULL;
     c.etcd_prefix = s->flags.prefix;
-    if (!c.etcd && !(first_revision ? make_dir_of(c.path, err) : must_exist(c.path, err)))
-        return sp_err_wrap(err, "%s", url);
+    c.etcd_look = !w->fill;
+    c.etcd_revision = w->revision;
+    if (!c.etcd && !(w->fill ? make_dir_of(c.path, err) : must_exist(c.path, err)))
+        return sp_err_wrap(err, "%s", w->url);
     bool ok = c.etcd ? sp_store_open_etcd(&s->loop, &c, &s->store, err)
                      : sp_store_open(&s->loop, &c, &s->store, err);
-    return ok || sp_err_wrap(err, "%s", url);
+    return ok || sp_err_wrap(err, "%s", w->url);
 }
 
 static void on_closed(void *ctx) {

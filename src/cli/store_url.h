@@ -10,10 +10,14 @@ typedef struct sp_store_at {
     sp_store *store;
 } sp_store_at;
 
-/* first_revision: where an empty file begins to count, and its directory is made; 0 = it must
- * be there. */
-SP_MUST_USE bool sp_store_at_open(sp_store_at *s, const char *url, uint64_t first_revision,
-                                  sp_err *err);
+typedef struct sp_store_wish {
+    const char *url;
+    const sp_store_flags *login; /* SP_STORE_LOGIN_FLAGS, where it is an etcd; NULL = none */
+    bool fill;                   /* else it is read, and must be there */
+    uint64_t first_revision;     /* with fill: where an empty file begins to count */
+    uint64_t revision;           /* else, of an etcd: as it was then; 0 = now */
+} sp_store_wish;
+SP_MUST_USE bool sp_store_at_open(sp_store_at *s, const sp_store_wish *w, sp_err *err);
 void sp_store_at_close(sp_store_at *s);
 /* Puts objects as fast as the store takes them; every key must be absent. */
 typedef struct sp_store_filler sp_store_filler;

@@ -115,7 +115,7 @@ static void refuse(sp_etcd_store *s, const sp_err *err) {
 }
 
 static void load_failed(sp_etcd_store *s, const sp_err *err) {
-    bool compacted = err->code == SP_EXPIRED;
+    bool compacted = err->code == SP_EXPIRED && !s->base.cfg.etcd_look;
     if (!s->loaded && !compacted && is_vain(s))
         refuse(s, err);
     else
@@ -245,7 +245,7 @@ static void finish_load(sp_etcd_store *s) {
                 SP_KV("revision", s->load_rev), SP_KV("keys", sp_index_size(s->base.index)));
     s->loaded = true;
     s->reload = false;
-    start_watch(s);
+    if (!s->base.cfg.etcd_look) start_watch(s);
     sp_store_wake(&s->base);
 }
 
@@ -377,6 +377,11 @@ static void on_mark(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     sp_etcd_heard(s, err);
     if (err) {
         load_failed(s, err);
+    } else if (!r->n_kvs && s->base.cfg.etcd_look) {
+        (void)sp_fail(&why, SP_NOT_FOUND,
+                      "etcd at %s holds no store of Sampan below the prefix \"%s\"",
+                      sp_etcd_endpoint(s->etcd), s->prefix);
+        refuse(s, &why);
     } else if (!r->n_kvs) {
         count_keys(s);
     } else if (!sp_str_eqz(sp_etcd_str(r->kvs[0]->value), SP_ETCD_MARK)) {
@@ -396,10 +401,11 @@ static void start_load(sp_etcd_store *s) {
     Etcd__RangeRequest q = ETCD__RANGE_REQUEST__INIT;
     sp_index_free(s->fresh);
     s->fresh = sp_index_new();
-    s->load_rev = 0;
+    s->load_rev = s->base.cfg.etcd_revision;
     sp_buf_clear(&s->load_from);
     sp_buf_add(&s->load_from, sp_buf_str(&s->data_key));
     q.key = sp_etcd_bytes(sp_buf_str(&s->head_key));
+    q.revision = (int64_t)s->load_rev;
     s->load = sp_etcd_call_start(s->etcd, "/etcdserverpb.KV/Range", &q.base,
                                  &etcd__range_response__descriptor, SP_ETCD_SAFE, CALL_TIMEOUT_MS,
                                  on_mark, s);
@@ -473,7 +479,8 @@ void sp_etcd_feed_start(sp_etcd_store *s) {
     uint32_t every = s->base.cfg.compact_every_ms ? s->base.cfg.compact_every_ms : COMPACT_MS;
     s->heard_ms = sp_clock_mono_ms();
     uv_timer_start(&s->pulse, on_pulse, PULSE_MS, PULSE_MS);
-    uv_timer_start(&s->compact, on_compact, every, every);
+    if (every != SP_STORE_NEVER && !s->base.cfg.etcd_look)
+        uv_timer_start(&s->compact, on_compact, every, every);
     start_load(s);
 }
 

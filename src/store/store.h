@@ -32,8 +32,13 @@ typedef struct sp_store_config {
     const struct sp_etcd_config *etcd;
     const char *etcd_prefix;   /* before every key; NULL = none */
     uint32_t etcd_wait_ms;     /* for the first answer; 0 = 10 s */
-    uint32_t compact_every_ms; /* history that etcd keeps; 0 = 5 min, as kube-apiserver */
+    uint32_t compact_every_ms; /* history that etcd keeps; 0 = 5 min, as kube-apiserver; or never */
+    bool etcd_look;            /* only read, as it is now: no watch follows, an empty prefix is
+                                  SP_NOT_FOUND */
+    uint64_t etcd_revision;    /* with etcd_look: as it was then (SP_EXPIRED: compacted); 0 = now */
 } sp_store_config;
+
+#define SP_STORE_NEVER UINT32_MAX
 
 /* Reads the whole file. SP_INVALID: not a data file, or one of a newer Sampan; SP_UNAVAILABLE: in
  * use by another process, damaged, unreadable. */

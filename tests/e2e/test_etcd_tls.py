@@ -493,3 +493,55 @@ def test_a_clock_that_jumps(tmp_path):
 def test_no_tls_towards_a_port_that_wants_it(world):
     said = world.without_tls.result()
     assert "hung up without a word" in said and "is it https://?" in said and world.etcd.url.replace("https", "http") in said, said
+
+
+# --- commands ---
+
+def sampan_run(*words, code=0):
+    done = subprocess.run([BINARY, *map(str, words)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr or done.stdout
+    return done.stdout + done.stderr
+
+
+def backed_up(path):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return lines[0]["revision"], {line["key"].rsplit("/", 1)[1]: line["value"] for line in lines[1:-1] if "/configmaps/default/" in line["key"]}
+
+
+def test_moving_and_backing_up_with_certificates(world, tmp_path):
+    """From an etcd with certificates into a file, and back into another prefix; and the state before somebody's mistake."""
+    target = f"etcds://127.0.0.1:{world.etcd.port}"
+    login = world.flags()
+    nothing = sampan_run("backup", "create", tmp_path / "no", "--store", f"{target}/slip", *login, code=1)
+    assert 'no store of Sampan below the prefix "/slip"' in nothing and world.etcd.ctl("get", "--prefix", "/slip") == ""
+    stranger = sampan_run("backup", "create", tmp_path / "no", "--store", f"{target}/moving", "--etcd-cafile", world.ca.crt, code=1)
+    assert "etcd does not take our certificate" in stranger
+    server = Api(tmp_path, world.etcd, "a", *login, "--etcd-prefix", "/moving").start()
+    try:
+        wait_until(server.ready, "the API server")
+        for n in range(20):
+            assert server.call("POST", CONFIGS, config(f"c{n}", n=str(n)))[0] == 201
+        _, before = server.call("GET", CONFIGS)
+        good = int(before["metadata"]["resourceVersion"])
+        assert server.call("DELETE", CONFIGS)[0] == 200  # the mistake
+        assert server.call("POST", CONFIGS, config("later"))[0] == 201
+        kubeconfig = tmp_path / "conf"
+        kubeconfig.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "x", "clusters": [{"name": "x", "cluster": {
+            "server": server.url("")}}], "users": [{"name": "x", "user": {"token": "tok"}}], "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]}))
+        sampan_run("backup", "create", tmp_path / "served", "--kubeconfig", kubeconfig, "--revision", good)
+        assert "no longer known" in sampan_run("backup", "create", tmp_path / "no", "--kubeconfig", kubeconfig, "--revision", 1, code=1)
+        sampan_run("backup", "create", tmp_path / "then", "--store", f"{target}/moving", *login, "--revision", good)
+    finally:
+        server.stop()
+    revision, then = backed_up(tmp_path / "then")
+    assert revision == good and {o["metadata"]["name"]: o["metadata"]["uid"] for o in before["items"]} == {k: v["metadata"]["uid"] for k, v in then.items()}
+    assert (revision, then) == backed_up(tmp_path / "served")
+    assert "etcd has not come so far" in sampan_run("backup", "create", tmp_path / "no", "--store", f"{target}/moving", *login, "--revision", 10**9, code=1)
+    assert "--revision is for etcd" in sampan_run("backup", "create", tmp_path / "no", "--store", f"sqlite:{tmp_path}/then", "--revision", 5, code=1)
+    sampan_run("backup", "restore", tmp_path / "then", "--store", f"{target}/back", *login)
+    sampan_run("store", "migrate", "--from", f"{target}/back", "--to", f"sqlite:{tmp_path}/back.db", *login)
+    sampan_run("store", "migrate", "--from", f"sqlite:{tmp_path}/back.db", "--to", f"{target}/again", *login)
+    sampan_run("backup", "create", tmp_path / "end", "--store", f"{target}/again", *login)
+    assert backed_up(tmp_path / "end")[1] == then
+    world.etcd.ctl("compact", str(revision + 20))
+    assert "etcd has forgotten that state" in sampan_run("backup", "create", tmp_path / "no", "--store", f"{target}/moving", *login, "--revision", good, code=1)
