@@ -20,6 +20,7 @@ import time
 import hpack
 
 SOON = 30  # seconds after which silence is a failure
+LAST_REQUEST = 3  # that long a replaced gateway waits for one more request on a connection
 
 
 # --- the server ---
@@ -82,16 +83,17 @@ class Server:
 # --- the clients ---
 
 class Cut(Exception):
-    """An end where an answer was due; reused: it may have crossed the gateway's polite end."""
+    """An end where an answer was due; crossed: not a byte of one had come, so the request may have crossed the
+    gateway's polite end of the connection."""
 
-    def __init__(self, why, reused=False):
+    def __init__(self, why, crossed=False):
         super().__init__(why)
-        self.reused = reused
+        self.crossed = crossed
 
 
 class Crowd:
     def __init__(self, spec):
-        self.spec, self.counts, self.over, self.lag = spec, {}, False, 0
+        self.spec, self.counts, self.over, self.stalls = spec, {}, False, []
         self.context = ssl._create_unverified_context()
         self.context.set_alpn_protocols(["http/1.1"])
         self.context2 = ssl._create_unverified_context()
@@ -104,13 +106,15 @@ class Crowd:
     async def rest(self, low, high):
         await asyncio.sleep(random.uniform(low, high))
 
-    async def open(self, kind, port, context=None):
-        self.count(kind, "connections")
-        return await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.spec[port], ssl=context), SOON)
+    async def open(self, at, port, context=None):
+        self.count(at["kind"], "connections")
+        reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", self.spec[port], ssl=context), SOON)
+        at["port"], at["connected"] = writer.get_extra_info("sockname")[1], time.monotonic()
+        return reader, writer
 
     # Each is one connection from its beginning to its end; it fills in what is known of it.
     async def tcp_short(self, at):
-        reader, writer = await self.open(at["kind"], "tcp")
+        reader, writer = await self.open(at, "tcp")
         try:
             writer.write(b"hello\n")
             await self.line(reader, b"hello\n", at)
@@ -126,7 +130,7 @@ class Crowd:
         self.count(at["kind"])
 
     async def tcp_long(self, at):
-        reader, writer = await self.open(at["kind"], "tcp")
+        reader, writer = await self.open(at, "tcp")
         try:
             for i in range(10 ** 9):
                 at["asked"] = time.monotonic()
@@ -146,14 +150,14 @@ class Crowd:
         raise Cut("ended while silent" if not got else f"{got!r} came unasked")
 
     async def websocket(self, at):
-        reader, writer = await self.open(at["kind"], "http")
+        reader, writer = await self.open(at, "http")
         try:
             writer.write(b"GET / HTTP/1.1\r\nHost: crowd.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-            late = time.monotonic() - at["begin"] > 2.5
+            at["asked"] = time.monotonic()
             try:
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
             except (asyncio.IncompleteReadError, ConnectionError) as e:
-                raise Cut(repr(e), late)
+                raise Cut(repr(e), not getattr(e, "partial", b""))
             if b" 101 " not in head.split(b"\r\n")[0]:
                 raise Cut(head.decode("latin-1"))
             at["server"] = int(head.lower().split(b"server: ")[1].split(b"\r\n")[0])
@@ -171,8 +175,7 @@ class Crowd:
 
     async def request(self, reader, writer, at, keep, reused):
         post = random.random() < self.spec["posts"]
-        at["post"], at["asked"] = post, time.monotonic()
-        late = at["asked"] - at["begin"] > 2.5  # this process stood still: a replaced gateway waits 3 s for a request
+        at["post"], at["asked"], at["reused"] = post, time.monotonic(), reused
         end = b"" if keep else b"Connection: close\r\n"
         body = b"x" * 300 if post else b""
         length = b"Content-Length: 300\r\n" if post else b""
@@ -180,9 +183,9 @@ class Crowd:
             writer.write((b"POST" if post else b"GET") + b" / HTTP/1.1\r\nHost: crowd.test\r\n" + end + length + b"\r\n" + body)
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
         except asyncio.IncompleteReadError as e:
-            raise Cut(f"the end instead of an answer {e.partial!r}", (reused or late) and not e.partial)
+            raise Cut(f"the end instead of an answer {e.partial!r}", not e.partial)
         except (ConnectionResetError, BrokenPipeError) as e:
-            raise Cut(repr(e), reused or late)
+            raise Cut(repr(e), True)
         lower = head.lower()
         answer = await asyncio.wait_for(reader.readexactly(int(lower.split(b"content-length:")[1].split(b"\r\n")[0])), SOON)
         if b" 200 " not in head.split(b"\r\n")[0]:
@@ -192,7 +195,7 @@ class Crowd:
         return keep and b"connection: close" not in lower
 
     async def http_short(self, at, port="http", context=None):
-        reader, writer = await self.open(at["kind"], port, context)
+        reader, writer = await self.open(at, port, context)
         try:
             await self.request(reader, writer, at, False, False)
         finally:
@@ -200,7 +203,7 @@ class Crowd:
         await self.rest(0.2, 1)
 
     async def http_kept(self, at, port="http", context=None):
-        reader, writer = await self.open(at["kind"], port, context)
+        reader, writer = await self.open(at, port, context)
         reused = False
         try:
             while await self.request(reader, writer, at, not self.over, reused):
@@ -219,7 +222,7 @@ class Crowd:
         await self.http_short(at, "tls", self.context)
 
     async def http2(self, at):
-        reader, writer = await self.open(at["kind"], "tls", self.context2)
+        reader, writer = await self.open(at, "tls", self.context2)
         at["asked"] = time.monotonic()
         try:
             await Http2(self, reader, writer, at).run()
@@ -227,11 +230,24 @@ class Crowd:
             writer.close()
 
     async def watch_ourselves(self):
-        """How late this process is: the machine may have other things to do."""
+        """When this process stood still: the machine may have other things to do."""
         while not self.over:
             begin = time.monotonic()
-            await asyncio.sleep(0.1)
-            self.lag = max(self.lag, time.monotonic() - begin - 0.1)
+            await asyncio.sleep(0.02)
+            if (end := time.monotonic()) - begin > 0.12:
+                self.stalls.append((begin, end))
+
+    def stood_still(self, begin, end):
+        """How long of this time."""
+        return sum(min(b, end) - max(a, begin) for a, b in self.stalls if a < end and b > begin)
+
+    def crossed(self, at):
+        """Whether a request without an answer met the polite end of its connection, which no gateway can avoid, and
+        how that is counted. A replaced gateway waits LAST_REQUEST for one more: only who stood still for that long
+        asks later on a new connection; on a kept one it takes a crossing of packets, or a process that could not look."""
+        if at.get("reused"):
+            return "crossed while late" if self.stood_still(at["asked"] - 0.05, at["asked"] + 0.05) else "crossed"
+        return "asked too late" if self.stood_still(at["begin"], at["asked"]) > LAST_REQUEST - 0.5 else None
 
     async def repeat(self, kind):
         await self.rest(0, self.spec.get("ramp", 2))
@@ -240,11 +256,14 @@ class Crowd:
             try:
                 await getattr(self, kind)(at)
             except Exception as e:
-                if isinstance(e, Cut) and e.reused:
-                    self.count(kind, "crossed")  # a GET goes on a new connection, as RFC 9112 9.3.1 says
+                at["end"] = time.monotonic()
+                await asyncio.sleep(0.05)  # a stall that ends now is known then
+                if isinstance(e, Cut) and e.crossed and (how := self.crossed(at)):
+                    self.count(kind, how)  # it asks again on a new connection, as RFC 9112 9.3.1 says
                     continue
                 self.count(kind, "failures")
-                print(json.dumps({**at, "end": time.monotonic(), "why": f"{type(e).__name__} {e}"[:300]}), flush=True)
+                stalls = [(round(a - at["begin"], 2), round(b - a, 2)) for a, b in self.stalls if a < at["end"] and b > at["begin"] - 1]
+                print(json.dumps({**at, "stalls": stalls, "why": f"{type(e).__name__} {e}"[:300], "errno": getattr(e, "errno", None)}), flush=True)
                 await self.rest(0, 0.5)
 
     async def run(self):
@@ -257,11 +276,15 @@ class Crowd:
         self.over = True
         await asyncio.wait(tasks, timeout=SOON)
         await watch
-        print(json.dumps({"counts": self.counts, "lag": self.lag, "hanging": sum(not t.done() for t in tasks)}), flush=True)
+        print(json.dumps({"counts": self.counts, "stalls": self.stalls, "hanging": sum(not t.done() for t in tasks)}), flush=True)
 
 
 def frame(kind, flags, stream, payload=b""):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+class Over(Exception):
+    """The connection ended when all was said."""
 
 
 class Http2:
@@ -307,12 +330,18 @@ class Http2:
         except asyncio.TimeoutError:
             return False
         except (asyncio.IncompleteReadError, ConnectionError) as e:
-            raise Cut(f"the end with {len(self.open)} open: {e!r}", not self.open and self.last is not None)
+            raise Over if not self.open and self.last is not None else Cut(f"the end with {len(self.open)} open, after GOAWAY {self.last}: {e!r}")
         payload = await asyncio.wait_for(self.reader.readexactly(int.from_bytes(head[:3], "big")), SOON)
         self.take(head[3], head[4], int.from_bytes(head[5:9], "big"), payload)
         return True
 
     async def run(self):
+        try:
+            await self.talk()
+        except Over:
+            self.crowd.count("http2", "ended")
+
+    async def talk(self):
         self.writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(8, 0, 0, struct.pack(">I", 2 ** 30)))
         while self.last is None and not self.crowd.over:
             self.at["asked"] = time.monotonic()
