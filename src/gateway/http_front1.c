@@ -322,6 +322,11 @@ static void on_event(sp_io *io) {
 
 static void on_alarm(sp_alarm *a) {
     session *s = SP_CONTAINER(a, session, alarm);
+    if (s->state == HEAD) { /* a loop that stood still rings before it has seen all that came */
+        s->client.io.readable = true;
+        run(s);
+        if (s->dead || s->state != HEAD || sp_alarm_running(&s->alarm)) return;
+    }
     if (s->state == HEAD && s->in_head)
         refuse_head(s, 408, "the request head did not arrive in time");
     else

@@ -437,6 +437,51 @@ static void http_stop_lets_requests_end(void) {
     CLOSE(c, idle, s, l);
 }
 
+/* --- a loop that stood still --- */
+
+enum { CROWD = 300 }; /* more than the events of one turn */
+static struct { int clients[CROWD], servers[CROWD]; } crowd;
+
+static void stop_with_last_requests(void) {
+    sp_worker_stop(story.worker, 5000, 100, on_stopped, NULL);
+}
+
+/* Nothing is done until each of them has asked and may do so no longer. */
+static void stand_still(void) {
+    struct timespec too_long = {.tv_nsec = 200 * 1000 * 1000};
+    for (int i = 0; i < CROWD; i++) say(crowd.clients[i], GET);
+    nanosleep(&too_long, NULL);
+}
+
+static void http_asked_in_time_is_answered(void) {
+    uint16_t port;
+    int l = listen_on(&port);
+    listen(l, CROWD);
+    ENDPOINTS({port, true});
+    for (int i = 0; i < CROWD; i++) {
+        int c = crowd.clients[i] = dial(t.http_port);
+        say(c, GET);
+        int s = take(l);
+        hear_head(s);
+        say(s, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        close(s);
+        hear_ok(c);
+    }
+    in_loop(stop_with_last_requests);
+    in_loop(stand_still);
+    for (int i = 0; i < CROWD; i++) {
+        int s = take(l);
+        hear_head(s);
+        say(s, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        close(s);
+    }
+    for (int i = 0; i < CROWD; i++) {
+        CHECK(strstr(hear_head(crowd.clients[i]), "200 OK"));
+        close(crowd.clients[i]);
+    }
+    close(l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORY(http_head_is_rewritten),
@@ -456,6 +501,7 @@ int main(void) {
         STORY(http_removed_endpoint_finishes),
         STORY(http_large_body_to_a_slow_reader),
         STORY(http_stop_lets_requests_end),
+        STORY(http_asked_in_time_is_answered),
     };
     return cmocka_run_group_tests_name("gateway_datapath", tests, NULL, NULL);
 }
