@@ -118,6 +118,7 @@ static void tell_survey(job *j, const sp_etcd_survey *s, const sp_err *err) {
     sp_json_set_bool(a, o, "managed", c->op.s->config.join_dir != NULL);
     sp_json_set_bool(a, o, "quorum", s && s->quorum);
     if (err) sp_json_set_z(a, o, "error", err->text);
+    if (s && s->trouble.n) sp_json_set(a, o, "error", sp_json_new_str(a, s->trouble));
     sp_json *list = sp_json_ensure_array(a, o, "members");
     if (s) sp_vec_each(&s->members, m) sp_json_push(list, member_json(a, m));
     sp_call_reply_json(c, 200, o);

@@ -108,6 +108,7 @@ static void on_alarms(void *ctx, const ProtobufCMessage *answer, const sp_err *e
     sp_etcd_look *l = ctx;
     const Etcd__AlarmResponse *r = (const Etcd__AlarmResponse *)(const void *)answer;
     l->survey.quorum = !err;
+    if (err) l->survey.trouble = sp_arena_str(l->arena, sp_str_z(err->text));
     for (size_t i = 0; r && i < r->n_alarms; i++) sp_vec_each(&l->survey.members, m) {
             if (m->id != r->alarms[i]->memberid) continue;
             m->alarm = r->alarms[i]->alarm == ETCD__ALARM_TYPE__NOSPACE ? SP_STR("NOSPACE")
