@@ -205,11 +205,12 @@ bool sp_pki_ensure(const sp_pki_config *c, sp_err *err) {
     if (!sp_mkdir_all(path, 0700, err)) return false;
     snprintf(path, sizeof path, "%s/conf", c->dir);
     if (!sp_mkdir_all(path, 0700, err)) return false;
-    bool renew = false;
+    bool renew = false, changed = false;
     sp_auto(pair) ca = {0}, etcd_ca = {0};
     if (!ensure_ca(c, &ca, err) || !ensure_etcd_ca(c, &etcd_ca, err) ||
-        !names_changed(c, err, &renew))
+        !names_changed(c, err, &changed))
         return false;
+    renew = c->renew || changed;
     for (size_t i = 0; i < SP_COUNT(identities); i++) {
         const struct identity *id = &identities[i];
         sp_auto(pair) leaf = {0};

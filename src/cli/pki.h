@@ -14,6 +14,7 @@ typedef struct sp_pki_config {
     const char *node_ip;
     const char *ca_dir; /* where ca.crt and ca.key are taken from, if there are none; NULL = made */
     const char *others; /* further API servers for the roles: "https://…,…"; NULL = none */
+    bool renew;         /* all certificates, however long they still last */
     bool etcd;          /* also what a member of etcd needs, of a CA of its own */
 } sp_pki_config;
 

@@ -31,7 +31,7 @@ static const char *const store_flags[STORE_FLAGS] = {
 typedef struct up {
     const char *store[STORE_FLAGS], *api_servers, *ca_dir;
     const char *join, *token;
-    bool cluster_init;
+    bool cluster_init, renew;
     const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
     sp_log_level level;
     uint16_t api_port, gateway_port, gateway_tls_port, agent_port, etcd_port;
@@ -46,12 +46,13 @@ typedef struct up {
     sp_signal *interrupt, *term, *replace;
     sp_supervisor *supervisor;
     size_t next_role; /* of role_table, not started yet */
+    sp_timer *patience;
     int64_t began_ms;
     bool said_ready, stopping;
     int exit_code;
 } up;
 
-enum { STOP_GRACE_MS = 10000, TOKEN_TIMEOUT_MS = 20000 };
+enum { STOP_GRACE_MS = 10000, TOKEN_TIMEOUT_MS = 20000, PATIENCE_MS = 5000 };
 
 /* ---------- what the supervisor tells ---------- */
 
@@ -87,6 +88,7 @@ static void on_ready(void *ctx, const char *role, bool first, int64_t took_ms) {
     printf("%-12s %s (%lld ms)\n", role, first ? "ready" : "ready again", (long long)took_ms);
     sp_err err;
     bool etcd = strcmp(role, "etcd") == 0;
+    if (etcd) u->patience = sp_timer_stop(u->patience);
     if (!u->stopping && !(etcd ? !first || start_next(u, &err) : start_rest(u, &err))) {
         fprintf(stderr, "sampan up: %s\n", err.text);
         stop(u, 1);
@@ -128,8 +130,18 @@ static void on_replace(void *ctx, int number) {
     fflush(stdout);
 }
 
+/* After the whole cluster was off, its members wait for each other. */
+static void on_patience(void *ctx) {
+    up *u = ctx;
+    u->patience = NULL;
+    printf("%-12s waits for other members: it has no leader; its log: %s/logs/etcd.log\n", "etcd",
+           u->data_dir);
+    fflush(stdout);
+}
+
 static void on_stopped(void *ctx) {
     up *u = ctx;
+    u->patience = sp_timer_stop(u->patience);
     u->supervisor = NULL;
     u->interrupt = sp_signal_stop(u->interrupt);
     u->term = sp_signal_stop(u->term);
@@ -290,6 +302,7 @@ static bool start_roles(up *u, sp_err *err) {
     if (config.log_dir && !sp_mkdir_all(config.log_dir, 0750, err)) return false;
     u->supervisor = sp_supervisor_new(&u->loop, &config);
     bool waits = wants(u, "etcd") || wants(u, "apiserver");
+    if (u->is_member) u->patience = sp_timer_start(&u->loop, PATIENCE_MS, on_patience, u);
     return start_next(u, err) && (waits || start_rest(u, err));
 }
 
@@ -336,6 +349,7 @@ static bool prepare_keys(up *u, sp_err *err) {
                                   .node_ip = u->node_ip,
                                   .ca_dir = u->ca_dir,
                                   .others = others && *others ? others : NULL,
+                                  .renew = u->renew,
                                   .etcd = found};
     return sp_pki_ensure(&config, err);
 }
@@ -531,6 +545,8 @@ int sp_up_main(int argc, char **argv) {
         {"token", 0, SP_FLAG_STR, &u.token, "TOKEN", "for --join: sampan cluster token prints it"},
         {"etcd-port", 0, SP_FLAG_PORT, &u.etcd_port, "N",
          "of our etcd, for clients; its members use the next one (2379)"},
+        {"renew-certs", 0, SP_FLAG_BOOL, &u.renew, NULL,
+         "make all certificates anew, not only those that end within 30 days"},
         {"goaway-chance", 0, SP_FLAG_STR, &u.goaway_chance, "FRACTION",
          "of the API server: 0 to 0.02 of the HTTP/2 requests ask their connection to leave (0)"},
         {"stop-containers", 0, SP_FLAG_BOOL, &u.stop_containers, NULL,

@@ -117,6 +117,12 @@ static void on_alarms(void *ctx, const ProtobufCMessage *answer, const sp_err *e
     landed(l);
 }
 
+static int by_name(const void *a, const void *b) {
+    const sp_etcd_member *x = a, *y = b;
+    int order = sp_str_cmp(x->name, y->name);
+    return order ? order : x->id < y->id ? -1 : x->id > y->id;
+}
+
 static void take_members(sp_etcd_look *l, const Etcd__MemberListResponse *r) {
     l->survey.cluster_id = r->header ? r->header->cluster_id : 0;
     for (size_t i = 0; i < r->n_members; i++) {
@@ -128,6 +134,7 @@ static void take_members(sp_etcd_look *l, const Etcd__MemberListResponse *r) {
                               .learner = m->islearner};
         sp_vec_push(&l->survey.members, one);
     }
+    if (r->n_members) qsort(l->survey.members.p, r->n_members, sizeof(sp_etcd_member), by_name);
 }
 
 static void on_list(void *ctx, const ProtobufCMessage *answer, const sp_err *err) {

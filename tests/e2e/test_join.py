@@ -280,7 +280,7 @@ def test_etcd_alone_is_killed(machines):
     before = two.etcd_pid()
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: two.etcd_pid() not in (None, before), "etcd is started again")
-    wait_until(lambda: two.says("ready again"), "it is ready again")
+    wait_until(lambda: two.says("etcd         ready again"), "it is ready again")
     assert two.says("etcd         ended")
     wait_until(lambda: all_well(two), "all is well")
 
@@ -322,16 +322,41 @@ def test_a_machine_is_lost_and_replaced(machines):
     assert "without-three" in three.names()
 
 
+def certificate_ends(machine, name):
+    out = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", machine.dir / f"pki/{name}.crt"], capture_output=True, text=True, check=True).stdout
+    return ssl.cert_time_to_seconds(out.strip().split("=")[1])
+
+
+def shorten(machine, name, days):
+    """The same certificate, made to end soon."""
+    pki = machine.dir / "pki"
+    subprocess.run(f"cd {pki} && openssl x509 -x509toreq -in {name}.crt -signkey {name}.key -copy_extensions copyall -out /dev/stdout 2>/dev/null |"
+                   f"openssl x509 -req -copy_extensions copyall -CA etcd-ca.crt -CAkey etcd-ca.key -days {days} -set_serial 7 -out short.crt && mv short.crt {name}.crt",
+                   shell=True, check=True, capture_output=True)
+
+
 def test_a_whole_start_and_stop(machines):
+    """All at once, with new certificates for two of them."""
+    one, two, three = machines
     for m in machines:
         m.process.terminate()
     for m in machines:
         assert m.stop() == 0, m.output.read_text()
         assert not m.pids()
         assert "etcd ended" not in m.log().split("stopping")[-1]
-    for m in machines:
-        m.start(bare=True)
+    for name in ("etcd-server", "etcd-peer", "etcd-client"):
+        shorten(two, name, 20)
+    before = {p.name: p.read_bytes() for p in (three.dir / "pki").glob("*.crt")}
+    # One alone has no quorum: it waits, and says so.
+    one.start(bare=True)
+    wait_until(lambda: one.says("etcd         waits for other members"), "it waits")
+    assert one.process.poll() is None
+    two.start(bare=True)
+    three.start("--renew-certs")
     wait_until(lambda: all(m.is_ready() for m in machines), "all of them")
+    assert all(certificate_ends(two, name) > time.time() + 300 * 86400 for name in ("etcd-server", "etcd-peer", "etcd-client"))
+    changed = {p.name for p in (three.dir / "pki").glob("*.crt") if p.read_bytes() != before[p.name]}
+    assert changed == set(before) - {"ca.crt", "etcd-ca.crt"}
     wait_until(lambda: all_well(machines[0]), "all is well")
     assert "without-three" in machines[1].names()
 
