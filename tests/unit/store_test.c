@@ -373,7 +373,7 @@ static void closing_writes_what_is_on_its_way(void **state) {
     fixture *f = *state;
     result r[50] = {0};
     for (int i = 0; i < 50; i++) {
-        char key[8];
+        char key[16];
         snprintf(key, sizeof key, "k%02d", i);
         sp_store_write w = put(key, "<>", SP_STORE_ABSENT);
         sp_store_submit(f->s, &w, on_done, &r[i]);
@@ -411,7 +411,7 @@ static void rewriting_does_not_grow_the_file(void **state) {
     memset(value, 'x', sizeof value - 1);
     for (int i = 0; i < 3000; i++) {
         result last = {0};
-        char key[8];
+        char key[16];
         snprintf(key, sizeof key, "k%d", i % 5);
         sp_store_write w = i % 7 == 6 ? removal(key, SP_STORE_ANY) : put(key, value, SP_STORE_ANY);
         bool wait = i % 50 == 49;
