@@ -346,7 +346,7 @@ static void serve_listener(const gateway_visit *g, const sp_gw_listener *l, sp_a
                                        [SP_GW_TLS] = SP_CARRIES_TLS,
                                        [SP_GW_TCP] = SP_CARRIES_TCP};
     addr.port = l->port;
-    if (!l->served) {
+    if (!l->served || l->protocol == SP_GW_OTHER) {
         close_names(g, l, addr);
         return;
     }

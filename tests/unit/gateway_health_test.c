@@ -1,4 +1,5 @@
 #include "gateway/health.h"
+#include "gateway/health_probe.h"
 #include "gateway/health_state.h"
 
 #include <setjmp.h>
@@ -196,6 +197,35 @@ static void checks_are_shared_and_overlaid(void **state) {
     assert_int_equal(uv_loop_close(&f.loop), 0);
 }
 
+static void keep_result(void *ctx, const sp_probe_result *r) {
+    *(int *)ctx = r->passed ? 1 : 0;
+}
+
+/* The verdict of a check whose time is over before the loop gets to look. */
+static int verdict_after_standing_still(sp_check_kind kind) {
+    uv_loop_t loop;
+    uint16_t port;
+    int verdict = -1, fd = listen_somewhere(&port);
+    sp_check_spec in = {.kind = kind, .timeout_ms = 50};
+    sp_check_spec spec = sp_check_defaults(&in);
+    sp_probe_params params = {.spec = &spec};
+    struct timespec too_long = {.tv_nsec = 200 * 1000 * 1000};
+    assert_true(sp_addr_parse(SP_STR("127.0.0.1"), port, &params.addr));
+    uv_loop_init(&loop);
+    sp_probe_start(&loop, &params, keep_result, &verdict);
+    nanosleep(&too_long, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    close(fd);
+    return verdict;
+}
+
+static void who_stood_still_blames_nobody(void **state) {
+    (void)state;
+    assert_int_equal(verdict_after_standing_still(SP_CHECK_TCP), 1);
+    assert_int_equal(verdict_after_standing_still(SP_CHECK_AGENT), 0); /* nothing comes */
+}
+
 static void scripts_decide_by_their_end(void **state) {
     (void)state;
     fixture f = {.wanted = 2};
@@ -232,6 +262,7 @@ int main(void) {
         cmocka_unit_test(agent_words),
         cmocka_unit_test(agent_states_last),
         cmocka_unit_test(checks_are_shared_and_overlaid),
+        cmocka_unit_test(who_stood_still_blames_nobody),
         cmocka_unit_test(scripts_decide_by_their_end),
     };
     return cmocka_run_group_tests_name("gateway_health", tests, NULL, NULL);

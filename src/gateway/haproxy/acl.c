@@ -108,7 +108,7 @@ static void refuse(criterion *c, const char *why) {
 /* ",lower" and ",field(1,:)" are all that is understood of converters. */
 static void read_converters(criterion *c, sp_str rest) {
     while (rest.n && !c->bad) {
-        sp_str part = rest;
+        sp_str part;
         if (sp_str_starts(rest, SP_STR(",lower"))) {
             part = sp_str_sub(rest, 0, 6);
             c->ignore_case = true;
