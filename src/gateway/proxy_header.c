@@ -34,8 +34,9 @@ static sp_proxy_result line_fields(sp_str line, sp_proxy_header *ret) {
         if (n == SP_COUNT(field)) return SP_PROXY_BAD;
         field[n] = part;
     }
+    if (n != SP_COUNT(field)) return SP_PROXY_BAD;
     uint8_t family = sp_str_eqz(field[1], "TCP4") ? AF_INET : AF_INET6;
-    if (n != 6 || (family == AF_INET6 && !sp_str_eqz(field[1], "TCP6"))) return SP_PROXY_BAD;
+    if (family == AF_INET6 && !sp_str_eqz(field[1], "TCP6")) return SP_PROXY_BAD;
     bool ok = address_of(field[2], field[4], family, &ret->source) &&
               address_of(field[3], field[5], family, &ret->target);
     return ok ? SP_PROXY_OK : SP_PROXY_BAD;

@@ -179,7 +179,7 @@ static bool guard_unless(tree *t, const sp_hap_proxy *p, const sp_hap_cond *c) {
             if (only) return false;
             only = l;
         }
-        if (only->negated ? open > 1 : had > 0) return false;
+        if (!only || (only->negated ? open > 1 : had > 0)) return false;
         add_sources(t, p, &p->acls.p[only->acl], only->negated ? &t->denied : &t->allowed);
     }
     return true;
