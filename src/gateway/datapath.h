@@ -350,6 +350,8 @@ void sp_proxy_accept(sp_listener *l, int fd, const sp_addr *client, const sp_add
 void sp_proxy_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
                    char *server_name);
 #define SP_HTTP_ALPN "h2,http/1.1" /* what HTTP clients are offered, best first */
+/* As sp_tunnel_end_cut: WebSockets that are streams. */
+void sp_front2_end_cut(sp_worker *w);
 void sp_upstream_close_idle(sp_upstream *u);
 void sp_upstream_close_streams(sp_upstream *u); /* HTTP/2: those that carry nothing; no new ones */
 void sp_worker_cancel_mirrors(sp_worker *w);

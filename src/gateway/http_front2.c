@@ -356,6 +356,23 @@ static void stop(sp_session *base, bool force) {
         sp_front2_begin_leaving(s);
 }
 
+static void end_cut_streams(const sp_front2 *s) {
+    sp_list_each(&s->streams, l) {
+        sp_exchange *x = SP_CONTAINER(l, sp_front2_stream, link)->x;
+        if (!x || !x->tunnel || !x->backend || !x->back->upstream(x)->cut) continue;
+        sp_exchange_hold(x);
+        sp_exchange_fail(x, 502, "the endpoint is gone");
+        sp_exchange_let_go(x);
+    }
+}
+
+void sp_front2_end_cut(sp_worker *w) {
+    sp_list_each(&w->sessions, l) {
+        sp_session *s = SP_CONTAINER(l, sp_session, link);
+        if (s->stop == stop) end_cut_streams((sp_front2 *)(void *)s);
+    }
+}
+
 /* --- the beginning --- */
 
 static nghttp2_session_callbacks *cb; /* the same for all loops */

@@ -220,7 +220,10 @@ void sp_worker_apply(sp_worker *w, sp_gateway_config *config) {
     sp_worker_apply_pools(w, config);
     sp_worker_apply_listeners(w, config);
     sp_worker_wake_pools(w);
-    if (w->cuts) sp_tunnel_end_cut(w);
+    if (w->cuts) {
+        sp_tunnel_end_cut(w);
+        sp_front2_end_cut(w);
+    }
     w->cuts = false;
     sp_gateway_config_unref(old);
 }

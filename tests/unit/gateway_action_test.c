@@ -363,7 +363,7 @@ static void sticky_cookie(void) {
 
 /* --- GOAWAY --- */
 
-enum { F_HEADERS = 1, F_SETTINGS = 4, F_PING = 6, F_GOAWAY = 7 };
+enum { F_HEADERS = 1, F_RESET = 3, F_SETTINGS = 4, F_PING = 6, F_GOAWAY = 7 };
 
 static void h2_frame(int fd, uint8_t type, uint8_t flags, uint8_t stream, const char *p,
                      uint8_t n) {
@@ -426,6 +426,40 @@ static void two_goaways(void) {
     CLOSE(c, s, s2, l);
 }
 
+/* --- WebSockets of a server that is gone --- */
+
+static void resets(shape *s) {
+    s->pools[0].reset_on_removal = true;
+}
+static void resets_and_gone(shape *s) {
+    resets(s);
+    s->pools[0].endpoint_count = 0;
+}
+static void websocket_streams_are_reset(void) {
+    static const char block[] = "\x02\x07"
+                                "CONNECT\x00\x09:protocol\x09websocket\x86\x84\x41\x08web.test"
+                                "\x00\x15sec-websocket-version\x02"
+                                "13";
+    int l, c, s, other;
+    serve(resets, 1, &l);
+    c = h2_dial();
+    h2_frame(c, F_HEADERS, 4, 1, block, sizeof block - 1);
+    s = take(l);
+    hear_head(s);
+    say(s, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    h2_hear(c, F_HEADERS);
+    h2_get(c, 3); /* a request is no tunnel */
+    other = take(l);
+    hear_head(other);
+    t.shape = resets_and_gone;
+    in_loop(apply_now);
+    h2_hear(c, F_RESET);
+    hear_end(s);
+    say(other, OK2);
+    h2_hear(c, F_HEADERS);
+    CLOSE(c, s, other, l);
+}
+
 static void spread(shape *s) {
     s->pools[0].goaway_per_million = 1000000;
 }
@@ -459,6 +493,7 @@ int main(void) {
         STORY(sticky_cookie),
         STORY(two_goaways),
         STORY(goaway_chance),
+        STORY(websocket_streams_are_reset),
     };
     return cmocka_run_group_tests_name("gateway_action", tests, NULL, NULL);
 }
