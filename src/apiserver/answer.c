@@ -123,6 +123,14 @@ static const char *kind_for(const sp_resource *row, sp_code code) {
     return code == SP_INVALID ? row->kind : row->plural;
 }
 
+/* Clients ask again by themselves where they are told when. Nobody must, whose write may have been
+ * done: he would be told that it is there already, or missing. */
+static bool may_ask_again(const sp_call *c, sp_code code) {
+    bool reads =
+        c->info.verb == SP_REQ_GET || c->info.verb == SP_REQ_LIST || c->info.verb == SP_REQ_WATCH;
+    return code == SP_TOO_MANY || code == SP_UNAVAILABLE || (code == SP_TIMEOUT && reads);
+}
+
 void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
     sp_arena *a = c->op.arena;
     const sp_resource *row = c->op.served ? c->op.served->row : NULL;
@@ -132,8 +140,7 @@ void sp_call_fail(sp_call *c, const sp_err *err, const sp_causes *causes) {
     sp_json *status =
         sp_status_from_err(a, err, causes, row ? row->group : "",
                            bare ? "" : kind_for(row, err->code), bare ? SP_STR("") : name);
-    c->retry_after =
-        err->code == SP_TIMEOUT || err->code == SP_TOO_MANY || err->code == SP_UNAVAILABLE;
+    c->retry_after = may_ask_again(c, err->code);
     if (c->retry_after)
         sp_json_set_int(a, sp_json_ensure_object(a, status, "details"), "retryAfterSeconds", 1);
     sp_call_reply_json(c, sp_code_http(err->code), status);

@@ -107,6 +107,10 @@ void sp_http_call_cancel(sp_http_call *call) {
     finish(call);
 }
 
+bool sp_http_call_sent(const sp_http_call *call) {
+    return call->sent;
+}
+
 void sp_http_call_pause(sp_http_call *call, bool paused) {
     if (call->finished || call->paused == paused) return;
     call->paused = paused;

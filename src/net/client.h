@@ -70,6 +70,8 @@ sp_http_call *sp_http_call_start(sp_http_client *c, const sp_http_call_params *p
  * that the server is held back. */
 void sp_http_call_pause(sp_http_call *call, bool paused);
 void sp_http_call_cancel(sp_http_call *call); /* done is not called any more */
+/* Inside done: a byte of it may have reached the server. */
+bool sp_http_call_sent(const sp_http_call *call);
 
 /* The whole answer at once (up to max_bytes, 0 = 64 MiB). reply is lent; NULL when err is set. */
 typedef struct sp_http_reply_msg {

@@ -173,6 +173,7 @@ static void on_done(void *ctx, const sp_err *err) {
         (void)sp_fail(&why, sp_grpc_code(c->status), "%s",
                       c->text[0] ? c->text : "no reason given");
     sp_grpc_params p = c->p;
+    if (p.sent && sp_http_call_sent(c->http)) *p.sent = true;
     free_call(c);
     p.done(p.ctx, why.code ? &why : NULL);
 }

@@ -14,6 +14,7 @@ typedef struct sp_grpc_params {
     size_t header_count;      /* at most SP_GRPC_MAX_HEADERS */
     uint32_t timeout_ms;      /* also told to the server; 0 = none */
     bool once;                /* never sent twice: it has effects */
+    bool *sent;               /* set before done, if the server may have got it; may be NULL */
     /* Each message of the answer; lent. Optional. */
     void (*message_in)(void *ctx, sp_str bytes);
     /* Once, last; NULL: status OK. The code follows the gRPC status; text begins with its message.

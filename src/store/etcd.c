@@ -8,9 +8,14 @@
  *
  * Writes of one key from here follow each other; what was decided on an older version is refused
  * without asking. What else a write was decided on (its guards) is compared in the same
- * transaction; a claimed name is put there, so that it moves with the write. When the answer to a
- * conditional write is lost, it is sent again elsewhere: if the precondition then fails and the
- * very bytes are there, it had been made. */
+ * transaction; a claimed name is put there, so that it moves with the write.
+ *
+ * When an answer is lost, nobody knows: the write may have been made, or may be made when a frozen
+ * member of etcd wakes up. One that needs a certain revision can be made only once, so it is sent
+ * again; any other is not, only looked for. What is said then is what the watch has shown: if a
+ * change with the very bytes is there, it had been made, even if somebody has changed it since; if
+ * the revision was taken by another change, it was not and never will be. Where that does not tell,
+ * the answer is SP_TIMEOUT, which means that nobody knows. */
 #include "store/etcd.h"
 
 #include "base/clock.h"
@@ -33,7 +38,11 @@ typedef struct pending {
     sp_store_done *done;
     void *ctx;
     unsigned attempts;
+    uint64_t before; /* what was visible when it was first sent */
+    bool unclear;    /* etcd may have got an attempt whose answer was lost */
+    bool looking;    /* no attempt any more, only a look */
     /* the outcome */
+    bool doubt; /* the history has to tell it */
     uint64_t rev;
     sp_store_value *there;
     sp_err err;
@@ -119,8 +128,61 @@ static void pass_on(pending *x) {
     launch(next);
 }
 
+/* --- when nobody knows --- */
+
+/* What it is conditional on holds once. */
+static bool is_repeatable(const pending *x) {
+    return x->w.expect != SP_STORE_ANY && x->w.expect != SP_STORE_ABSENT;
+}
+
+static bool is_ours(const pending *x, const sp_store_value *v) {
+    sp_str all = sp_blob_str(v->bytes);
+    return v->rev_at == x->w.rev_at && all.n == x->w.value.n + v->rev_len &&
+           sp_str_eq(sp_str_sub(all, 0, v->rev_at), sp_str_sub(x->w.value, 0, x->w.rev_at)) &&
+           sp_str_eq(sp_str_from(all, v->rev_at + v->rev_len),
+                     sp_str_from(x->w.value, x->w.rev_at));
+}
+
+typedef enum verdict { UNKNOWN, MADE, NEVER } verdict;
+
+/* By the changes of its key since it was sent. */
+static verdict look_back(const pending *x, sp_store_event **ret) {
+    const sp_history *h = &x->s->base.history;
+    uint64_t from = is_repeatable(x) ? SP_MAX(x->before, x->w.expect) : x->before;
+    if (from < h->floor || x->s->base.visible < x->waiter.rev) return UNKNOWN;
+    for (uint64_t at = sp_history_after(h, from); at < h->end; at++) {
+        sp_store_event *e = sp_history_at(h, at);
+        if (!sp_str_eq(e->key, x->w.key)) continue;
+        *ret = e;
+        if (e->value && !x->w.remove && is_ours(x, e->value)) return MADE;
+        if (is_repeatable(x)) return x->w.remove && !e->value ? UNKNOWN : NEVER;
+    }
+    return is_repeatable(x) ? NEVER : UNKNOWN;
+}
+
+static void say_unknown(pending *x, const sp_err *why) {
+    (void)sp_fail(&x->err, SP_TIMEOUT,
+                  "the answer of etcd was lost, and nobody knows whether it was done%s%s",
+                  why ? ": " : "", why ? why->text : "");
+}
+
+static void resolve(pending *x) {
+    sp_store_event *e = NULL;
+    verdict v = look_back(x, &e);
+    if (v == MADE) {
+        sp_store_value_unref(x->there);
+        x->there = sp_store_value_ref(e->value);
+        x->rev = e->rev;
+    } else if (v == NEVER) {
+        (void)refuse(x);
+    } else {
+        say_unknown(x, NULL);
+    }
+}
+
 static void tell(sp_etcd_waiter *waiter) {
     pending *x = (pending *)(void *)waiter;
+    if (x->doubt) resolve(x);
     sp_store_done *done = x->done;
     if (!x->err.code) x->s->base.writes++;
     pass_on(x);
@@ -232,6 +294,16 @@ static void plan_look(plan *p, sp_str key) {
     p->no[p->txn.n_failure++] = op;
 }
 
+/* Never holds: nothing is done. */
+static void fill_never(const pending *x, Etcd__Compare *c) {
+    etcd__compare__init(c);
+    c->key = sp_etcd_bytes(sp_buf_str(&x->full_key));
+    c->result = ETCD__COMPARE__RESULT__LESS;
+    c->target = ETCD__COMPARE__TARGET__VERSION;
+    c->target_union_case = ETCD__COMPARE__TARGET_UNION_VERSION;
+    c->version = 0;
+}
+
 static void make_plan(const pending *x, plan *p) {
     const sp_etcd_store *s = x->s;
     sp_str key = sp_buf_str(&x->full_key), head = sp_buf_str(&s->head_key);
@@ -240,7 +312,9 @@ static void make_plan(const pending *x, plan *p) {
     p->txn.compare = p->compares;
     p->txn.success = p->yes;
     p->txn.failure = p->no;
-    if (x->w.remove || x->w.expect != SP_STORE_ANY)
+    if (x->looking)
+        fill_never(x, &p->compare[p->txn.n_compare++]);
+    else if (x->w.remove || x->w.expect != SP_STORE_ANY)
         fill_compare(x, &p->compare[p->txn.n_compare++]);
     for (size_t i = 0; i < x->w.guard_count; i++)
         fill_guard(&x->guards[i], &p->compare[p->txn.n_compare++]);
@@ -259,8 +333,9 @@ static void make_plan(const pending *x, plan *p) {
 static void transact(pending *x) {
     sp_etcd_store *s = x->s;
     plan p;
+    if (!x->attempts++) x->before = s->base.visible;
+    x->looking = x->unclear && !is_repeatable(x);
     make_plan(x, &p);
-    x->attempts++;
     s->flying++;
     sp_etcd_call_start(s->etcd, "/etcdserverpb.KV/Txn", &p.txn.base,
                        &etcd__txn_response__descriptor, SP_ETCD_ONCE, CALL_TIMEOUT_MS, on_answer,
@@ -301,22 +376,30 @@ static void made(pending *x, const Etcd__TxnResponse *r) {
 
 static void not_made(pending *x, const Etcd__TxnResponse *r) {
     const Etcd__KeyValue *kv = first_of(r, 0), *head = first_of(r, 1);
-    bool ours =
-        kv && x->attempts > 1 && !x->w.remove && sp_str_eq(sp_etcd_str(kv->value), x->w.value);
+    bool moved = (kv ? (uint64_t)kv->mod_revision : 0) != x->w.expect;
     if (kv) x->there = sp_etcd_value(kv);
-    if (ours && x->there) { /* the attempt whose answer was lost */
-        x->rev = (uint64_t)kv->mod_revision;
-        conclude(x, x->rev);
-        return;
-    }
-    (void)refuse(x);
+    x->doubt = x->looking || (x->unclear && moved);
+    if (!x->doubt) (void)refuse(x);
     conclude(x, head ? (uint64_t)head->mod_revision : 0);
 }
 
-static bool may_try_again(const pending *x) {
+static bool is_for_endpoint(const pending *x) {
     sp_etcd_fault fault = sp_etcd_fault_now(x->s->etcd);
-    bool unclear = fault == SP_ETCD_FAULT_ENDPOINT || fault == SP_ETCD_FAULT_FINAL;
-    return unclear && x->attempts < MAX_ATTEMPTS && !x->w.remove && !x->s->base.closing;
+    return fault == SP_ETCD_FAULT_ENDPOINT || fault == SP_ETCD_FAULT_FINAL;
+}
+
+static bool may_try_again(const pending *x) {
+    return is_for_endpoint(x) && x->attempts < MAX_ATTEMPTS && !x->s->base.closing;
+}
+
+static void give_up(pending *x, const sp_err *err) {
+    if (x->unclear) {
+        say_unknown(x, err);
+    } else {
+        x->err = *err;
+        if (err->code == SP_TIMEOUT) x->err.code = SP_UNAVAILABLE;
+    }
+    conclude(x, 0);
 }
 
 static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
@@ -325,12 +408,11 @@ static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     x->s->flying--;
     bool answered = err && sp_etcd_fault_now(x->s->etcd) == SP_ETCD_FAULT_CALL;
     sp_etcd_heard(x->s, answered ? NULL : err);
+    if (err && is_for_endpoint(x) && sp_etcd_was_sent(x->s->etcd)) x->unclear = true;
     if (err && may_try_again(x)) {
         launch(x);
     } else if (err) {
-        x->err = *err;
-        if (err->code == SP_TIMEOUT) x->err.code = SP_UNAVAILABLE;
-        conclude(x, 0);
+        give_up(x, err);
     } else if (r->succeeded) {
         made(x, r);
     } else {

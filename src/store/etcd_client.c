@@ -51,6 +51,7 @@ struct sp_etcd {
     sp_grpc_call *opening; /* greeting, or signing in */
     sp_buf reply;          /* to that */
     sp_etcd_fault fault;   /* of the call whose done runs */
+    bool sent;             /* that call */
     sp_err why;            /* the endpoint before was left */
     sp_list calls;         /* sp_etcd_call.link, all */
 };
@@ -74,7 +75,8 @@ struct sp_etcd_call {
     size_t tries;
     bool waiting; /* for the greeting, or a token */
     bool renewed; /* the token, for this call */
-    sp_err bad;   /* an answer that cannot be */
+    bool sent;
+    sp_err bad; /* an answer that cannot be */
 };
 
 /* --- endpoints --- */
@@ -178,6 +180,10 @@ sp_etcd_fault sp_etcd_fault_now(const sp_etcd *e) {
     return e->fault;
 }
 
+bool sp_etcd_was_sent(const sp_etcd *e) {
+    return e->sent;
+}
+
 /* --- the end of a call --- */
 
 static void free_call(sp_etcd_call *c) {
@@ -205,6 +211,7 @@ static void finish(sp_etcd_call *c, const sp_err *err, sp_etcd_fault fault) {
     }
     if (why.code == SP_CONNECTION || why.code == SP_CANCELLED) why.code = SP_UNAVAILABLE;
     e->fault = fault;
+    e->sent = c->sent;
     c->done(c->ctx, err ? NULL : c->answer, err ? &why : NULL);
     free_call(c);
 }
@@ -316,6 +323,7 @@ static void post(sp_etcd_call *c) {
                         .header_count = e->token ? 1 : 0,
                         .timeout_ms = c->timeout_ms,
                         .once = c->again == SP_ETCD_ONCE,
+                        .sent = &c->sent,
                         .message_in = on_message,
                         .done = on_done,
                         .ctx = c};

@@ -53,3 +53,5 @@ const char *sp_etcd_endpoint(const sp_etcd *e); /* in use */
 bool sp_etcd_is_hopeless(const sp_etcd *e);
 /* Inside a done with an err: what kind it is. */
 sp_etcd_fault sp_etcd_fault_now(const sp_etcd *e);
+/* Inside a done with an err: etcd may have got the call, and may still act upon it. */
+bool sp_etcd_was_sent(const sp_etcd *e);

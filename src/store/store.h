@@ -126,7 +126,8 @@ typedef struct sp_store_write {
 
 /* value: the new version (put) or the removed one (remove), lent; rev: of this change; err: NULL.
  * On failure rev is 0 and err is SP_CONFLICT (expect does not hold; value = what is there, may be
- * NULL), SP_ALREADY_EXISTS, SP_NOT_FOUND, SP_TOO_LARGE, SP_UNAVAILABLE. */
+ * NULL), SP_ALREADY_EXISTS, SP_NOT_FOUND, SP_TOO_LARGE, SP_UNAVAILABLE (not done), SP_TIMEOUT
+ * (nobody knows whether it was, or will be, done). */
 typedef void sp_store_done(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err);
 void sp_store_submit(sp_store *s, const sp_store_write *w, sp_store_done *done, void *ctx);
 
