@@ -359,8 +359,10 @@ static void on_count(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     }
 }
 
-static void count_keys(sp_etcd_store *s) {
+/* At the revision that had no head key: since then one of us may have begun. */
+static void count_keys(sp_etcd_store *s, int64_t rev) {
     Etcd__RangeRequest q = ETCD__RANGE_REQUEST__INIT;
+    q.revision = rev;
     q.key = sp_etcd_bytes(sp_buf_str(&s->data_key));
     q.range_end = sp_etcd_bytes(sp_buf_str(&s->data_end));
     q.count_only = true;
@@ -383,7 +385,7 @@ static void on_mark(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
                       sp_etcd_endpoint(s->etcd), s->prefix);
         refuse(s, &why);
     } else if (!r->n_kvs) {
-        count_keys(s);
+        count_keys(s, r->header->revision);
     } else if (!sp_str_eqz(sp_etcd_str(r->kvs[0]->value), SP_ETCD_MARK)) {
         (void)sp_fail(
             &why, SP_INVALID,

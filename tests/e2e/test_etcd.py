@@ -124,6 +124,14 @@ def test_what_one_server_acknowledged_every_other_one_reads(servers, etcd):
     assert json.loads(text)["data"] == {"k": "changed"} and json.loads(text)["metadata"]["resourceVersion"] == ""
 
 
+def test_several_begin_at_once_on_an_empty_etcd(tmp_path, etcd):
+    for n in range(3):
+        several = [Api(tmp_path, etcd, f"{n}-{i}", "--etcd-prefix", f"/p{n}").start() for i in range(4)]
+        wait_until(lambda: all(s.ready() for s in several), "all of them serve")
+        for s in several:
+            s.stop()
+
+
 def test_a_watch_at_one_server_sees_the_writes_of_all(servers):
     start = servers[0].call("GET", CONFIGS)[1]["metadata"]["resourceVersion"]
     seen = [[], [], []]

@@ -44,7 +44,11 @@ class Way:
             if self.broken:
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self.target))
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                client.close()
+                continue
             self.pairs.append((client, server))
             threading.Thread(target=self.carry, args=(client, server), daemon=True).start()
 
@@ -92,10 +96,18 @@ class Way:
 class Setting:
     def __init__(self, directory):
         self.etcd = Etcd(directory)
+        wait_until(self.listens, "etcd")  # else the first endpoint is left before it is used
         self.way, self.around = Way(self.etcd.port), Way(self.etcd.port)
         both = type("Urls", (), {"url": f"{self.way.url},{self.around.url}"})
         self.a, self.b = Api(directory, both, "a").start(), Api(directory, self.etcd, "b").start()
         wait_until(lambda: self.a.ready() and self.b.ready(), "two API servers")
+
+    def listens(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.etcd.port)).close()
+            return True
+        except OSError:
+            return False
 
     def lose(self, what, *request):
         """Asks a, and waits until the proxy has caught it; what a will answer is in `self.said`."""
