@@ -33,7 +33,8 @@ typedef struct role {
     uv_pipe_t ready_pipe;
     uv_timer_t restart;
     bool running, ready, ever_ready, pipe_open;
-    bool told; /* to stop */
+    bool told;  /* to stop */
+    bool again; /* to end, and to be started at once */
     int failures, exits;
     int64_t started_ms;
     char read_buffer[64];
@@ -223,6 +224,12 @@ static void on_process_exit(uv_process_t *p, int64_t status, int sig) {
     close_pipe(r);
     uv_close((uv_handle_t *)p, on_process_closed);
     if (s->stopping || settle_replacement(r, how)) return;
+    if (r->again) {
+        r->again = false;
+        r->failures = r->exits = 0;
+        uv_timer_start(&r->restart, on_restart, 0, 0);
+        return;
+    }
     bool was_healthy = sp_clock_mono_ms() - r->started_ms >= HEALTHY_AFTER_MS;
     r->failures = was_healthy ? 1 : r->failures + 1;
     if (!r->ever_ready && r->exits >= HOPELESS_STARTS) {
@@ -363,6 +370,13 @@ bool sp_supervisor_replace(sp_supervisor *s, const char *name, const char *argum
     r->predecessor = NULL;
     r->retired = true;
     return false;
+}
+
+void sp_supervisor_restart(sp_supervisor *s, const char *name) {
+    role *r = find(s, name);
+    if (s->stopping || !r || !r->running || !r->ready) return;
+    r->again = true;
+    uv_process_kill(&r->process, SIGTERM);
 }
 
 bool sp_supervisor_all_ready(const sp_supervisor *s) {

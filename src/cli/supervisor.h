@@ -35,6 +35,9 @@ SP_MUST_USE bool sp_supervisor_add(sp_supervisor *s, sp_role_spec spec, sp_err *
  * the old one stays. */
 SP_MUST_USE bool sp_supervisor_replace(sp_supervisor *s, const char *role, const char *argument,
                                        sp_err *err);
+/* Ends the role and starts it again at once; that is no failure. Nothing happens when it does not
+ * run just now. */
+void sp_supervisor_restart(sp_supervisor *s, const char *role);
 bool sp_supervisor_all_ready(const sp_supervisor *s);
 /* SIGTERM to all in reverse order of adding (then to those that are `last`), SIGKILL after
  * grace_ms; done when all have ended; the supervisor is freed after that. */

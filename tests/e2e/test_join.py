@@ -243,8 +243,8 @@ def test_who_may_not_join_is_told_why(machines):
     assert "the token is not known to this cluster" in said and "sampan cluster token" in said
     said = new.refused("--join", url, "--token", f"{name}.{secret}.{'0' * 64}")
     assert "0" * 64 in said and ca_hash in said and "Nothing was told to it" in said
-    said = new.refused("--join", "https://10.79.0.99:6443", "--token", token)
-    assert "cannot join at https://10.79.0.99:6443" in said and "cannot be reached" in said
+    said = new.refused("--join", f"https://{one.ip}:6444", "--token", token)
+    assert f"cannot join at https://{one.ip}:6444" in said and "cannot be reached" in said
     said = new.refused("--join", f"https://{one.ip}:2379", "--token", token)
     assert f"cannot join at https://{one.ip}:2379" in said
     said = new.refused("--join", url, "--token", "abc")
@@ -272,6 +272,9 @@ def test_a_name_is_given_once(machines):
     (used / "apiserver").mkdir(parents=True)
     (used / "apiserver/state.db").write_text("")
     assert "holds the objects of one machine" in new.refused(*join_flags(one), directory=used)
+    shutil.rmtree(used)
+    (used / "etcd/data").mkdir(parents=True)
+    assert "holds another installation (etcd/data)" in new.refused(*join_flags(one), directory=used)
     assert set(one.members()) == {"m1", "m2", "m3"}
 
 
@@ -338,6 +341,9 @@ def shorten(machine, name, days):
 def test_a_whole_start_and_stop(machines):
     """All at once, with new certificates for two of them."""
     one, two, three = machines
+    # By now the first one knows the others, and so do its roles.
+    wait_until(lambda: all(f"{m.ip}:6443" in (one.dir / "conf/controllers.kubeconfig").read_text() for m in machines), "the first one knows the others")
+    assert one.says("the cluster has grown") and one.says("controllers  ready again")
     for m in machines:
         m.process.terminate()
     for m in machines:
@@ -359,6 +365,29 @@ def test_a_whole_start_and_stop(machines):
     assert changed == set(before) - {"ca.crt", "etcd-ca.crt"}
     wait_until(lambda: all_well(machines[0]), "all is well")
     assert "without-three" in machines[1].names()
+
+
+def test_one_machine_becomes_a_cluster(machines):
+    """What it has in its file goes into etcd."""
+    m = machines[0].net.spare
+    m.start("--bind-address", m.ip)
+    wait_until(m.is_ready, "one machine")
+    assert [m.write(f"before-{n}") for n in range(20)] == [201] * 20
+    assert m.sampan("cluster", "members")[0] == 1 and not m.etcd_pid()
+    objects = {o["metadata"]["name"]: o["metadata"]["uid"] for o in m.call("GET", CONFIGS)[1]["items"]}
+    assert m.stop() == 0
+    m.start("--cluster-init")
+    wait_until(m.is_ready, "the cluster")
+    assert m.says("etcd         holds now what was in")
+    assert {o["metadata"]["name"]: o["metadata"]["uid"] for o in m.call("GET", CONFIGS)[1]["items"]} == objects
+    assert not (m.dir / "apiserver/state.db").exists() and (m.dir / "apiserver/state.db.before-cluster").exists()
+    assert m.write("after") == 201 and list(m.members()) == ["m4"]
+    assert m.sampan("cluster", "remove", "m4")[0] == 1
+    assert m.stop() == 0
+    m.start(bare=True)
+    wait_until(m.is_ready, "again")
+    assert "after" in m.names() and not m.says("holds now")
+    assert m.stop() == 0
 
 
 def test_the_program_is_missing(tmp_path):
