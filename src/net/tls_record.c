@@ -160,7 +160,7 @@ static bool seal_one(half *h, uint8_t type, sp_str plain, sp_buf *wire) {
               EVP_CipherUpdate(h->cipher, to + n, &last, &type, 1) == 1 &&
               EVP_CipherFinal_ex(h->cipher, to + n + last, &end) == 1 &&
               EVP_CIPHER_CTX_ctrl(h->cipher, EVP_CTRL_AEAD_GET_TAG, TAG, to + inner) == 1;
-    if (!ok || (size_t)(n + last + end) != inner) return false;
+    if (!ok || (size_t)n + (size_t)last + (size_t)end != inner) return false;
     wire->n += SP_RECORD_HEAD + inner + TAG;
     wire->p[wire->n] = 0;
     return true;

@@ -1,6 +1,7 @@
 """A crowd of clients through one gateway that is reloaded every second while servers come and go.
 
-SAMPAN_SOAK_SECONDS=600 is the long form: 2,000 connections. The gateway serves a haproxy.cfg; by turns it is
+SAMPAN_SOAK_SECONDS=600 is the long form: 2,000 connections (SAMPAN_SOAK_SHARE=0.25: 500). SAMPAN_SOAK_FREEZE=1 lets clients
+and gateways stand still for up to three seconds now and then, as on a machine that has too much to do. The gateway serves a haproxy.cfg; by turns it is
 replaced (SIGUSR2), or gets a changed file (SIGHUP) with other servers and, now and then, another certificate.
 
 What must not fail, whatever happens:
@@ -200,6 +201,32 @@ class Clients:
             thread.join()
 
 
+class Freezer(threading.Thread):
+    """Stops the processes that pids() names, all of them at about the same time, for a while."""
+
+    def __init__(self, pids):
+        super().__init__()
+        self.pids, self.over = pids, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(dice.uniform(2, 5)):
+            frozen = self.pids()
+            for sig in (signal.SIGSTOP, signal.SIGCONT):
+                dice.shuffle(frozen)
+                for pid in frozen:
+                    try:
+                        os.kill(pid, sig)
+                    except ProcessLookupError:
+                        pass
+                if sig == signal.SIGSTOP:
+                    self.over.wait(dice.uniform(0.5, 3))
+
+    def stop(self):
+        self.over.set()
+        self.join()
+
+
 def raise_limit():
     import resource
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -326,11 +353,14 @@ def test_a_crowd_notices_nothing(tmp_path):
     driver = Driver(gateway, servers)
     gateway.start()
     clients = Clients(tmp_path, gateway.ports, SHARE)
+    freezer = Freezer(lambda: gateway.pids() + [p.pid for p, _ in clients.processes]) if os.environ.get("SAMPAN_SOAK_FREEZE") else None
     try:
         time.sleep(6 if LONG else 2)
         first = gateway.subject()
         mixed = driver.run(SECONDS * 0.7, upgrades=True)
         steady = driver.run(SECONDS * 0.3, upgrades=False)
+        if freezer:
+            freezer.stop()
         gateway.renew()
         old = gateway.subject()
         driver.hangup()
@@ -353,6 +383,8 @@ def test_a_crowd_notices_nothing(tmp_path):
             assert clients.counts[kind].get("crossed", 0) <= 2 + clients.counts[kind]["connections"] // 200, f"{kind}: {clients.counts[kind]}"
         check_flat(mixed, steady)
     finally:
+        if freezer:
+            freezer.stop()
         clients.stop()
         servers.stop()
         gateway.stop()
@@ -425,7 +457,7 @@ def is_child_zombie(pid, gateway):
 def check_flat(mixed, steady):
     """Only where it ran for long enough: a sanitizer's memory is not the program's. The one process that remains gets
     its share of clients while its predecessors drain."""
-    if not LONG:
+    if SECONDS < 300:
         return
     for seen in (mixed, steady[min(2 * GRACE, len(steady) // 2):]):
         third = len(seen) // 3

@@ -37,9 +37,7 @@ static void http_head_is_rewritten(void) {
 }
 
 static void http_keeps_connections(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port), s = -1;
     for (int i = 0; i < 5; i++) {
         say(c, GET);
@@ -60,9 +58,7 @@ static void http_keeps_connections(void) {
 }
 
 static void http_pipelined(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, "GET /1 HTTP/1.1\r\nHost: web.test\r\n\r\nPOST /2 HTTP/1.1\r\nHost: web.test\r\n"
            "Content-Length: 3\r\n\r\nabcGET /3 HTTP/1.1\r\nHost: web.test\r\n\r\n");
@@ -95,9 +91,7 @@ static void *send_upload(void *arg) {
 
 /* A large request behind one that is still being answered must wait, not pile up. */
 static void http_pipelined_upload(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     pthread_t sender;
     void *failed = NULL;
@@ -123,9 +117,7 @@ static void http_pipelined_upload(void) {
 }
 
 static void http_chunked_both_ways(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, "POST / HTTP/1.1\r\nHost: web.test\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nWi");
     int s = take(l);
@@ -146,9 +138,7 @@ static void http_chunked_both_ways(void) {
 }
 
 static void http_old_clients_and_servers(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, "GET / HTTP/1.0\r\nHost: web.test\r\n\r\n");
     int s = take(l);
@@ -170,9 +160,7 @@ static void http_old_clients_and_servers(void) {
 }
 
 static void http_head_and_304(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, "HEAD / HTTP/1.1\r\nHost: web.test\r\n\r\n");
     int s = take(l);
@@ -191,9 +179,7 @@ static void http_head_and_304(void) {
 }
 
 static void http_continue(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, "PUT / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
     int s = take(l);
@@ -209,9 +195,7 @@ static void http_continue(void) {
 }
 
 static void http_upgrade(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, "GET /ws HTTP/1.1\r\nHost: web.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
            "Sec-WebSocket-Key: k\r\n\r\n");
@@ -241,9 +225,7 @@ static void http_upgrade(void) {
 }
 
 static void http_retries_when_safe(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, GET);
     int s = take(l);
@@ -287,9 +269,7 @@ static void http_busy_services_say_so(void) {
 }
 
 static void http_cut_answers_look_cut(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, GET);
     int s = take(l);
@@ -354,9 +334,7 @@ static void http_smuggling_is_refused(void) {
         "GET /%00 HTTP/1.1\r\nHost: web.test\r\n\r\n",
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     };
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     for (size_t i = 0; i < SP_COUNT(bad); i++) {
         int c = dial(t.http_port);
         say(c, bad[i]);
@@ -395,9 +373,7 @@ static void http_removed_endpoint_finishes(void) {
 }
 
 static void http_large_body_to_a_slow_reader(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port);
     say(c, GET);
     int s = take(l);
@@ -417,9 +393,7 @@ static void http_large_body_to_a_slow_reader(void) {
 }
 
 static void http_stop_lets_requests_end(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.http_port), idle = dial(t.http_port);
     say(c, GET);
     int s = take(l);

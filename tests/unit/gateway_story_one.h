@@ -91,6 +91,14 @@ static inline void endpoints(size_t n, const endpoint_is *list) {
 #define ENDPOINTS(...) \
     endpoints(SP_COUNT(((endpoint_is[]){__VA_ARGS__})), (endpoint_is[]){__VA_ARGS__})
 
+/* All that most stories need. */
+static inline int one_server(void) {
+    uint16_t port;
+    int l = listen_on(&port);
+    ENDPOINTS({port, true});
+    return l;
+}
+
 static inline int dial(uint16_t port) {
     return dial_at(0, port);
 }

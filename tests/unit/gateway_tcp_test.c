@@ -3,9 +3,7 @@
 #include "gateway_story_one.h"
 
 static void tcp_half_close(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.tcp_port), s = take(l);
     say(c, "question");
     shutdown(c, SHUT_WR);
@@ -20,9 +18,7 @@ static void tcp_half_close(void) {
 
 /* More than all buffers hold, to a reader that starts late and takes small bites. */
 static void tcp_slow_reader(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.tcp_port), s = take(l);
     pthread_t sender;
     void *failed = NULL;
@@ -206,9 +202,7 @@ static void tcp_draining(void) {
 }
 
 static void tcp_resets_pass(void) {
-    uint16_t port;
-    int l = listen_on(&port);
-    ENDPOINTS({port, true});
+    int l = one_server();
     int c = dial(t.tcp_port), s = take(l);
     say(c, "x");
     hear(s, "x");
