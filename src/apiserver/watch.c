@@ -6,9 +6,15 @@
  * What is there at the start is told as fast as the watcher reads; events follow from the revision
  * of that state. A watcher that reads more slowly than the cluster changes is cut off PENDING_LIMIT
  * behind; it comes back with the last revision it saw. One timer serves all bookmarks; it runs only
- * while somebody wants them. */
+ * while somebody wants them.
+ *
+ * Where the store is shared, a server that is cut off from it would keep its watches open and
+ * silent while others write. After CUT_OFF_MS without proof that nothing is missing, it ends them
+ * all and refuses new ones, and asks its clients to connect anew: the next server, or this one
+ * later, goes on from the last revision they saw. */
 #include "apiserver/server.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/rng.h"
 
 #include <stdio.h>
@@ -17,7 +23,9 @@ enum {
     PENDING_LIMIT = 16 << 20,
     BOOKMARK_MS = 60 * 1000,
     MIN_TIMEOUT_S = 1800, /* without timeoutSeconds: between this and twice this */
-    MAX_TIMEOUT_S = 24 * 3600
+    MAX_TIMEOUT_S = 24 * 3600,
+    CUT_OFF_MS = 10 * 1000,
+    LOOK_MS = 1000
 };
 
 typedef enum kind { ADDED, MODIFIED, DELETED, KINDS } kind;
@@ -47,7 +55,9 @@ struct sp_watch_hub {
     sp_apiserver *s;
     sp_list watchers;
     size_t n, with_bookmarks;
-    uv_timer_t bookmark_timer;
+    uv_timer_t bookmark_timer, look_timer;
+    int open_timers;
+    bool cut_off;
 };
 
 /* ---------- frames ---------- */
@@ -216,6 +226,7 @@ static void bring_up_to_date(watcher *w) {
 
 static void bookmark_all(uv_timer_t *t) {
     struct sp_watch_hub *h = t->data;
+    if (!sp_store_is_writable(h->s->store)) return; /* nothing is known of progress */
     sp_list_each(&h->watchers, it) bring_up_to_date(SP_CONTAINER(it, watcher, link));
 }
 
@@ -370,6 +381,16 @@ static void start(watcher *w, bool state_first) {
     sp_outflow_start(&w->flow, w->call->res);
 }
 
+static bool is_fed(const sp_store *store, sp_err *err) {
+    uint64_t ms = sp_store_silent_ms(store);
+    return ms <= CUT_OFF_MS ||
+           sp_fail(
+               err, SP_UNAVAILABLE,
+               "this API server is cut off from the store since %llu s: a watch here would miss "
+               "what others write",
+               (unsigned long long)ms / 1000);
+}
+
 void sp_verb_watch(sp_call *c) {
     watch_wish wish = {0};
     sp_filter filter;
@@ -377,8 +398,8 @@ void sp_verb_watch(sp_call *c) {
     sp_str include = {0};
     sp_table_include included = SP_TABLE_METADATA;
     (void)sp_call_query(c, "includeObject", &include);
-    if (!parse_wish(c, &wish, &err) || !sp_filter_parse(c, &filter, &err) ||
-        !sp_table_include_parse(include, &included, &err)) {
+    if (!is_fed(c->op.s->store, &err) || !parse_wish(c, &wish, &err) ||
+        !sp_filter_parse(c, &filter, &err) || !sp_table_include_parse(include, &included, &err)) {
         sp_call_fail(c, &err, NULL);
         return;
     }
@@ -393,17 +414,31 @@ void sp_verb_watch(sp_call *c) {
 
 /* ---------- the hub ---------- */
 
+static void look(uv_timer_t *t) {
+    struct sp_watch_hub *h = t->data;
+    bool was = h->cut_off;
+    h->cut_off = sp_store_silent_ms(h->s->store) > CUT_OFF_MS;
+    if (was || !h->cut_off) return;
+    if (h->n) sp_warn("cut off from the store: watches end", SP_KV("watches", h->n));
+    sp_watch_hub_end_all(h);
+    if (h->s->http) sp_http_server_send_away(h->s->http);
+}
+
 struct sp_watch_hub *sp_watch_hub_new(sp_apiserver *s) {
     struct sp_watch_hub *h = sp_zalloc(1, sizeof *h);
     h->s = s;
     sp_list_init(&h->watchers);
     uv_timer_init(s->loop, &h->bookmark_timer);
-    h->bookmark_timer.data = h;
+    h->bookmark_timer.data = h->look_timer.data = h;
+    uv_timer_init(s->loop, &h->look_timer);
+    h->open_timers = 2;
+    if (sp_store_is_shared(s->store)) uv_timer_start(&h->look_timer, look, LOOK_MS, LOOK_MS);
     return h;
 }
 
 static void hub_closed(uv_handle_t *handle) {
-    free(handle->data);
+    struct sp_watch_hub *h = handle->data;
+    if (--h->open_timers == 0) free(h);
 }
 
 void sp_watch_hub_end_all(struct sp_watch_hub *h) {
@@ -421,6 +456,7 @@ void sp_watch_hub_free(struct sp_watch_hub *h) {
     if (!h) return;
     sp_assert(sp_list_empty(&h->watchers));
     uv_close((uv_handle_t *)&h->bookmark_timer, hub_closed);
+    uv_close((uv_handle_t *)&h->look_timer, hub_closed);
 }
 
 size_t sp_watch_hub_count(const struct sp_watch_hub *h) {

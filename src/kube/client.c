@@ -300,6 +300,7 @@ static void stream_end(void *ctx, const sp_err *failed) {
         if (!sp_json_parse(a, sp_buf_str(&p->error_body), &status, NULL)) status = NULL;
         sp_err_from_status(&err, p->status, status);
     }
+    if (!failed && p->status == 503) sp_http_client_leave(p->kube->http); /* as for calls */
     drop(p);
     done(done_ctx, err.code ? &err : NULL);
 }

@@ -291,6 +291,13 @@ static void grace_over(void *ctx) {
     check_stopped(s);
 }
 
+void sp_http_server_send_away(sp_http_server *s) {
+    sp_list_each(&s->conns, it) {
+        srv_conn *c = SP_CONTAINER(it, srv_conn, link);
+        if (c->proto) c->proto->drain(c);
+    }
+}
+
 void sp_http_server_stop(sp_http_server *s, uint32_t grace_ms, void (*done)(void *ctx), void *ctx) {
     sp_assert(!s->stopping);
     s->stopping = true;

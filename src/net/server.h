@@ -46,6 +46,9 @@ SP_MUST_USE bool sp_http_server_start(uv_loop_t *loop, const sp_http_server_conf
 /* One more connection, from a socket (taken; plain) instead of the listener: it counts and is
  * served as any other. peer: who it is, copied; NULL = nobody known. */
 void sp_http_server_take(sp_http_server *s, int fd, const sp_tls_peer *peer);
+/* Clients shall come back on new connections, which may lead to another server: GOAWAY or
+ * Connection: close for all that are there now. What runs goes on. */
+void sp_http_server_send_away(sp_http_server *s);
 uint16_t sp_http_server_port(const sp_http_server *s);
 /* Stops accepting, says GOAWAY (in two steps: server_h2.c) or Connection: close, lets running
  * answers end for grace_ms, then closes everything and calls done (may be NULL). The server is

@@ -16,6 +16,8 @@ typedef struct sp_store_engine {
     void (*turn)(sp_store *s);  /* after each wake-up; watches have been served */
     void (*stats)(const sp_store *s, sp_store_stats *ret); /* adds its own; may be NULL */
     bool shared;                                           /* others write, too */
+    /* See sp_store_silent_ms; NULL = never. */
+    uint64_t (*silent_ms)(const sp_store *s);
     void (*free)(sp_store *s); /* its own memory and s; the loop has let go of s->wake */
 } sp_store_engine;
 

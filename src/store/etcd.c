@@ -41,6 +41,7 @@ typedef struct pending {
     uint64_t before; /* what was visible when it was first sent */
     bool unclear;    /* etcd may have got an attempt whose answer was lost */
     bool looking;    /* no attempt any more, only a look */
+    int64_t sent_ms;
     /* the outcome */
     bool doubt; /* the history has to tell it */
     uint64_t rev;
@@ -185,6 +186,7 @@ static void tell(sp_etcd_waiter *waiter) {
     if (x->doubt) resolve(x);
     sp_store_done *done = x->done;
     if (!x->err.code) x->s->base.writes++;
+    if (!x->err.code && x->waiter.rev <= x->s->base.visible) sp_etcd_fed(x->s, x->sent_ms);
     pass_on(x);
     if (done) done(x->ctx, x->err.code ? 0 : x->rev, x->there, x->err.code ? &x->err : NULL);
     free_write(x);
@@ -336,6 +338,7 @@ static void transact(pending *x) {
     if (!x->attempts++) x->before = s->base.visible;
     x->looking = x->unclear && !is_repeatable(x);
     make_plan(x, &p);
+    x->sent_ms = sp_clock_mono_ms();
     s->flying++;
     sp_etcd_call_start(s->etcd, "/etcdserverpb.KV/Txn", &p.txn.base,
                        &etcd__txn_response__descriptor, SP_ETCD_ONCE, CALL_TIMEOUT_MS, on_answer,
@@ -487,6 +490,8 @@ static sp_store_value *latest(sp_store *base, sp_str key) {
 
 typedef struct asked {
     sp_etcd_waiter waiter; /* first */
+    sp_etcd_store *s;
+    int64_t sent_ms;
     SP_VEC(sp_etcd_asker) list;
     sp_err err;
 } asked;
@@ -495,6 +500,7 @@ static void ask(sp_etcd_store *s);
 
 static void answer_all(sp_etcd_waiter *w) {
     asked *x = (asked *)(void *)w;
+    if (!x->err.code && w->rev <= x->s->base.visible) sp_etcd_fed(x->s, x->sent_ms);
     sp_vec_each(&x->list, a) a->done(a->ctx, 0, NULL, x->err.code ? &x->err : NULL);
     sp_vec_free(&x->list);
     free(x);
@@ -507,6 +513,8 @@ static void on_head(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     s->question = NULL;
     sp_etcd_heard(s, err);
     x->waiter.fn = answer_all;
+    x->s = s;
+    x->sent_ms = s->asked_ms;
     x->list.p = s->asked.p;
     x->list.n = s->asked.n;
     x->list.cap = s->asked.cap;
@@ -522,6 +530,7 @@ static void ask(sp_etcd_store *s) {
     Etcd__RangeRequest q = ETCD__RANGE_REQUEST__INIT;
     q.key = sp_etcd_bytes(sp_buf_str(&s->head_key));
     q.keys_only = true;
+    s->asked_ms = sp_clock_mono_ms();
     s->asked.p = s->asking.p;
     s->asked.n = s->asking.n;
     s->asked.cap = s->asking.cap;
@@ -542,10 +551,25 @@ void sp_etcd_probe(sp_etcd_store *s) {
     ask(s);
 }
 
+void sp_etcd_fail_waiting(sp_etcd_store *s) {
+    SP_VEC(asked *) list = {0};
+    sp_list_each(&s->waiters, it) {
+        sp_etcd_waiter *w = SP_CONTAINER(it, sp_etcd_waiter, link);
+        if (w->fn == answer_all) sp_vec_push(&list, (asked *)(void *)w);
+    }
+    sp_vec_each(&list, x) {
+        (*x)->err = s->trouble;
+        sp_list_remove(&(*x)->waiter.link);
+        sp_etcd_wait(s, &(*x)->waiter, 0);
+    }
+    sp_vec_free(&list);
+}
+
 /* Known to be in vain. */
 static void refuse_asker(sp_etcd_store *s, sp_store_done *done, void *ctx) {
     asked *x = sp_zalloc(1, sizeof *x);
     x->waiter.fn = answer_all;
+    x->s = s;
     x->err = s->trouble;
     sp_vec_push(&x->list, ((sp_etcd_asker){done, ctx}));
     sp_etcd_wait(s, &x->waiter, 0);
@@ -613,6 +637,11 @@ static bool is_writable(const sp_store *base) {
     return s->loaded && !s->lost;
 }
 
+static uint64_t silent_ms(const sp_store *base) {
+    const sp_etcd_store *s = (const sp_etcd_store *)(const void *)base;
+    return (uint64_t)(sp_clock_mono_ms() - s->fed_ms);
+}
+
 static void free_store(sp_store *base) {
     sp_etcd_store *s = sp_etcd_of(base);
     sp_buf *const bufs[] = {&s->head_key, &s->compact_key, &s->data_key, &s->data_end,
@@ -634,6 +663,7 @@ static const sp_store_engine engine = {
     .sync = catch_up,
     .latest = latest,
     .is_writable = is_writable,
+    .silent_ms = silent_ms,
     .close = start_closing,
     .turn = turn,
     .shared = true,

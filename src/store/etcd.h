@@ -45,6 +45,8 @@ typedef struct sp_etcd_store {
     sp_buf load_from;
     sp_index *fresh;  /* a load after the watch had fallen too far behind */
     int64_t heard_ms; /* when the quorum last answered */
+    int64_t fed_ms;   /* what had been written anywhere until then is visible here */
+    int64_t asked_ms; /* when the question under way was sent */
     sp_err trouble;   /* why it is lost */
     uint64_t compact_rev;
     int64_t compact_version;
@@ -77,5 +79,9 @@ void sp_etcd_probe(sp_etcd_store *s);
 /* --- etcd_feed.c --- */
 void sp_etcd_feed_start(sp_etcd_store *s);
 void sp_etcd_feed_stop(sp_etcd_store *s);
+/* What had been written anywhere until `ms` is visible here. */
+void sp_etcd_fed(sp_etcd_store *s, int64_t ms);
+/* Those who wait for a consistent read learn that there is none. */
+void sp_etcd_fail_waiting(sp_etcd_store *s);
 /* A call failed or went well: what that says about the cluster. */
 void sp_etcd_heard(sp_etcd_store *s, const sp_err *err);

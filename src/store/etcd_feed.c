@@ -20,6 +20,7 @@ enum {
     QUIET_MS = 1500, /* then the pulse asks */
     LOST_MS = 5000,  /* no answer for so long: there is no quorum for us */
     SILENT_MS = 5000,
+    STALE_MS = 15000, /* the watch behind for so long: the same as no quorum */
     RETRY_MS = 200,
     COMPACT_MS = 300000
 };
@@ -34,10 +35,14 @@ static void found_again(sp_etcd_store *s) {
     sp_info("etcd answers again", SP_KV("endpoint", sp_etcd_endpoint(s->etcd)));
 }
 
+void sp_etcd_fed(sp_etcd_store *s, int64_t ms) {
+    if (ms > s->fed_ms) s->fed_ms = ms;
+    if (s->lost && sp_clock_mono_ms() - s->fed_ms < LOST_MS) found_again(s);
+}
+
 void sp_etcd_heard(sp_etcd_store *s, const sp_err *err) {
     if (!err) {
         s->heard_ms = sp_clock_mono_ms();
-        if (s->lost) found_again(s);
         return;
     }
     bool silent = sp_etcd_fault_now(s->etcd) == SP_ETCD_FAULT_ENDPOINT;
@@ -48,14 +53,21 @@ void sp_etcd_heard(sp_etcd_store *s, const sp_err *err) {
 }
 
 static void look_for_loss(sp_etcd_store *s, int64_t now) {
-    if (s->lost || now - s->heard_ms < LOST_MS) return;
+    bool silent = now - s->heard_ms >= LOST_MS;
+    bool behind = s->loaded && now - s->fed_ms >= STALE_MS;
+    if (s->lost || !(silent || behind)) return;
     s->lost = true;
+    if (!silent)
+        (void)sp_fail(&s->trouble, SP_UNAVAILABLE,
+                      "etcd at %s answers, but its watch does not bring what was written",
+                      sp_etcd_endpoint(s->etcd));
     if (!s->trouble.code)
         (void)sp_fail(&s->trouble, SP_UNAVAILABLE, "etcd at %s does not answer",
                       sp_etcd_endpoint(s->etcd));
     sp_error(s->loaded ? "etcd is lost: reads are stale, writes are refused"
                        : "etcd does not answer yet",
              SP_KV("why", s->trouble.text));
+    sp_etcd_fail_waiting(s);
 }
 
 /* What was the newest a while ago has still not come. */
@@ -80,7 +92,8 @@ static void look_for_silence(sp_etcd_store *s, int64_t now) {
 static void on_pulse(uv_timer_t *t) {
     sp_etcd_store *s = t->data;
     int64_t now = sp_clock_mono_ms();
-    if (s->loaded && now - s->heard_ms > QUIET_MS) sp_etcd_probe(s);
+    if (s->base.cfg.etcd_look && s->loaded) return;
+    if (s->loaded && now - SP_MIN(s->heard_ms, s->fed_ms) > QUIET_MS) sp_etcd_probe(s);
     look_for_loss(s, now);
     if (s->loaded) look_for_silence(s, now);
 }
@@ -243,6 +256,7 @@ static void finish_load(sp_etcd_store *s) {
     if (!s->loaded)
         sp_info("loaded from etcd", SP_KV("endpoint", sp_etcd_endpoint(s->etcd)),
                 SP_KV("revision", s->load_rev), SP_KV("keys", sp_index_size(s->base.index)));
+    s->fed_ms = sp_clock_mono_ms();
     s->loaded = true;
     s->reload = false;
     if (!s->base.cfg.etcd_look) start_watch(s);

@@ -96,6 +96,10 @@ void sp_store_after(sp_store *s, sp_store_done *done, void *ctx) {
     s->engine->after(s, done, ctx);
 }
 
+uint64_t sp_store_silent_ms(const sp_store *s) {
+    return s->engine->silent_ms ? s->engine->silent_ms(s) : 0;
+}
+
 bool sp_store_is_shared(const sp_store *s) {
     return s->engine->shared;
 }
