@@ -416,13 +416,10 @@ static void http_stop_lets_requests_end(void) {
 enum { CROWD = 300 }; /* more than the events of one turn */
 static struct { int clients[CROWD], servers[CROWD]; } crowd;
 
-static void stop_with_last_requests(void) {
-    sp_worker_stop(story.worker, 5000, 100, on_stopped, NULL);
-}
-
 /* Nothing is done until each of them has asked and may do so no longer. */
-static void stand_still(void) {
+static void leave_and_stand_still(void) {
     struct timespec too_long = {.tv_nsec = 200 * 1000 * 1000};
+    sp_worker_stop(story.worker, 6 * DEADLINE_S * 1000, 100, on_stopped, NULL);
     for (int i = 0; i < CROWD; i++) say(crowd.clients[i], GET);
     nanosleep(&too_long, NULL);
 }
@@ -441,8 +438,7 @@ static void http_asked_in_time_is_answered(void) {
         close(s);
         hear_ok(c);
     }
-    in_loop(stop_with_last_requests);
-    in_loop(stand_still);
+    in_loop(leave_and_stand_still);
     for (int i = 0; i < CROWD; i++) {
         int s = take(l);
         hear_head(s);
