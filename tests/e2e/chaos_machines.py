@@ -160,6 +160,17 @@ class Machine:
         return Process(self, "gateway", [BINARY, "gateway", "--haproxy-cfg", self.dir / "haproxy.cfg", "--keepalived-conf",
                                          self.dir / "keepalived.conf", "--grace", "1s"])
 
+    def make_agent(self):
+        """Its containers outlive it, as they do on a machine whose agent dies."""
+        self.run_agent_command("image", "import", "--data-dir", self.dir / "agent", self.world.image)
+        return Process(self, "agent", [BINARY, "agent", "--kubeconfig", self.kubeconfig(), "--node-name", f"m{self.number}", "--node-ip", self.address,
+                                       "--data-dir", self.dir / "agent", "--pod-cidr", f"10.{140 + self.number}.0.0/16", "--bridge", "chaos0",
+                                       "--tls-cert-file", self.dir / "api.crt", "--tls-private-key-file", self.dir / "api.key",
+                                       "--client-ca-file", self.world.dir / "ca.crt"])
+
+    def run_agent_command(self, *words, check=True):
+        subprocess.run(["nsenter", f"--net=/run/netns/{self.name}", BINARY, *map(str, words)], check=check, capture_output=True)
+
     # --- what befalls it ---
     def set_link(self, up):
         if up != self.up:
@@ -213,11 +224,14 @@ class Machine:
         return f" {VIP}/" in sh(f"ip -n {self.name} addr show dev eth0", check=False)
 
     def end(self):
+        if "agent" in self.processes:
+            self.run_agent_command("agent", "--cleanup", "--data-dir", self.dir / "agent", check=False)
         sh(f"ip link del {self.port}; ip netns del {self.name}", check=False)
 
 
 class World:
-    def __init__(self, directory, roles):
+    def __init__(self, directory, roles, image=None):
+        self.image = image
         self.dir, self.prefix = pathlib.Path(directory), f"c{os.getpid() % 100000}"
         self.bridge, self.elsewhere = f"{self.prefix}b", f"{self.prefix}c"
         for b in (self.bridge, self.elsewhere):
@@ -300,6 +314,8 @@ class World:
 
 # --- the schedule ---
 
+# Agents only in the long form, where they are.
+AGENTS = [("kill", "agent"), ("freeze", "agent")]
 DECK = [("kill", "etcd"), ("kill", "api"), ("kill", "gateway"), ("kill", "controllers"), ("freeze", "etcd"), ("freeze", "api"),
         ("freeze", "gateway"), ("freeze", "controllers"), ("freeze", ""), ("power", ""), ("cut", ""), ("split", ""), ("apart", ""),
         ("blind", ""), ("slow", "")]

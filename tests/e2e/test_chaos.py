@@ -15,8 +15,8 @@ import time
 import pytest
 
 from chaos_clients import CONFIGS, JSON, MERGE, PODS, Actor, Asker, Client, History, Watcher, direct, rev_of, until_done, value_of
-from chaos_machines import DECK, World, play, schedule
-from conftest import IS_ROOT, wait_until
+from chaos_machines import AGENTS, DECK, World, play, schedule
+from conftest import IS_ROOT, busybox_image, wait_until
 from linearizable import ABSENT, Op, check
 
 pytestmark = [pytest.mark.skipif(not IS_ROOT, reason="namespaces need root"),
@@ -35,7 +35,8 @@ HEALED = 60
 
 @pytest.fixture
 def world(tmp_path):
-    w = World(tmp_path, ("etcd", "api", "controllers", "gateway"))
+    roles = ("etcd", "api", "controllers", "gateway")
+    w = World(tmp_path, (*roles, "agent"), busybox_image(tmp_path)) if LONG else World(tmp_path, roles)
     try:
         w.start()
         yield w
@@ -156,9 +157,15 @@ class Scaler:
     """A Deployment that only grows: a pod more than it has is a pod made twice."""
 
     def __init__(self, world):
-        self.client, self.replicas = Client(world), 2
+        self.client, self.replicas, self.starts = Client(world), 2, world.dir / "starts"
+        self.starts.touch()
         labels = {"app": "web"}
-        template = {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "x"}]}}
+        # Where there are agents, each container that starts writes its pod's name.
+        script = "echo $(hostname) >> /starts; exec sleep 100000"
+        container = {"name": "c", "image": "busybox:test", "imagePullPolicy": "Never", "command": ["sh", "-c", script],
+                     "volumeMounts": [{"name": "starts", "mountPath": "/starts"}]}
+        template = {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 0, "containers": [container],
+                                                             "volumes": [{"name": "starts", "hostPath": {"path": str(self.starts)}}]}}
         until_done(self.client, "POST", DEPLOYMENTS, {"metadata": {"name": "web"}, "spec": {
             "replicas": self.replicas, "selector": {"matchLabels": labels}, "template": template}}, good=(201, 409))
 
@@ -168,6 +175,9 @@ class Scaler:
 
     def names(self, pods):
         return {name for _, _, name, _ in pods.events if name.startswith("web-")}
+
+    def started(self):
+        return sorted(self.starts.read_text().split())
 
 
 def test_everything_holds_while_anything_fails(world):
@@ -179,7 +189,7 @@ def test_everything_holds_while_anything_fails(world):
 
 
 def everything_holds(world):
-    dice, deck = random.Random(SEED), [c for c in DECK if ONLY in " ".join(c)]
+    dice, deck = random.Random(SEED), [c for c in DECK + (AGENTS if LONG else []) if ONLY in " ".join(c)]
     list_ = schedule(dice, deck, CARDS, (0.1, 9), (0.3, 4), 0.4) if LONG else schedule(dice, deck, CARDS, (0.7, 1.6), (0.2, 0.6), 0)
     wait_until(lambda: is_well(world), "three machines", HEALED)
     crowd = Crowd(world)
@@ -201,9 +211,12 @@ def everything_holds(world):
     world.mark(f"well {time.monotonic() - healed:.1f} s after the last fault")
     scaler.grow()
     wait_until(lambda: world.settle() or len(scaler.names(crowd.pods)) >= scaler.replicas, "the pods are there", HEALED)
+    if LONG:
+        wait_until(lambda: world.settle() or len(scaler.started()) >= scaler.replicas, "the containers run", HEALED)
     crowd.stop()
     tell(crowd, world, SEED)
     assert len(scaler.names(crowd.pods)) == scaler.replicas, "a pod was made twice"
+    assert not LONG or scaler.started() == sorted(scaler.names(crowd.pods)), "a pod ran twice"
     check_answers(crowd)
     check_histories(crowd)
     check_watchers(crowd)
