@@ -98,8 +98,15 @@ def check_answers(crowd):
 
 
 def check_histories(crowd):
+    """What watchers saw of a lost write says when it was made; that it was made at all needs no other witness."""
+    revisions = {value_of(obj): rev for w in crowd.watchers for rev, kind, _, obj in w.events if kind != "DELETED"}
+    for op in crowd.history.all():
+        if op.end is None and op.kind != "delete":
+            op.rev = revisions.get(op.value)
     for key, ops in crowd.history.ops.items():
         wrong = check(ops)
+        if wrong:
+            (crowd.world.dir / f"{key}.ops").write_text("".join(f"{o}\n" for o in sorted(ops, key=lambda o: o.begin)))
         assert wrong is None, f"{key}: {wrong}"
 
 
