@@ -20,6 +20,7 @@ typedef struct job {
     sp_call *call;
     sp_etcd_look *look;
     sp_etcd_change *change;
+    size_t members;        /* before it came */
     sp_str name, peer_url; /* in the call's arena */
     sp_str initial_cluster;
     sp_strs clients; /* URLs; the vector in the arena, too */
@@ -231,6 +232,44 @@ void sp_cluster_serve_ca(sp_call *c, sp_str rest) {
     sp_call_fail(c, &err, NULL);
 }
 
+/* ---------- addresses for its pods ---------- */
+
+typedef struct ranges {
+    sp_arena *arena;
+    sp_str name;     /* of the joiner */
+    sp_str own;      /* what a node of that name had */
+    bool taken[256]; /* 10.N.0.0/16 */
+} ranges;
+
+static bool note_range(void *ctx, const sp_json *node) {
+    ranges *r = ctx;
+    sp_str cidr = sp_json_str(sp_json_dig(node, "spec", "podCIDR", NULL)), part;
+    uint64_t n;
+    if (sp_str_eq(sp_json_str(sp_json_dig(node, "metadata", "name", NULL)), r->name)) {
+        r->own = sp_arena_str(r->arena, cidr);
+        return true;
+    }
+    bool ten = sp_str_cut(&cidr, '.', &part) && sp_str_eqz(part, "10");
+    if (ten && sp_str_cut(&cidr, '.', &part) && sp_str_u64(part, &n) && n < 256) r->taken[n] = true;
+    return true;
+}
+
+/* The first machine has 10.88, Services have 10.96 to 10.111. Nodes of those that just joined may
+ * not be there yet, so counting begins behind the members. */
+static sp_str free_range(const job *j) {
+    enum { FIRST = 88, SERVICES = 96, BEHIND_SERVICES = 112 };
+    sp_arena *a = j->call->op.arena;
+    ranges r = {.arena = a, .name = j->name};
+    sp_lookup_each_latest(j->call->op.s, a, "", "nodes", SP_STR(""), note_range, &r);
+    if (r.own.n) return r.own;
+    for (size_t i = SERVICES; i < BEHIND_SERVICES; i++) r.taken[i] = true;
+    size_t n = FIRST + j->members;
+    while (n < 256 && r.taken[n]) n++;
+    return n < 256 ? sp_arena_printf(a, "10.%zu.0.0/16", n) : SP_STR("");
+}
+
+/* ---------- what a joiner is given ---------- */
+
 static bool fill_welcome(job *j, sp_json *o, sp_err *err) {
     static const char *const files[] = {"ca.crt", "ca.key", "etcd-ca.crt", "etcd-ca.key"};
     sp_call *c = j->call;
@@ -242,6 +281,7 @@ static bool fill_welcome(job *j, sp_json *o, sp_err *err) {
         sp_json_set(a, pki, files[i], sp_json_new_str(a, sp_buf_str(&pem)));
     }
     sp_json_set(a, o, "initialCluster", sp_json_new_str(a, j->initial_cluster));
+    sp_json_set(a, o, "podCIDR", sp_json_new_str(a, free_range(j)));
     sp_json_set(a, o, "endpoints", urls_json(a, &j->clients));
     return true;
 }
@@ -274,6 +314,7 @@ static void note_members(job *j, const sp_etcd_survey *s) {
     j->clients.p = sp_arena_alloc(a, (s->members.n + 1) * sizeof(sp_str));
     sp_vec_each(&s->members, m) if (m->clients.n && !m->learner) j->clients.p[j->clients.n++] =
         m->clients.p[0];
+    j->members = j->clients.n;
     sp_etcd_initial_cluster(s, j->name, j->peer_url, &b);
     j->initial_cluster = sp_arena_str(a, sp_buf_str(&b));
 }

@@ -177,6 +177,16 @@ static void on_promoted(void *ctx, const sp_err *err) {
     r->last = err ? *err : (sp_err){0};
 }
 
+/* Once only: machines that join from now on shall stay. */
+static void end_reset(role *r) {
+    sp_err err;
+    r->member.reset = false;
+    sp_warn("the other members are forgotten: this one is the cluster now");
+    if (!sp_member_save(r->dir, &r->member, &err))
+        sp_error("the next start would forget the members again",
+                 SP_KV("error", (const char *)err.text));
+}
+
 static void look_at_self(role *r, const sp_etcd_member *m) {
     if (!m->answers || !m->leader) return;
     if (m->learner) {
@@ -190,6 +200,7 @@ static void look_at_self(role *r, const sp_etcd_member *m) {
     }
     if (r->ready) return;
     r->ready = true;
+    if (r->member.reset) end_reset(r);
     sp_info("ready", SP_KV("name", r->member.name), SP_KV("version", m->version));
     sp_role_ready();
 }
@@ -200,10 +211,12 @@ static void on_looked(void *ctx, const sp_etcd_survey *s, const sp_err *err) {
     r->look = NULL;
     (void)err;
     if (s) sp_vec_each(&s->members, m) if (is_self(r, m)) self = m;
-    if (s && !self && r->ended)
+    if (s && !self && r->ended) {
+        r->exit_code = SP_MEMBER_GONE;
         sp_error("this machine was removed from the cluster; to let it join again: stop sampan, "
                  "empty its data directory, sampan up --join",
                  SP_KV("name", r->member.name), SP_KV("dir", r->dir));
+    }
     if (r->ended) {
         finish(r);
         return;

@@ -170,6 +170,7 @@ static bool keep_member(const sp_join_request *r, const sp_json *answer, sp_err 
                    .api_port = r->api_port,
                    .initial_cluster = sp_json_get_z(answer, "initialCluster"),
                    .cluster_token = "",
+                   .pod_cidr = r->pod_cidr ? r->pod_cidr : sp_json_get_z(answer, "podCIDR"),
                    .joins = true};
     sp_json_each(sp_json_get(answer, "endpoints"), u) sp_vec_push(&m.others, sp_json_str(u));
     bool ok = (*m.initial_cluster && m.others.n) ||

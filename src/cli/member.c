@@ -29,6 +29,9 @@ static bool read_state(sp_arena *a, const sp_json *o, sp_member *m) {
     m->ip = sp_json_get_z(o, "ip");
     m->initial_cluster = sp_json_get_z(o, "initialCluster");
     m->cluster_token = sp_json_get_z(o, "clusterToken");
+    m->pod_cidr = sp_json_get_z(o, "podCIDR");
+    if (!*m->pod_cidr) m->pod_cidr = SP_POD_CIDR;
+    m->reset = sp_json_bool(sp_json_get(o, "reset"), false);
     m->joins = sp_json_bool(sp_json_get(o, "joins"), false);
     const sp_json *others = sp_json_get(o, "others");
     m->others.p = sp_arena_alloc(a, ((others ? others->count : 0) + 1) * sizeof(sp_str));
@@ -68,7 +71,9 @@ bool sp_member_save(const char *dir, const sp_member *m, sp_err *err) {
     sp_json_set_int(a, o, "apiPort", m->api_port);
     sp_json_set_z(a, o, "initialCluster", m->initial_cluster);
     sp_json_set_z(a, o, "clusterToken", m->cluster_token);
+    sp_json_set_z(a, o, "podCIDR", m->pod_cidr);
     sp_json_set_bool(a, o, "joins", m->joins);
+    if (m->reset) sp_json_set_bool(a, o, "reset", true);
     sp_json *others = sp_json_ensure_array(a, o, "others");
     sp_vec_each(&m->others, u) sp_json_push(others, sp_json_new_str(a, *u));
     sp_json_write_pretty(&text, o);
@@ -89,9 +94,21 @@ bool sp_member_begin(const sp_join_request *r, sp_err *err) {
                    .client_port = r->client_port,
                    .peer_port = r->peer_port,
                    .api_port = r->api_port,
+                   .pod_cidr = r->pod_cidr ? r->pod_cidr : SP_POD_CIDR,
                    .initial_cluster = sp_arena_printf(a, "%s=%s", r->name, peer).p,
                    .cluster_token = token};
     return sp_member_save(r->dir, &m, err);
+}
+
+bool sp_member_reset(const char *dir, sp_err *err) {
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_member m;
+    bool found = false;
+    if (!sp_member_load(a, dir, &m, &found, err)) return false;
+    sp_assert(found);
+    m.reset = true;
+    m.others.n = 0;
+    return sp_member_save(dir, &m, err);
 }
 
 /* --- pure --- */
@@ -134,6 +151,7 @@ const char *const *sp_member_etcd_argv(sp_arena *a, const char *dir, const sp_me
     if (*m->cluster_token) add(&w, "initial-cluster-token", m->cluster_token);
     for (size_t i = 0; i < SP_COUNT(files); i++)
         add(&w, files[i][0], sp_arena_printf(a, "%s/pki/%s", dir, files[i][1]).p);
+    if (m->reset) add(&w, "force-new-cluster", "true");
     add(&w, "client-cert-auth", "true");
     add(&w, "peer-client-cert-auth", "true");
     add(&w, "logger", "zap");

@@ -181,7 +181,7 @@ static void on_restart(uv_timer_t *t) {
     sp_err err;
     if (start(r, &err)) return;
     int64_t delay = sp_restart_delay_ms(++r->failures);
-    r->owner->config.on_exit(r->owner->config.ctx, r->spec.name, err.text, delay);
+    r->owner->config.on_exit(r->owner->config.ctx, r->spec.name, -1, err.text, delay);
     uv_timer_start(t, on_restart, (uint64_t)delay, 0);
 }
 
@@ -239,8 +239,8 @@ static void on_process_exit(uv_process_t *p, int64_t status, int sig) {
         return;
     }
     int64_t delay = sp_restart_delay_ms(r->failures);
-    s->config.on_exit(s->config.ctx, r->spec.name, how, delay);
     uv_timer_start(&r->restart, on_restart, (uint64_t)delay, 0);
+    s->config.on_exit(s->config.ctx, r->spec.name, sig ? -1 : (int)status, how, delay);
 }
 
 /* ---------- starting ---------- */

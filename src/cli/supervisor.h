@@ -19,7 +19,8 @@ typedef struct sp_supervisor_config {
     const char *log_dir; /* ROLE.log is written there; NULL = our own stderr */
     /* first: not seen ready before. attempts: starts so far. */
     void (*on_ready)(void *ctx, const char *role, bool first, int64_t took_ms);
-    void (*on_exit)(void *ctx, const char *role, const char *how, int64_t restart_ms);
+    /* code: of its exit, -1 after a signal or when it could not be started. */
+    void (*on_exit)(void *ctx, const char *role, int code, const char *how, int64_t restart_ms);
     /* A successor ended before it was ready: nothing has changed. */
     void (*on_not_replaced)(void *ctx, const char *role, const char *how);
     /* A role ended three times without ever being ready: tail is the end of what it wrote. */

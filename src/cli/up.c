@@ -160,7 +160,7 @@ static void on_others(uv_fs_poll_t *p, int status, const uv_stat_t *before, cons
         news |= one.n && !is_known(u->known_others, one);
     u->known_others = others;
     if (!news) return;
-    u->becomes_member = u->renew = false; /* that was done */
+    u->becomes_member = u->reset = u->renew = false; /* that was done */
     printf("the cluster has grown: the roles learn of %s\n", others);
     fflush(stdout);
     if (make_pki(u, &err))
@@ -202,8 +202,17 @@ static void on_ready(void *ctx, const char *role, bool first, int64_t took_ms) {
     fflush(stdout);
 }
 
-static void on_exit_of_role(void *ctx, const char *role, const char *how, int64_t restart_ms) {
-    const sp_up *u = ctx;
+static void on_exit_of_role(void *ctx, const char *role, int code, const char *how,
+                            int64_t restart_ms) {
+    sp_up *u = ctx;
+    if (code == SP_MEMBER_GONE && strcmp(role, "etcd") == 0) {
+        fprintf(stderr,
+                "sampan up: this machine was removed from the cluster. To let it join again: empty "
+                "%s, then sampan up --join\n",
+                u->data_dir);
+        stop(u, 1);
+        return;
+    }
     printf("%-12s ended (%s); starting again in %lld ms; its log: %s/logs/%s.log\n", role, how,
            (long long)restart_ms, u->data_dir, role);
     fflush(stdout);
@@ -406,6 +415,7 @@ static bool become_member(sp_up *u, sp_err *err) {
                                .client_port = u->etcd_port,
                                .peer_port = (uint16_t)(u->etcd_port + 1),
                                .api_port = u->api_port,
+                               .pod_cidr = u->pod_cidr,
                                .server = u->join,
                                .token = u->token};
     return u->join ? sp_member_join(&r, err) : sp_member_begin(&r, err);
@@ -414,6 +424,7 @@ static bool become_member(sp_up *u, sp_err *err) {
 static bool prepare_keys(sp_up *u, sp_err *err) {
     bool found = false;
     if (u->becomes_member && !become_member(u, err)) return false;
+    if (u->reset && !sp_member_reset(u->data_dir, err)) return false;
     if (!sp_member_load(u->arena, u->data_dir, &u->member, &found, err)) return false;
     const char *others = u->api_servers;
     if (found && !others) others = sp_member_api_servers(u->arena, &u->member);
@@ -465,6 +476,7 @@ static bool run(sp_up *u, sp_err *err) {
                                     .etcd_peer_port = (uint16_t)(u->etcd_port + 1)};
     if (!sp_up_check(u, err) || !sp_preflight_run(&preflight, err) || !make_pki(u, err))
         return false;
+    if (!u->pod_cidr) u->pod_cidr = u->is_member ? u->member.pod_cidr : SP_POD_CIDR;
     uv_loop_init(&u->loop);
     u->interrupt = sp_signal_watch(&u->loop, SIGINT, on_signal, u);
     u->term = sp_signal_watch(&u->loop, SIGTERM, on_signal, u);

@@ -15,7 +15,7 @@ extern const char *const sp_up_store_flags[SP_UP_STORE_FLAGS]; /* passed on to t
 typedef struct sp_up {
     const char *store[SP_UP_STORE_FLAGS], *api_servers, *ca_dir;
     const char *join, *token;
-    bool cluster_init, renew;
+    bool cluster_init, reset, renew;
     const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
     sp_log_level level;
     uint16_t api_port, gateway_port, gateway_tls_port, agent_port, etcd_port;

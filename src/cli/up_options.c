@@ -105,6 +105,11 @@ static bool check_cluster(const sp_up *u, sp_err *err) {
         return sp_fail(err, SP_INVALID,
                        "--join and --token go together; `sampan cluster token` on a machine of the "
                        "cluster prints both");
+    if (u->reset && (!u->is_member || u->becomes_member))
+        return sp_fail(err, SP_INVALID,
+                       "--cluster-reset is for a machine that is a member: %s is "
+                       "of none",
+                       u->data_dir);
     if (u->join && u->cluster_init)
         return sp_fail(err, SP_INVALID,
                        "--cluster-init is for the first machine, --join for the others");
@@ -135,7 +140,6 @@ bool sp_up_check(const sp_up *u, sp_err *err) {
 
 static void set_defaults(sp_up *u) {
     u->roles = "apiserver,controllers,agent,gateway";
-    u->pod_cidr = "10.88.0.0/16";
     u->bridge = "sampan0";
     u->level = SP_LOG_INFO;
     u->etcd_port = 2379;
@@ -160,7 +164,8 @@ static int parse(sp_up *u, int argc, char **argv) {
         {"node-name", 0, SP_FLAG_STR, &u->node_name, "NAME", "name of this node (the host name)"},
         {"node-ip", 0, SP_FLAG_STR, &u->node_ip, "ADDR",
          "address of this node (that of the default route)"},
-        {"pod-cidr", 0, SP_FLAG_STR, &u->pod_cidr, "CIDR", "addresses of pods (10.88.0.0/16)"},
+        {"pod-cidr", 0, SP_FLAG_STR, &u->pod_cidr, "CIDR",
+         "addresses of pods (" SP_POD_CIDR "; of a machine that joins: the next)"},
         {"bridge", 0, SP_FLAG_STR, &u->bridge, "NAME", "network bridge of pods (sampan0)"},
         {"roles", 0, SP_FLAG_STR, &u->roles, "LIST",
          "what to run (apiserver,controllers,agent,gateway)"},
@@ -182,6 +187,8 @@ static int parse(sp_up *u, int argc, char **argv) {
         {"join", 0, SP_FLAG_STR, &u->join, "URL",
          "at the first start: become a member of the cluster whose API server is there"},
         {"token", 0, SP_FLAG_STR, &u->token, "TOKEN", "for --join: sampan cluster token prints it"},
+        {"cluster-reset", 0, SP_FLAG_BOOL, &u->reset, NULL,
+         "the other members are lost for good: go on alone, with what this one has"},
         {"etcd-port", 0, SP_FLAG_PORT, &u->etcd_port, "N",
          "of our etcd, for clients; its members use the next one (2379)"},
         {"renew-certs", 0, SP_FLAG_BOOL, &u->renew, NULL,

@@ -1,0 +1,62 @@
+"""A cluster whose etcd Sampan runs, after the worst: the quorum is lost for good, a member is removed while it runs."""
+import json
+import shutil
+
+import pytest
+
+from conftest import wait_until
+from test_join import Net, join_flags, pytestmark  # noqa: F401
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two machines, with nodes' address ranges as they are given by the cluster."""
+    net = Net(tmp_path)
+    try:
+        one, two = net.machines[:2]
+        one.start("--cluster-init")
+        wait_until(one.is_ready, "the first machine")
+        two.start(*join_flags(one))
+        wait_until(two.is_ready, "the second machine")
+        yield one, two
+    finally:
+        net.end()
+
+
+def state(machine):
+    return json.loads((machine.dir / "etcd/member.json").read_text())
+
+
+def test_one_is_left_and_goes_on_alone(pair):
+    one, two = pair
+    assert (state(one)["podCIDR"], state(two)["podCIDR"]) == ("10.88.0.0/16", "10.89.0.0/16")
+    assert "is of none" in one.net.machines[2].refused("--cluster-reset")
+    assert two.write("kept") == 201
+    one.crash()
+    shutil.rmtree(one.dir)  # its disk is gone
+    code, out, _ = two.sampan("status")
+    assert code == 1 and "NO QUORUM" in out and "etcd has no quorum" in out
+    code, _, err = two.sampan("cluster", "remove", "m1")
+    assert code == 1 and "no quorum" in err
+    two.crash()
+    two.start("--cluster-reset")
+    wait_until(two.is_ready, "it is the cluster now")
+    assert "kept" in two.names() and two.write("alone") == 201
+    assert list(two.members()) == ["m2"] and "the other members are forgotten" in two.log()
+    # Another start forgets nobody, and a new machine comes as ever.
+    one.start(*join_flags(two))
+    wait_until(one.is_ready, "the first machine anew")
+    assert two.stop() == 0
+    two.start(bare=True)
+    wait_until(two.is_ready, "a plain start")
+    assert set(two.members()) == {"m1", "m2"} and "alone" in one.names()
+
+
+def test_a_member_is_removed_while_it_runs(pair):
+    one, two = pair
+    code, out, err = one.sampan("cluster", "remove", "m2")
+    assert code == 0 and "removed" in out, err
+    wait_until(lambda: two.process.poll() is not None, "it ends")
+    assert two.process.returncode == 1 and "was removed from the cluster" in two.output.read_text(), two.output.read_text()
+    assert not two.pids()
+    assert one.write("goes-on") == 201 and list(one.members()) == ["m1"]
