@@ -1,6 +1,6 @@
-/* The way back: a connection that this node holds to the API server, through which the API server
- * reaches our HTTPS server's handlers although nobody can connect to this machine. Reconnects by
- * itself, with growing pauses. Loop thread only. */
+/* The way back: a connection that this node holds to each API server of its kubeconfig, through
+ * which that one reaches our HTTPS server's handlers although nobody can connect to this machine.
+ * Reconnects by itself, with growing pauses. Loop thread only. */
 #pragma once
 #include "agent/server.h"
 

@@ -105,7 +105,17 @@ bool sp_kube_open_h1(uv_loop_t *loop, const sp_kube_config *c, sp_arena *a, sp_k
                                .other_count = file.other_count,
                                .tls = tls,
                                .server_name = name};
-    *ret = (sp_kube_h1){sp_http_client_new(loop, &h), file.prefix, authorization(a, &file)};
+    sp_assert(c->only <= 1 + file.other_count);
+    if (c->only > 1) {
+        h.host = file.others[c->only - 2].host;
+        h.port = file.others[c->only - 2].port;
+    }
+    if (c->only) h.other_count = 0;
+    *ret = (sp_kube_h1){.http = sp_http_client_new(loop, &h),
+                        .prefix = file.prefix,
+                        .authorization = authorization(a, &file),
+                        .server = sp_arena_printf(a, "%s:%u", h.host, h.port),
+                        .servers = 1 + file.other_count};
     sp_tls_ctx_unref(tls);
     return true;
 }

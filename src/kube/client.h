@@ -9,6 +9,7 @@ typedef struct sp_kube_config {
     const char *kubeconfig; /* path; NULL = $KUBECONFIG, then ~/.kube/config */
     const char *context;    /* NULL = current-context */
     const char *user_agent; /* NULL = "sampan" */
+    size_t only; /* sp_kube_open_h1: of several servers this one alone, from 1; 0 = all */
 } sp_kube_config;
 
 SP_MUST_USE bool sp_kube_open(uv_loop_t *loop, const sp_kube_config *c, sp_kube **ret, sp_err *err);
@@ -17,6 +18,8 @@ SP_MUST_USE bool sp_kube_open(uv_loop_t *loop, const sp_kube_config *c, sp_kube 
 typedef struct sp_kube_h1 {
     sp_http_client *http; /* the caller's */
     sp_str prefix, authorization;
+    sp_str server;  /* "10.0.0.1:6443"; of several the first one */
+    size_t servers; /* in the kubeconfig */
 } sp_kube_h1;
 SP_MUST_USE bool sp_kube_open_h1(uv_loop_t *loop, const sp_kube_config *c, sp_arena *a,
                                  sp_kube_h1 *ret, sp_err *err);
