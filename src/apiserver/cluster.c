@@ -399,6 +399,9 @@ void sp_cluster_serve_join(sp_call *c, sp_str rest) {
     (void)rest;
     if (!sp_str_eqz(c->http->method, "POST")) {
         refuse_method(c, "POST");
+    } else if (!c->http->tls) {
+        (void)sp_fail(&err, SP_FORBIDDEN, "keys are not given away without TLS");
+        sp_call_fail(c, &err, NULL);
     } else if (!c->op.s->config.etcd || !c->op.s->config.join_dir) {
         (void)sp_fail(&err, SP_NOT_FOUND,
                       "this API server lets nobody join: it runs without a cluster "

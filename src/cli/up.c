@@ -409,6 +409,9 @@ static bool start_roles(sp_up *u, sp_err *err) {
 /* ---------- before that ---------- */
 
 static bool become_member(sp_up *u, sp_err *err) {
+    sp_auto(sp_buf) token = {0};
+    if (u->token_file && !sp_file_read(u->token_file, 4096, &token, err))
+        return sp_err_wrap(err, "--token-file");
     const sp_join_request r = {.dir = u->data_dir,
                                .name = u->node_name,
                                .ip = u->node_ip,
@@ -417,7 +420,7 @@ static bool become_member(sp_up *u, sp_err *err) {
                                .api_port = u->api_port,
                                .pod_cidr = u->pod_cidr,
                                .server = u->join,
-                               .token = u->token};
+                               .token = u->token_file ? sp_buf_z(&token) : u->token};
     return u->join ? sp_member_join(&r, err) : sp_member_begin(&r, err);
 }
 
@@ -428,8 +431,9 @@ static bool prepare_keys(sp_up *u, sp_err *err) {
     if (!sp_member_load(u->arena, u->data_dir, &u->member, &found, err)) return false;
     const char *others = u->api_servers;
     if (found && !others) others = sp_member_api_servers(u->arena, &u->member);
+    const char *everywhere = found ? u->node_ip : "127.0.0.1"; /* others join at this one */
     const sp_pki_config config = {.dir = u->data_dir,
-                                  .host = strcmp(u->bind, "0.0.0.0") == 0 ? "127.0.0.1" : u->bind,
+                                  .host = strcmp(u->bind, "0.0.0.0") == 0 ? everywhere : u->bind,
                                   .port = u->api_port,
                                   .node_name = u->node_name,
                                   .node_ip = u->node_ip,

@@ -14,7 +14,7 @@ extern const char *const sp_up_store_flags[SP_UP_STORE_FLAGS]; /* passed on to t
 
 typedef struct sp_up {
     const char *store[SP_UP_STORE_FLAGS], *api_servers, *ca_dir;
-    const char *join, *token;
+    const char *join, *token, *token_file;
     bool cluster_init, reset, renew;
     const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
     sp_log_level level;

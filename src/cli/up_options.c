@@ -101,9 +101,12 @@ static bool is_loopback(const char *address) {
 }
 
 static bool check_cluster(const sp_up *u, sp_err *err) {
-    if (!u->join != !u->token)
+    if (u->token && u->token_file)
+        return sp_fail(err, SP_INVALID, "--token and --token-file: one of them");
+    if (!u->join != !(u->token || u->token_file))
         return sp_fail(err, SP_INVALID,
-                       "--join and --token go together; `sampan cluster token` on a machine of the "
+                       "--join and --token (or --token-file) go together; `sampan cluster token` "
+                       "on a machine of the "
                        "cluster prints both");
     if (u->reset && (!u->is_member || u->becomes_member))
         return sp_fail(err, SP_INVALID,
@@ -187,6 +190,8 @@ static int parse(sp_up *u, int argc, char **argv) {
         {"join", 0, SP_FLAG_STR, &u->join, "URL",
          "at the first start: become a member of the cluster whose API server is there"},
         {"token", 0, SP_FLAG_STR, &u->token, "TOKEN", "for --join: sampan cluster token prints it"},
+        {"token-file", 0, SP_FLAG_STR, &u->token_file, "FILE",
+         "in place of --token, which other users of this machine could see"},
         {"cluster-reset", 0, SP_FLAG_BOOL, &u->reset, NULL,
          "the other members are lost for good: go on alone, with what this one has"},
         {"etcd-port", 0, SP_FLAG_PORT, &u->etcd_port, "N",

@@ -24,7 +24,7 @@ static bool is_word(sp_str s, size_t length, bool hex) {
 }
 
 static void copy(char *to, sp_str s) {
-    memcpy(to, s.p, s.n);
+    if (s.n) memcpy(to, s.p, s.n);
     to[s.n] = 0;
 }
 

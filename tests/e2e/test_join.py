@@ -251,6 +251,8 @@ def test_who_may_not_join_is_told_why(machines):
     assert "--token" in said and "sampan cluster token" in said
     said = new.refused("--join", "http://10.79.0.1:6443", "--token", token)
     assert "https://ADDRESS:PORT" in said
+    assert "--token-file: one of them" in new.refused("--join", url, "--token", token, "--token-file", "x")
+    assert "--token-file" in new.refused("--join", url, "--token-file", "/nowhere")
     assert "go together" in new.refused("--join", url)
     assert "--cluster-init is for the first machine" in new.refused("--join", url, "--token", token, "--cluster-init")
     assert "--node-ip" in new.refused("--join", url, "--token", token, ip="127.0.0.1")
@@ -319,7 +321,9 @@ def test_a_machine_is_lost_and_replaced(machines):
     wait_until(lambda: three.process.poll() is not None, "it gives up")
     assert three.process.returncode == 1 and "was removed from the cluster" in three.output.read_text(), three.output.read_text()
     shutil.rmtree(three.dir)
-    three.start(*join_flags(two))
+    flags = join_flags(two)
+    (three.net.dir / "token").write_text(flags[3] + "\n")
+    three.start(*flags[:2], "--token-file", str(three.net.dir / "token"))
     wait_until(three.is_ready, "the new one")
     wait_until(lambda: all_well(three), "three again")
     assert "without-three" in three.names()
@@ -372,6 +376,10 @@ def test_one_machine_becomes_a_cluster(machines):
     m = machines[0].net.spare
     m.start("--bind-address", m.ip)
     wait_until(m.is_ready, "one machine")
+    status, said = m.call("GET", "/sampan/v1/ca")
+    assert status == 404 and "--cluster-init" in said["message"]
+    status, said = m.call("POST", "/sampan/v1/join", {"token": "x"})
+    assert status == 404 and "--cluster-init" in said["message"]
     assert [m.write(f"before-{n}") for n in range(20)] == [201] * 20
     assert m.sampan("cluster", "members")[0] == 1 and not m.etcd_pid()
     objects = {o["metadata"]["name"]: o["metadata"]["uid"] for o in m.call("GET", CONFIGS)[1]["items"]}
