@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/client.h"
+#include "cli/migrate.h"
 #include "cli/store_url.h"
 #include "net/loop.h"
 #include "store/dump.h"
@@ -150,47 +151,16 @@ static bool from_server(sp_cli *c, uint64_t revision, out *to, sp_err *err) {
     return false;
 }
 
-typedef struct entry {
-    char *key;
-    sp_store_value *value;
-} entry;
-typedef SP_VEC(entry) entries;
-
-static bool collect(void *ctx, sp_str key, sp_store_value *v) {
-    entries *list = ctx;
-    sp_vec_push(list, ((entry){sp_str_dup(key), sp_store_value_ref(v)}));
-    return true;
-}
-
-static int by_rev(const void *a, const void *b) {
-    const entry *x = a, *y = b;
-    return x->value->rev < y->value->rev ? -1 : x->value->rev > y->value->rev;
-}
-
-/* Everything, in the order of the last changes. */
-static void list_all(sp_store *s, entries *ret) {
-    (void)!sp_store_range(s, SP_STR("/registry/"), SP_STR(""), 0, collect, ret, NULL);
-    if (ret->n) qsort(ret->p, ret->n, sizeof *ret->p, by_rev);
-}
-
-static void free_entries(entries *list) {
-    sp_vec_each(list, e) {
-        free(e->key);
-        sp_store_value_unref(e->value);
-    }
-    sp_vec_free(list);
-}
-
 static bool from_store(const sp_store_wish *wish, out *to, sp_err *err) {
     sp_store_at at = {0};
     if (!sp_store_at_open(&at, wish, err)) {
         sp_store_at_close(&at);
         return false;
     }
-    entries list = {0};
+    sp_store_entries list = {0};
     sp_dump_writer w;
     sp_auto(sp_buf) b = {0};
-    list_all(at.store, &list);
+    sp_store_entries_read(at.store, &list);
     sp_dump_begin(&w, &b, sp_store_revision(at.store), list.n, sp_clock_wall_ms());
     sp_vec_each(&list, e) {
         sp_dump_object(&w, &b, sp_str_z(e->key), e->value);
@@ -200,7 +170,7 @@ static bool from_store(const sp_store_wish *wish, out *to, sp_err *err) {
     }
     sp_dump_end(&w, &b);
     out_add(to, sp_buf_str(&b));
-    free_entries(&list);
+    sp_store_entries_free(&list);
     sp_store_at_close(&at);
     return true;
 }
@@ -220,6 +190,7 @@ typedef struct options {
     const char *store, *from, *to;
     sp_store_flags login;
     int64_t revision; /* 0 = the newest */
+    bool catch_up;
 } options;
 
 static int create(options *o, const char *path) {
@@ -256,7 +227,7 @@ static bool must_be_empty(const sp_store_at *at, const char *url, sp_err *err) {
 }
 
 static bool put_item(void *ctx, const sp_dump_item *it, sp_err *err) {
-    return sp_store_filler_put(ctx, it->key, it->value, it->rev_at, err);
+    return sp_store_filler_put(ctx, it->key, it->value, it->rev_at, SP_STORE_ABSENT, err);
 }
 
 static bool restore_into(sp_store_at *at, const char *path, sp_dump_reader *r, sp_err *err) {
@@ -293,78 +264,23 @@ static int restore(options *o, const char *path) {
 
 /* --- migrate --- */
 
-static bool same_value(const sp_store_value *a, const sp_store_value *b) {
-    sp_str x = sp_blob_str(a->bytes), y = sp_blob_str(b->bytes);
-    return a->rev_at == b->rev_at &&
-           sp_str_eq(sp_str_sub(x, 0, a->rev_at), sp_str_sub(y, 0, b->rev_at)) &&
-           sp_str_eq(sp_str_from(x, a->rev_at + a->rev_len),
-                     sp_str_from(y, b->rev_at + b->rev_len));
-}
-
-static bool copy_all(const entries *list, sp_store_at *to, sp_err *err) {
-    sp_store_filler *f = sp_store_filler_new(to);
-    bool ok = true;
-    uint64_t n = 0;
-    for (size_t i = 0; ok && i < list->n; i++) {
-        const sp_store_value *v = list->p[i].value;
-        sp_str bytes = sp_blob_str(v->bytes);
-        sp_auto(sp_buf) bare = {0};
-        sp_buf_add(&bare, sp_str_sub(bytes, 0, v->rev_at));
-        sp_buf_add(&bare, sp_str_from(bytes, v->rev_at + v->rev_len));
-        ok = sp_store_filler_put(f, sp_str_z(list->p[i].key), sp_buf_str(&bare), v->rev_at, err);
-        n++;
-        show("copied", n, list->n, n == list->n);
-    }
-    return sp_store_filler_finish(f, ok ? err : NULL) && ok;
-}
-
-/* Object by object, and in the same order. */
-static bool compare_all(const entries *from, const entries *to, sp_err *err) {
-    if (from->n != to->n)
-        return sp_fail(err, SP_INTERNAL, "%zu objects were copied, %zu are there", from->n, to->n);
-    for (size_t i = 0; i < from->n; i++) {
-        if (strcmp(from->p[i].key, to->p[i].key) != 0)
-            return sp_fail(err, SP_INTERNAL, "%s is not where %s was", to->p[i].key,
-                           from->p[i].key);
-        if (!same_value(from->p[i].value, to->p[i].value))
-            return sp_fail(err, SP_INTERNAL, "%s is not what it was", from->p[i].key);
-    }
-    return true;
-}
-
-static bool migrate_between(sp_store_at *from, sp_store_at *to, const options *o, size_t *ret_n,
-                            sp_err *err) {
-    entries list = {0}, there = {0};
-    list_all(from->store, &list);
-    bool ok = must_be_empty(to, o->to, err) && copy_all(&list, to, err);
-    if (ok) list_all(to->store, &there);
-    ok = ok && compare_all(&list, &there, err);
-    *ret_n = list.n;
-    free_entries(&list);
-    free_entries(&there);
-    return ok;
-}
-
 static int migrate(options *o, const char *unused) {
     sp_err err = {0};
-    sp_store_at from = {0}, to = {0};
-    size_t n = 0;
+    sp_migration m = {.from = o->from, .to = o->to, .login = &o->login, .catch_up = o->catch_up};
     (void)unused;
     if (!o->from || !o->to) {
         fprintf(stderr, "sampan store migrate: --from and --to name the stores\n");
         return 2;
     }
-    const sp_store_wish source = {.url = o->from, .login = &o->login};
-    sp_store_wish target = {.url = o->to, .login = &o->login, .fill = true};
-    bool ok = sp_store_at_open(&from, &source, &err);
-    if (ok) {
-        target.first_revision = SP_MAX(sp_store_revision(from.store), 1);
-        ok = sp_store_at_open(&to, &target, &err) && migrate_between(&from, &to, o, &n, &err);
-        sp_store_at_close(&to);
-    }
-    sp_store_at_close(&from);
-    if (!ok) return say("store migrate", &err);
-    printf("%zu objects moved and compared one by one: %s → %s\n", n, o->from, o->to);
+    m.progress = show;
+    if (!sp_migrate(&m, &err)) return say("store migrate", &err);
+    if (o->catch_up)
+        printf(
+            "%zu objects are as they should be, %zu were written, %zu removed; all compared one by "
+            "one: %s → %s\n",
+            m.objects - m.written, m.written, m.removed, o->from, o->to);
+    else
+        printf("%zu objects moved and compared one by one: %s → %s\n", m.objects, o->from, o->to);
     return 0;
 }
 
@@ -394,8 +310,12 @@ static const verb verbs[] = {
      " store" LOGIN, true, restore},
     {"store", "migrate", "--from URL --to URL",
      "Copies everything from a store that nobody serves into an empty one and compares object by\n"
-     "object. URL: sqlite:FILE or etcd://HOST:PORT[,HOST:PORT...][/PREFIX].",
-     " from to" LOGIN, false, migrate},
+     "object. URL: sqlite:FILE or etcd://HOST:PORT[,HOST:PORT...][/PREFIX]. With --catch-up the "
+     "other\n"
+     "store holds an earlier state of the same (a backup that was restored there, or an earlier "
+     "move):\n"
+     "only what has changed since is written, so that the stop is short.",
+     " from to catch-up" LOGIN, false, migrate},
 };
 
 static void print_usage(FILE *to, const char *command) {
@@ -427,6 +347,8 @@ static int run_verb(const verb *v, int argc, char **argv) {
          "sqlite:FILE or etcd://HOST:PORT[/PREFIX]; etcds:// for TLS"},
         {"from", 0, SP_FLAG_STR, &o.from, "URL", "the store to be read"},
         {"to", 0, SP_FLAG_STR, &o.to, "URL", "the empty store to be filled"},
+        {"catch-up", 0, SP_FLAG_BOOL, &o.catch_up, NULL,
+         "--to holds an earlier state of --from: write only what has changed"},
         {"revision", 0, SP_FLAG_INT, &o.revision, "N", "as it was at this resourceVersion"},
         SP_STORE_LOGIN_FLAGS(&o.login),
     };

@@ -68,6 +68,32 @@ void sp_store_at_close(sp_store_at *s) {
     s->store = NULL;
 }
 
+/* --- reading --- */
+
+static bool collect(void *ctx, sp_str key, sp_store_value *v) {
+    sp_store_entries *list = ctx;
+    sp_vec_push(list, ((sp_store_entry){sp_str_dup(key), sp_store_value_ref(v)}));
+    return true;
+}
+
+static int by_rev(const void *a, const void *b) {
+    const sp_store_entry *x = a, *y = b;
+    return x->value->rev < y->value->rev ? -1 : x->value->rev > y->value->rev;
+}
+
+void sp_store_entries_read(sp_store *s, sp_store_entries *ret) {
+    (void)!sp_store_range(s, SP_STR("/registry/"), SP_STR(""), 0, collect, ret, NULL);
+    if (ret->n) qsort(ret->p, ret->n, sizeof *ret->p, by_rev);
+}
+
+void sp_store_entries_free(sp_store_entries *list) {
+    sp_vec_each(list, e) {
+        free(e->key);
+        sp_store_value_unref(e->value);
+    }
+    sp_vec_free(list);
+}
+
 /* --- filling --- */
 
 struct sp_store_filler {
@@ -98,14 +124,23 @@ static bool wait_for(sp_store_filler *f, size_t at_most, sp_err *err) {
 
 /* On a file the order of submission is the order of revisions; etcd orders what is under way as it
  * likes, so there each waits for the one before. */
-bool sp_store_filler_put(sp_store_filler *f, sp_str key, sp_str value, uint32_t rev_at,
-                         sp_err *err) {
-    sp_store_write w = {.key = key, .value = value, .rev_at = rev_at, .expect = SP_STORE_ABSENT};
+static bool write_one(sp_store_filler *f, const sp_store_write *w, sp_err *err) {
     size_t window = sp_store_is_shared(f->at->store) ? 0 : WINDOW;
     if (!wait_for(f, window, err)) return false;
     f->flying++;
-    sp_store_submit(f->at->store, &w, on_put, f);
+    sp_store_submit(f->at->store, w, on_put, f);
     return true;
+}
+
+bool sp_store_filler_put(sp_store_filler *f, sp_str key, sp_str value, uint32_t rev_at,
+                         uint64_t expect, sp_err *err) {
+    const sp_store_write w = {.key = key, .value = value, .rev_at = rev_at, .expect = expect};
+    return write_one(f, &w, err);
+}
+
+bool sp_store_filler_remove(sp_store_filler *f, sp_str key, uint64_t expect, sp_err *err) {
+    const sp_store_write w = {.key = key, .remove = true, .expect = expect};
+    return write_one(f, &w, err);
 }
 
 bool sp_store_filler_finish(sp_store_filler *f, sp_err *err) {

@@ -19,10 +19,21 @@ typedef struct sp_store_wish {
 } sp_store_wish;
 SP_MUST_USE bool sp_store_at_open(sp_store_at *s, const sp_store_wish *w, sp_err *err);
 void sp_store_at_close(sp_store_at *s);
-/* Puts objects as fast as the store takes them; every key must be absent. */
+/* Everything, in the order of the last changes. */
+typedef struct sp_store_entry {
+    char *key;
+    sp_store_value *value;
+} sp_store_entry;
+typedef SP_VEC(sp_store_entry) sp_store_entries;
+void sp_store_entries_read(sp_store *s, sp_store_entries *ret);
+void sp_store_entries_free(sp_store_entries *list);
+
+/* Puts objects as fast as the store takes them. expect: as for sp_store_write. */
 typedef struct sp_store_filler sp_store_filler;
 sp_store_filler *sp_store_filler_new(sp_store_at *s);
 SP_MUST_USE bool sp_store_filler_put(sp_store_filler *f, sp_str key, sp_str value, uint32_t rev_at,
-                                     sp_err *err);
+                                     uint64_t expect, sp_err *err);
+SP_MUST_USE bool sp_store_filler_remove(sp_store_filler *f, sp_str key, uint64_t expect,
+                                        sp_err *err);
 /* Waits until everything is durable. Frees it. */
 SP_MUST_USE bool sp_store_filler_finish(sp_store_filler *f, sp_err *err);

@@ -107,3 +107,52 @@ def test_from_a_file_to_etcd_and_back(small, tmp_path):
         assert all(kept[k] == v for k, v in a if "/configmaps/default/c" in k)
     finally:
         etcd.stop()
+
+
+@needs_etcd
+def test_moving_while_it_goes_on_and_a_short_stop(small, tmp_path):
+    """Most of it moves while everything runs; only what changed meanwhile is left for the stop."""
+    configs = "/api/v1/namespaces/default/configmaps"
+    small.start()
+    for n in range(60):
+        small.api("POST", configs, {"metadata": {"name": f"c{n}"}, "data": {"n": str(n)}})
+    etcd = Etcd(tmp_path)
+    target = etcd.url.replace("http://", "etcd://") + "/moved"
+    try:
+        sampan_run("backup", "create", tmp_path / "a", "--kubeconfig", small.kubeconfig)
+        sampan_run("backup", "restore", tmp_path / "a", "--store", target)
+        for n in range(5):  # it goes on
+            small.api("PATCH", f"{configs}/c{n}", {"data": {"n": "changed"}}, headers={"Content-Type": "application/merge-patch+json"})
+        small.api("DELETE", f"{configs}/c7")
+        small.api("DELETE", f"{configs}/c8")
+        small.api("POST", configs, {"metadata": {"name": "c8"}, "data": {"n": "another one of this name"}})
+        small.api("POST", configs, {"metadata": {"name": "new"}})
+        before = {o["metadata"]["name"]: o for o in small.api("GET", configs)[1]["items"]}
+        small.stop()
+        store = f"sqlite:{small.dir}/apiserver/state.db"
+        full = sampan_run("store", "migrate", "--from", store, "--to", target, check=False)
+        assert full.returncode == 1 and "--catch-up if it is an earlier state of the same" in full.stderr
+        moved = sampan_run("store", "migrate", "--from", store, "--to", target, "--catch-up")
+        words = moved.stdout.split()
+        kept, written, removed = int(words[0]), int(words[words.index("were") - 1]), int(words[words.index("removed;") - 1])
+        assert kept >= 50 and 7 <= written < 40 and removed >= 1, moved.stdout
+        again = sampan_run("store", "migrate", "--from", store, "--to", target, "--catch-up")
+        assert " 0 were written, 0 removed" in again.stdout, again.stdout
+        server = Api(tmp_path, etcd, "a", "--etcd-prefix", "/moved").start()
+        wait_until(server.ready, "an API server on etcd")
+        after = {o["metadata"]["name"]: o for o in server.call("GET", configs)[1]["items"]}
+        server.stop()
+        assert after.keys() == before.keys() and "c7" not in after
+        old, new = ([o["metadata"]["name"] for o in sorted(x.values(), key=lambda o: int(o["metadata"]["resourceVersion"]))] for x in (before, after))
+        assert old == new
+        for name, o in before.items():
+            assert o["metadata"]["uid"] == after[name]["metadata"]["uid"] and o.get("data") == after[name].get("data")
+        sampan_run("backup", "create", tmp_path / "b", "--store", target)
+        # Somebody else's store is not caught up with.
+        stranger = Api(tmp_path, etcd, "b", "--etcd-prefix", "/stranger").start()
+        wait_until(stranger.ready, "somebody else")
+        stranger.stop()
+        refused = sampan_run("store", "migrate", "--from", store, "--to", target.replace("/moved", "/stranger"), "--catch-up", check=False)
+        assert refused.returncode == 1 and "is not an earlier state of" in refused.stderr, refused.stderr
+    finally:
+        etcd.stop()
