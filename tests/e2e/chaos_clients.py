@@ -75,15 +75,18 @@ class History:
     """What all of them did, by key."""
 
     def __init__(self, keys):
-        self.ops, self.lock, self.problems, self.statuses = {k: [] for k in keys}, threading.Lock(), [], {}
+        self.ops, self.lock, self.problems = {k: [] for k in keys}, threading.Lock(), []
+        self.statuses, self.said = {}, set()  # how many of each; what was said with those above 500
 
     def add(self, key, op):
         with self.lock:
             self.ops[key].append(op)
 
-    def count(self, status):
+    def count(self, status, document):
         with self.lock:
             self.statuses[status] = self.statuses.get(status, 0) + 1
+            if status >= 500 and document:
+                self.said.add((status, document["message"][:240]))
 
     def problem(self, text):
         with self.lock:
@@ -119,7 +122,7 @@ class Actor(threading.Thread):
         op.who, op.begin = self.name, time.monotonic()
         status, document = self.client.call(method, path, body, kind)
         end = time.monotonic()
-        self.history.count(status)
+        self.history.count(status, document)
         if status == NOT_SENT or (op.kind == "read" and (status == LOST or status >= 500 or status == 429)):
             return LOST, None
         if status == LOST or status >= 500 or status == 429:
@@ -264,6 +267,7 @@ class Watcher(threading.Thread):
         self.world, self.path, self.dice = world, path, random.Random(seed)
         self.cache, self.rev, self.first = {}, 0, 0
         self.events = []          # (revision, type, name, object)
+        self.names = set()        # of all that ever was there, by events and lists
         self.gaps = []            # (from, to): what was skipped by a new list
         self.lists = self.watches = 0
         self.problems, self.stop_at, self.over = [], None, threading.Event()
@@ -284,6 +288,7 @@ class Watcher(threading.Thread):
         else:
             self.first = rev
         self.cache = {i["metadata"]["name"]: i for i in page["items"]}
+        self.names.update(self.cache)
         self.rev, self.lists = rev, self.lists + 1
         return True
 
@@ -302,6 +307,7 @@ class Watcher(threading.Thread):
         if (name in self.cache) != (kind != "ADDED"):
             self.problem(f"{kind} of {name}@{rev}, which was {'not ' if kind != 'ADDED' else ''}there")
         self.events.append((rev, kind, name, obj))
+        self.names.add(name)
         if kind == "DELETED":
             self.cache.pop(name, None)
         else:
