@@ -15,7 +15,8 @@
  * again; any other is not, only looked for. What is said then is what the watch has shown: if a
  * change with the very bytes is there, it had been made, even if somebody has changed it since; if
  * the revision was taken by another change, it was not and never will be. Where that does not tell,
- * the answer is SP_TIMEOUT, which means that nobody knows. */
+ * the answer is SP_TIMEOUT, which means that nobody knows. A write that etcd refuses because it is
+ * full is looked for, too: the one that raises the alarm is made all the same. */
 #include "store/etcd.h"
 
 #include "base/clock.h"
@@ -44,6 +45,7 @@ typedef struct pending {
     int64_t sent_ms;
     /* the outcome */
     bool doubt; /* the history has to tell it */
+    bool full;  /* err says so, unless the history tells that it was made */
     uint64_t rev;
     sp_store_value *there;
     sp_err err;
@@ -170,10 +172,16 @@ static void say_unknown(pending *x, const sp_err *why) {
 static void resolve(pending *x) {
     sp_store_event *e = NULL;
     verdict v = look_back(x, &e);
+    const sp_store *base = &x->s->base;
+    bool known = x->before >= base->history.floor && base->visible >= x->waiter.rev;
+    bool gone = v == UNKNOWN && e && !e->value && x->w.remove;
     if (v == MADE) {
+        x->err = (sp_err){0};
         sp_store_value_unref(x->there);
         x->there = sp_store_value_ref(e->value);
         x->rev = e->rev;
+    } else if (x->full && known && !gone) {
+        return;
     } else if (v == NEVER) {
         (void)refuse(x);
     } else {
@@ -405,6 +413,27 @@ static void give_up(pending *x, const sp_err *err) {
     conclude(x, 0);
 }
 
+static void on_looked(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
+    pending *x = ctx;
+    const Etcd__RangeResponse *r = (const Etcd__RangeResponse *)(const void *)m;
+    x->s->flying--;
+    x->doubt = x->full = !err;
+    if (err) say_unknown(x, err);
+    conclude(x, !err && r->n_kvs ? (uint64_t)r->kvs[0]->mod_revision : 0);
+}
+
+/* How far the store is: by then it is here, if it was made. */
+static void look_after_refusal(pending *x, const sp_err *err) {
+    Etcd__RangeRequest q = ETCD__RANGE_REQUEST__INIT;
+    q.key = sp_etcd_bytes(sp_buf_str(&x->s->head_key));
+    q.keys_only = true;
+    x->err = *err;
+    x->s->flying++;
+    sp_etcd_call_start(x->s->etcd, "/etcdserverpb.KV/Range", &q.base,
+                       &etcd__range_response__descriptor, SP_ETCD_SAFE, CALL_TIMEOUT_MS, on_looked,
+                       x);
+}
+
 static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     pending *x = ctx;
     const Etcd__TxnResponse *r = (const Etcd__TxnResponse *)(const void *)m;
@@ -414,6 +443,8 @@ static void on_answer(void *ctx, const ProtobufCMessage *m, const sp_err *err) {
     if (err && is_for_endpoint(x) && sp_etcd_was_sent(x->s->etcd)) x->unclear = true;
     if (err && may_try_again(x)) {
         launch(x);
+    } else if (err && sp_etcd_is_full(err) && !x->s->base.closing) {
+        look_after_refusal(x, err);
     } else if (err) {
         give_up(x, err);
     } else if (r->succeeded) {

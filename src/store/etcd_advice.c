@@ -89,6 +89,10 @@ static bool fits(const row *r, const sp_err *err, bool tls) {
            (!r->code || r->code == err->code) && (!r->words || strstr(err->text, r->words));
 }
 
+bool sp_etcd_is_full(const sp_err *err) {
+    return strstr(err->text, "database space exceeded") != NULL;
+}
+
 sp_etcd_fault sp_etcd_judge(sp_err *err, bool tls) {
     for (size_t i = 0; i < SP_COUNT(rows); i++) {
         const row *r = &rows[i];

@@ -9,5 +9,9 @@ typedef enum sp_etcd_fault {
     SP_ETCD_FAULT_TOKEN     /* who we are was not taken: sign in again */
 } sp_etcd_fault;
 
+/* The quota is used up. The write that finds this out is refused with these words, and may have
+ * been made all the same (etcd's quotaApplierV3). */
+bool sp_etcd_is_full(const sp_err *err);
+
 /* tls: the endpoint is https. Adds what to do to the text of err, where that is known. */
 sp_etcd_fault sp_etcd_judge(sp_err *err, bool tls);
