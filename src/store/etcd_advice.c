@@ -65,6 +65,10 @@ static const row rows[] = {
      "that user needs a role that may read and write all below the prefix (etcdctl role "
      "grant-permission ROLE readwrite --prefix=true PREFIX)",
      SP_UNAVAILABLE},
+    /* no quorum, as a member says it that waited for one: with the status "unknown" */
+    {"context deadline exceeded", ANYWHERE, 0, SP_ETCD_FAULT_ENDPOINT, NULL, SP_TIMEOUT},
+    {"context canceled", ANYWHERE, 0, SP_ETCD_FAULT_ENDPOINT, NULL, SP_UNAVAILABLE},
+    {"raft proposal dropped", ANYWHERE, 0, SP_ETCD_FAULT_ENDPOINT, NULL, SP_UNAVAILABLE},
     /* the state of etcd */
     {"database space exceeded", ANYWHERE, 0, SP_ETCD_FAULT_CALL,
      "etcd is full (its NOSPACE alarm is raised): compact and defragment it, then disarm the "
