@@ -254,6 +254,8 @@ static void on_stopped(void *ctx) {
     u->interrupt = sp_signal_stop(u->interrupt);
     u->term = sp_signal_stop(u->term);
     u->replace = sp_signal_stop(u->replace);
+    signal(SIGTERM, SIG_IGN); /* a second one now shall not spoil a clean end */
+    signal(SIGINT, SIG_IGN);
 }
 
 static void stop(sp_up *u, int exit_code) {
