@@ -570,8 +570,7 @@ bool sp_etcd_new(uv_loop_t *loop, const sp_etcd_config *c, sp_etcd **ret, sp_err
 
 sp_etcd *sp_etcd_free(sp_etcd *e) {
     if (!e) return NULL;
-    while (!sp_list_empty(&e->calls))
-        sp_etcd_cancel(SP_CONTAINER(e->calls.next, sp_etcd_call, link));
+    sp_list_each(&e->calls, it) sp_etcd_cancel(SP_CONTAINER(it, sp_etcd_call, link));
     end_opening(e);
     sp_http_client_free(e->http);
     sp_tls_ctx_unref(e->tls);
