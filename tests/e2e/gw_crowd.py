@@ -292,7 +292,7 @@ class Http2:
 
     def __init__(self, crowd, reader, writer, at):
         self.crowd, self.reader, self.writer, self.at = crowd, reader, writer, at
-        self.open, self.next, self.last, self.decoder = {}, 1, None, hpack.Decoder()
+        self.open, self.next, self.last, self.heard, self.decoder = {}, 1, None, False, hpack.Decoder()
         self.head = hpack.Encoder().encode([(":method", "GET"), (":scheme", "https"), (":authority", "crowd.test"), (":path", "/")])
 
     def take(self, kind, flags, stream, payload):
@@ -330,7 +330,8 @@ class Http2:
         except asyncio.TimeoutError:
             return False
         except (asyncio.IncompleteReadError, ConnectionError) as e:
-            raise Over if not self.open and self.last is not None else Cut(f"the end with {len(self.open)} open, after GOAWAY {self.last}: {e!r}")
+            raise Over if not self.open and self.last is not None else Cut(f"the end with {len(self.open)} open, after GOAWAY {self.last}: {e!r}", not self.heard)
+        self.heard = True
         payload = await asyncio.wait_for(self.reader.readexactly(int.from_bytes(head[:3], "big")), SOON)
         self.take(head[3], head[4], int.from_bytes(head[5:9], "big"), payload)
         return True

@@ -233,6 +233,11 @@ def raise_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
 
 
+def outlived(f, replaced):
+    """Its gateway was replaced, at some moment between asked and ready, and its time is over."""
+    return any(f["begin"] - 1 < ready and asked + GRACE - 0.5 < f["end"] for asked, ready in replaced)
+
+
 def excused(f, servers, replaced):
     """Whether the protocol leaves the gateway no way to avoid this failure."""
     kind, ended = f["kind"], servers.ended
@@ -244,10 +249,12 @@ def excused(f, servers, replaced):
             return kind == "tcp_long" and lately
         if ended.get(f["server"], f["end"] + 1) <= f["end"] + 0.5:
             return True
-        # Its gateway was replaced, at some moment between asked and ready, and its time is over.
-        return any(f["begin"] - 1 < ready and asked + GRACE - 0.5 < f["end"] for asked, ready in replaced)
+        return outlived(f, replaced)
     if kind == "tcp_short":
         return lately
+    # The same for one that was asked to leave long before and did not look: it stood still.
+    if kind == "http2" and sum(length for _, length in f["stalls"]) > GRACE / 2 and outlived(f, replaced):
+        return True
     return f.get("post", False) and asked_then
 
 
