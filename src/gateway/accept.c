@@ -130,6 +130,7 @@ static void log_refusal(arrival *a, const char *why) {
 
 static void leave(arrival *a) {
     a->stage = LEAVING;
+    sp_io_push(&a->client.io);
     shutdown(a->client.io.fd, SHUT_WR);
     sp_alarm_start(a->s.worker->poller, &a->alarm, SP_TIMEOUT_LINGER);
     sp_io_again(&a->client.io);

@@ -200,7 +200,7 @@ sp_buf *sp_sock_out(sp_worker *w, sp_sock *c); /* the same, for who writes piece
 void sp_sock_write(sp_worker *w, sp_sock *c, sp_str bytes);
 void sp_sock_flush(sp_worker *w, sp_sock *c);
 static inline bool sp_sock_blocked(const sp_sock *c) {
-    return c->out.n > 0 || c->held;
+    return c->out.n > 0 || c->held || c->io.sending;
 }
 /* FIN. Does nothing while the socket is blocked: to be called again then. */
 void sp_sock_shutdown(sp_worker *w, sp_sock *c);
@@ -215,10 +215,12 @@ void sp_sock_probe(int fd);
 bool sp_sock_vanished(const sp_sock *c);
 /* For send: the kernel may hold back what its FIN can travel with, a fifth of a second at most. */
 static inline int sp_sock_send_flags(const sp_sock *c) {
-    return c->ending ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+    return c->ending ? MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE : MSG_NOSIGNAL | MSG_DONTWAIT;
 }
 /* Before connect: the last packet of the TCP handshake waits for the first bytes to travel with. */
 void sp_sock_speak_first(int fd);
+/* Of the poller: what was on its way could not be sent. */
+void sp_sock_on_send_failed(sp_io *io);
 /* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
 

@@ -98,10 +98,8 @@ void sp_dial_connected(sp_dial *d) {
 
 void sp_dial_on_event(sp_io *io) {
     sp_dial *d = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), sp_dial, sock);
-    int error = 0;
-    socklen_t len = sizeof error;
     if (!io->writable && !d->sock.tls) return;
-    if (io->error || io->hup) getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    int error = sp_io_error(io);
     if (error) {
         if (!sp_dial_failed(d, error == ETIMEDOUT, strerror(error))) attempt(d);
         return;
@@ -113,13 +111,14 @@ bool sp_dial_connect(sp_dial *d, const sp_upstream *u, sp_sock *sock, void (*on_
     const sp_addr *to = &u->e.addr;
     struct sockaddr_storage ss;
     socklen_t len = sp_addr_to_sock(to, &ss);
-    int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(to->family, SOCK_STREAM | sp_poller_sock_flags(d->worker->poller), 0);
     if (fd < 0) return false;
     sp_sock_tune(fd);
     if (!d->probed_later) sp_sock_probe(fd);
     if (d->speaks_first || d->pool->send_proxy || d->pool->tls_wanted) sp_sock_speak_first(fd);
-    if ((connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS) ||
-        !sp_sock_open(d->worker, sock, fd, on_event)) {
+    *sock = (sp_sock){0};
+    if (!sp_poller_connect(d->worker->poller, &sock->io, fd, (struct sockaddr *)&ss, len,
+                           on_event)) {
         int error = errno;
         close(fd);
         errno = error;

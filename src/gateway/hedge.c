@@ -54,10 +54,8 @@ static void be_impatient(sp_dial *d) {
 static void on_hedge_event(sp_io *io) {
     struct sp_hedge *h = SP_CONTAINER(SP_CONTAINER(io, sp_sock, io), struct sp_hedge, sock);
     sp_dial *d = h->dial;
-    int error = 0;
-    socklen_t len = sizeof error;
     if (!io->writable) return;
-    if (io->error || io->hup) getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    int error = sp_io_error(io);
     if (!error) {
         d->worker->stats.hedges_won++;
         sp_dial_failed(d, true, "no answer to the connect before another server's");

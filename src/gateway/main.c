@@ -33,7 +33,7 @@ typedef struct gateway {
         *access_log, *access_log_format;
     const char *sticky_key_file, *state_dir;
     const char *metrics_bind, *endpoint_wait, *connect_timeout, *response_timeout, *idle_timeout;
-    const char *grace, *control_socket, *keepalived_conf, *lost_address_reset;
+    const char *grace, *control_socket, *keepalived_conf, *lost_address_reset, *io_engine;
     sp_log_level level;
     uint16_t http_port, https_port, metrics_port;
     int64_t max_connections, loops;
@@ -166,7 +166,7 @@ static bool choose_loops(gateway *g, size_t *ret, sp_err *err) {
         return sp_fail(err, SP_BAD_REQUEST, "--loops %lld: 1 to 256, or 0 for one per CPU",
                        (long long)g->loops);
     *ret = g->loops ? (size_t)g->loops : sp_fleet_default_loops();
-    return true;
+    return sp_engine_choose(g->io_engine, &g->settings.engine, err);
 }
 
 /* Two descriptors per connection, and as many as the system lets us have. */
@@ -526,6 +526,7 @@ int sp_gateway_main(int argc, char **argv) {
                  .idle_timeout = "75s",
                  .access_log_format = "text",
                  .grace = "10s",
+                 .io_engine = getenv("SAMPAN_IO_ENGINE") ? getenv("SAMPAN_IO_ENGINE") : "epoll",
                  .http_port = DEFAULT_HTTP_PORT,
                  .https_port = DEFAULT_HTTPS_PORT,
                  .max_connections = 100000,
@@ -573,6 +574,8 @@ int sp_gateway_main(int argc, char **argv) {
          "of clients; more wait in the kernel's queue (100000, less if descriptors are short)"},
         {"loops", 0, SP_FLAG_INT, &g.loops, "N",
          "threads that carry traffic (as many as CPUs may be used)"},
+        {"io-engine", 0, SP_FLAG_STR, &g.io_engine, "NAME",
+         "epoll, io_uring, or auto: io_uring where it can be had ($SAMPAN_IO_ENGINE, epoll)"},
         {"script-checks", 0, SP_FLAG_BOOL, &g.options.script_checks, NULL,
          "let BackendPolicies name commands that run here as checks"},
         {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",

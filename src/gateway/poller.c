@@ -1,44 +1,16 @@
 /* See poller.h. Closing inside a callback is safe in two ways: events of what was closed find
  * nobody any more, and memory is buried, not freed. */
-#include "gateway/poller.h"
 #include "base/clock.h"
-#include "base/vec.h"
+#include "base/log.h"
+#include "gateway/poller_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { BATCH = 256 };
 #define OUTSIDE UINT64_MAX /* events of the libuv loop */
-
-/* Events name a descriptor and the number it was added under, not a place in memory: a closed
- * descriptor can still report something, in this batch or, while a child that was just forked holds
- * a copy, later. */
-typedef struct place {
-    sp_io *io; /* NULL: closed */
-    uint32_t number;
-} place;
-
-struct sp_poller {
-    int epfd;
-    uv_poll_t poll;
-    uv_timer_t timer;
-    int handles; /* of libuv, not yet closed */
-    int64_t now_ms;
-    int64_t timer_at_ms; /* when the timer fires; 0 = it is not running */
-    sp_wheel wheel;
-    uint32_t timeouts_ms[SP_TIMEOUT_CLASSES];
-    sp_list again;
-    struct epoll_event events[BATCH];
-    int event_count; /* 0 outside a batch */
-    bool outer;      /* sp_poller_run is at work */
-    bool freed;
-    SP_VEC(place) places; /* by descriptor */
-    uint32_t last_number;
-    SP_VEC(void *) graves;
-    void (*turn_end)(void *ctx);
-    void *turn_end_ctx;
-};
 
 int64_t sp_poller_now_ms(const sp_poller *p) {
     return p->now_ms;
@@ -87,23 +59,117 @@ void sp_alarm_start_or(sp_poller *p, sp_alarm *a, uint32_t ms, sp_timeout class)
 
 /* --- descriptors --- */
 
-static void set_place(sp_poller *p, int fd, place at) {
-    while ((size_t)fd >= p->places.n) sp_vec_push(&p->places, (place){0});
+static void set_place(sp_poller *p, int fd, sp_place at) {
+    while ((size_t)fd >= p->places.n) sp_vec_push(&p->places, (sp_place){0});
     p->places.p[fd] = at;
+}
+
+static bool watch(const sp_poller *p, int fd, uint32_t number) {
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                            .data.u64 = (uint64_t)number << 32 | (uint32_t)fd};
+    return epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &e) == 0;
 }
 
 bool sp_poller_add(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)) {
     uint32_t number = ++p->last_number;
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                            .data.u64 = (uint64_t)number << 32 | (uint32_t)fd};
     *io = (sp_io){.fd = fd, .on_event = on_event, .poller = p};
     sp_list_init(&io->again);
-    if (epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &e) == 0) {
-        set_place(p, fd, (place){io, number});
+    if (watch(p, fd, number)) {
+        set_place(p, fd, (sp_place){io, number});
         return true;
     }
     io->fd = -1;
     return false;
+}
+
+/* --- sockets --- */
+
+static void place_sock(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)) {
+    *io = (sp_io){.fd = fd, .on_event = on_event, .poller = p};
+    sp_list_init(&io->again);
+    set_place(p, fd, (sp_place){io, ++p->last_number});
+}
+
+int sp_poller_sock_flags(const sp_poller *p) {
+    return p->ring ? SOCK_CLOEXEC : SOCK_CLOEXEC | SOCK_NONBLOCK;
+}
+
+static void stop_blocking(int fd) {
+    (void)fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+}
+
+static bool by_ring(const sp_poller *p, int fd) {
+    if (p->ring && fd > SP_RING_MAX_FD) stop_blocking(fd);
+    return p->ring && fd <= SP_RING_MAX_FD;
+}
+
+bool sp_poller_add_sock(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)) {
+    if (!by_ring(p, fd)) return sp_poller_add(p, io, fd, on_event);
+    place_sock(p, io, fd, on_event);
+    sp_ring_add(p->ring, io);
+    return true;
+}
+
+bool sp_poller_connect(sp_poller *p, sp_io *io, int fd, const struct sockaddr *to, socklen_t len,
+                       void (*on_event)(sp_io *)) {
+    if (by_ring(p, fd)) {
+        place_sock(p, io, fd, on_event);
+        sp_ring_connect(p->ring, io, to, len);
+        return true;
+    }
+    return (connect(fd, to, len) == 0 || errno == EINPROGRESS) &&
+           sp_poller_add(p, io, fd, on_event);
+}
+
+int sp_io_error(const sp_io *io) {
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (io->failure) return io->failure;
+    if (io->error || io->hup) getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    return error;
+}
+
+ssize_t sp_io_recv(sp_io *io, char *to, size_t size) {
+    ssize_t n;
+    if (io->completes) return sp_ring_recv(io->poller->ring, io, to, size);
+    do n = recv(io->fd, to, size, 0);
+    while (n < 0 && errno == EINTR);
+    /* A short read means the socket is empty, unless its last byte is in there. */
+    if (n >= 0 && (size_t)n < size && !io->hup && !io->error) io->readable = false;
+    if (n <= 0) io->readable = false;
+    return n;
+}
+
+bool sp_io_send(sp_io *io, sp_str first, sp_str second, int flags) {
+    return io->completes && sp_ring_send(io->poller->ring, io, first, second, flags);
+}
+
+void sp_io_await_writable(sp_io *io) {
+    io->writable = false;
+    if (io->completes) sp_ring_await_writable(io->poller->ring, io);
+}
+
+void sp_io_push(sp_io *io) {
+    if (io->sending) sp_ring_submit(io->poller->ring);
+}
+
+void sp_poller_on_send_failed(sp_poller *p, void (*fn)(sp_io *io)) {
+    p->on_send_failed = fn;
+}
+
+bool sp_io_leave_ring(sp_io *io) {
+    if (!io->completes) return true;
+    if (io->fd < 0 || !sp_ring_let_go(io->poller->ring, io)) return false;
+    sp_poller *p = io->poller;
+    uint32_t number = ++p->last_number; /* completions of before are nobody's */
+    stop_blocking(io->fd);
+    if (!watch(p, io->fd, number)) {
+        sp_ring_stay(p->ring, io);
+        return false;
+    }
+    p->places.p[io->fd].number = number;
+    io->completes = io->leaving = io->starved = false;
+    return true;
 }
 
 void sp_io_move(sp_io *from, sp_io *to, void (*on_event)(sp_io *)) {
@@ -118,8 +184,11 @@ void sp_io_move(sp_io *from, sp_io *to, void (*on_event)(sp_io *)) {
 void sp_io_close(sp_io *io) {
     if (!io->poller || io->fd < 0) return;
     sp_list_remove(&io->again);
+    if (io->completes)
+        sp_ring_close(io->poller->ring, io);
+    else
+        close(io->fd); /* leaves the set as soon as nobody holds a copy */
     io->poller->places.p[io->fd].io = NULL;
-    close(io->fd); /* leaves the set as soon as nobody holds a copy */
     io->fd = -1;
 }
 
@@ -145,7 +214,7 @@ void sp_poller_bury(sp_poller *p, void *memory) {
 /* --- the turn --- */
 
 static void deliver(const sp_poller *p, const struct epoll_event *e) {
-    place at = p->places.p[(uint32_t)e->data.u64];
+    sp_place at = p->places.p[(uint32_t)e->data.u64];
     sp_io *io = at.io;
     if (!io || at.number != e->data.u64 >> 32) return; /* of a descriptor that was closed */
     if (e->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) io->readable = true;
@@ -179,9 +248,9 @@ static void end_turn(sp_poller *p) {
 }
 
 /* True when the libuv loop, as a member of the set, has something to do. */
-static bool turn(sp_poller *p, int timeout_ms) {
+static bool take_events(sp_poller *p, int timeout_ms) {
     bool outside = false;
-    int n = epoll_wait(p->epfd, p->events, BATCH, timeout_ms);
+    int n = epoll_wait(p->epfd, p->events, SP_POLLER_BATCH, timeout_ms);
     p->now_ms = sp_clock_mono_ms();
     p->event_count = SP_MAX(n, 0);
     for (int i = 0; i < n; i++) {
@@ -190,6 +259,17 @@ static bool turn(sp_poller *p, int timeout_ms) {
         else
             deliver(p, &p->events[i]);
     }
+    return outside;
+}
+
+static bool turn(sp_poller *p, int timeout_ms) {
+    bool outside = false;
+    if (!p->ring)
+        outside = take_events(p, timeout_ms);
+    else if (sp_ring_turn(p->ring, timeout_ms))
+        outside = take_events(p, 0);
+    p->event_count = 1;
+    if (p->ring && sp_wheel_next_ms(&p->wheel) <= p->now_ms) sp_ring_catch_up(p->ring);
     run_again(p);
     sp_wheel_run(&p->wheel, p->now_ms); /* before the end: what alarms put off is for this turn */
     end_turn(p);
@@ -207,11 +287,29 @@ static void on_timer(uv_timer_t *t) {
     turn(p, 0);
 }
 
-sp_poller *sp_poller_new(uv_loop_t *loop) {
+bool sp_engine_choose(const char *name, sp_engine *ret, sp_err *err) {
+    const char *why = NULL;
+    bool any = strcmp(name, "auto") == 0;
+    *ret = SP_ENGINE_EPOLL;
+    if (strcmp(name, "epoll") == 0) return true;
+    if (!any && strcmp(name, "io_uring") != 0)
+        return sp_fail(err, SP_BAD_REQUEST, "--io-engine %s: auto, epoll or io_uring", name);
+    sp_ring_free(sp_ring_new(NULL, &why));
+    if (!why) *ret = SP_ENGINE_IO_URING;
+    if (why && any) sp_info("epoll is used, io_uring cannot be had", SP_KV("why", why));
+    return any || !why ||
+           sp_fail(err, SP_CONFLICT,
+                   "--io-engine io_uring: %s (Linux 6.1 is needed, and that "
+                   "neither seccomp nor kernel.io_uring_disabled forbids it)",
+                   why);
+}
+
+sp_poller *sp_poller_new(uv_loop_t *loop, sp_engine engine) {
     sp_poller *p = sp_zalloc(1, sizeof *p);
     p->epfd = epoll_create1(EPOLL_CLOEXEC);
     sp_assert(p->epfd >= 0);
     p->now_ms = sp_clock_mono_ms();
+    p->engine = engine;
     sp_list_init(&p->again);
     sp_wheel_init(&p->wheel, p->now_ms);
     sp_assert(uv_poll_init(loop, &p->poll, p->epfd) == 0);
@@ -233,6 +331,7 @@ sp_poller *sp_poller_free(sp_poller *p) {
     if (!p) return NULL;
     sp_vec_each(&p->graves, g) free(*g);
     sp_vec_free(&p->graves);
+    p->ring = sp_ring_free(p->ring);
     sp_vec_free(&p->places);
     p->freed = true;
     uv_poll_stop(&p->poll);
@@ -260,10 +359,18 @@ static int sleep_ms(sp_poller *p, uv_loop_t *loop) {
     return outside < 0 ? (int)ours : SP_MIN(outside, (int)ours);
 }
 
+/* A ring belongs to the thread that makes it. */
+static void make_ring(sp_poller *p) {
+    const char *why = NULL;
+    if (p->engine == SP_ENGINE_IO_URING) p->ring = sp_ring_new(p, &why);
+    if (why) sp_warn("a loop does without io_uring", SP_KV("why", why));
+}
+
 void sp_poller_run(sp_poller *p) {
     uv_loop_t *loop = p->timer.loop;
     struct epoll_event e = {.events = EPOLLIN, .data.u64 = OUTSIDE};
     p->outer = true;
+    make_ring(p);
     uv_poll_stop(&p->poll);
     uv_timer_stop(&p->timer);
     sp_assert(epoll_ctl(p->epfd, EPOLL_CTL_ADD, uv_backend_fd(loop), &e) == 0);

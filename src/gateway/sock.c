@@ -64,7 +64,7 @@ bool sp_sock_vanished(const sp_sock *c) {
 
 bool sp_sock_open(sp_worker *w, sp_sock *c, int fd, void (*on_event)(sp_io *)) {
     *c = (sp_sock){0};
-    return sp_poller_add(w->poller, &c->io, fd, on_event);
+    return sp_poller_add_sock(w->poller, &c->io, fd, on_event);
 }
 
 void sp_sock_take(sp_sock *c, sp_sock *from, void (*on_event)(sp_io *)) {
@@ -88,12 +88,7 @@ void sp_sock_close(sp_worker *w, sp_sock *c, bool reset) {
 }
 
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size) {
-    ssize_t n;
-    do n = recv(c->io.fd, to, size, 0);
-    while (n < 0 && errno == EINTR);
-    /* A short read means the socket is empty, unless its last byte is in there. */
-    if (n >= 0 && (size_t)n < size && !c->io.hup && !c->io.error) c->io.readable = false;
-    if (n <= 0) c->io.readable = false;
+    ssize_t n = sp_io_recv(&c->io, to, size);
     if (n < 0 && errno != EAGAIN) c->failed = true;
     return n;
 }
@@ -140,8 +135,14 @@ void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
     if (bytes.n) sp_buf_add(sp_sock_out(w, c), bytes);
 }
 
+void sp_sock_on_send_failed(sp_io *io) {
+    SP_CONTAINER(io, sp_sock, io)->broken = true;
+}
+
 /* A vector of one costs the kernel more than a plain send. */
-static ssize_t send_both(const sp_sock *c, sp_str first, sp_str second) {
+static ssize_t send_both(sp_sock *c, sp_str first, sp_str second) {
+    if (sp_io_send(&c->io, first, second, sp_sock_send_flags(c)))
+        return (ssize_t)(first.n + second.n);
     struct iovec iov[2] = {{(void *)(uintptr_t)first.p, first.n},
                            {(void *)(uintptr_t)second.p, second.n}};
     struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2};
@@ -156,11 +157,11 @@ static void write_plain(sp_worker *w, sp_sock *c, sp_str bytes) {
         do n = send_both(c, sp_buf_str(&c->out), bytes);
         while (n < 0 && errno == EINTR);
         if (n < 0) {
-            c->io.writable = false;
+            sp_io_await_writable(&c->io);
             if (errno != EAGAIN) c->broken = true;
             n = 0;
         } else if ((size_t)n < c->out.n + bytes.n) {
-            c->io.writable = false;
+            sp_io_await_writable(&c->io);
         }
     }
     c->sent += (size_t)n;

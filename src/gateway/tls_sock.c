@@ -26,10 +26,14 @@ typedef struct sp_sock_tls {
 
 static void send_some(sp_sock *c, sp_str *bytes) {
     ssize_t n;
+    if (sp_io_send(&c->io, *bytes, (sp_str){0}, sp_sock_send_flags(c))) {
+        *bytes = (sp_str){0};
+        return;
+    }
     do n = send(c->io.fd, bytes->p, bytes->n, sp_sock_send_flags(c));
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN) c->broken = true;
-    if (n < (ssize_t)bytes->n) c->io.writable = false;
+    if (n < (ssize_t)bytes->n) sp_io_await_writable(&c->io);
     *bytes = sp_str_from(*bytes, (size_t)SP_MAX(n, 0));
 }
 

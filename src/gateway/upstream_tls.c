@@ -42,7 +42,7 @@ static bool send_proxy_header(sp_dial *d) {
     if (d->describe) d->describe(d, &f);
     sp_proxy_write(d->pool->send_proxy, &f, &b);
     sp_sock_write(d->worker, &d->sock, sp_buf_str(&b));
-    return !d->sock.broken && !sp_sock_blocked(&d->sock); /* the first bytes always fit */
+    return !d->sock.broken && !d->sock.out.n; /* the first bytes always fit */
 }
 
 void sp_proxy_facts_of_sock(sp_proxy_facts *f, const sp_sock *c) {

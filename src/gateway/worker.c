@@ -194,7 +194,8 @@ sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s) {
     sp_worker *w = sp_zalloc(1, sizeof *w);
     w->loop = loop;
     w->settings = *s;
-    w->poller = sp_poller_new(loop);
+    w->poller = sp_poller_new(loop, s->engine);
+    sp_poller_on_send_failed(w->poller, sp_sock_on_send_failed);
     w->random = sp_rng_u64() | 1;
     w->scratch = sp_malloc(3 * SP_READ_SIZE);
     w->config = sp_gateway_config_new();

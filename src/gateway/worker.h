@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "gateway/access_log.h"
 #include "gateway/config.h"
+#include "gateway/poller.h"
 
 #include <uv.h>
 
@@ -21,7 +22,8 @@ typedef struct sp_worker_settings {
     uint32_t stream_timeout_ms;   /* bodies that do not move */
     size_t max_connections;       /* of clients; more wait in the kernel's queue */
     size_t max_idle_per_endpoint; /* pooled upstream connections */
-    int access_log_fd;            /* -1 = none; borrowed */
+    sp_engine engine;
+    int access_log_fd; /* -1 = none; borrowed */
     sp_access_format access_log_format;
     /* Of a fleet (fleet.h): limits of a whole pool are to be shared out over so many loops. */
     uint32_t loop, loops;       /* which of how many */

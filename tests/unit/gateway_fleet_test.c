@@ -1,6 +1,7 @@
 /* Several loops with real sockets on loopback: this thread is the main loop, the client and the
  * server. Nothing sleeps: blocking sockets await what must come. */
 #include "gateway/fleet.h"
+#include "gateway_engine.h"
 
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -80,7 +81,7 @@ static void on_stopped(void *ctx) {
 
 static int setup(void **state) {
     (void)state;
-    sp_worker_settings s = sp_worker_defaults();
+    sp_worker_settings s = worker_settings();
     memset(&t, 0, sizeof t);
     assert_int_equal(uv_loop_init(&t.loop), 0);
     t.sockets = sp_sockets_new(LOOPS);
@@ -205,7 +206,7 @@ static void take_over(size_t new_loops) {
     int waiting[20];
     for (size_t i = 0; i < SP_COUNT(waiting); i++) waiting[i] = connect_to(port);
 
-    sp_worker_settings s = sp_worker_defaults();
+    sp_worker_settings s = worker_settings();
     t.stopped = false;
     t.sockets = sp_sockets_new(new_loops);
     sp_sockets_adopt(t.sockets, copies.p, copies.n);

@@ -5,7 +5,7 @@
  *
  * Who includes this defines the three functions declared first. */
 #pragma once
-#include "gateway/worker.h"
+#include "gateway_engine.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -213,12 +213,12 @@ static inline void run_story(void **state) {
     pthread_cond_init(&story.done, NULL);
     assert_int_equal(uv_loop_init(&story.loop), 0);
     uv_async_init(&story.loop, &story.call, on_call);
-    sp_worker_settings s = sp_worker_defaults();
+    sp_worker_settings s = worker_settings();
     s.endpoint_wait_ms = 300;
     s.connect_timeout_ms = 6 * DEADLINE_S * 1000; /* no story is to wait for it */
     story.worker = sp_worker_new(&story.loop, &s);
     pthread_create(&story.thread, NULL, story_thread, *state);
-    uv_run(&story.loop, UV_RUN_DEFAULT);
+    sp_worker_run(story.worker);
     pthread_join(story.thread, NULL);
     assert_int_equal(uv_loop_close(&story.loop), 0);
     assert_false(story.failed);
