@@ -163,7 +163,7 @@ def test_matching(s, ns):
                 {"matches": [{"method": "DELETE"}], "backendRefs": [to("green")]},
                 {"backendRefs": [to("red")]}], ["a.test"]),
             route("HTTPRoute", "two", "gw", [{"backendRefs": [to("green")]}], ["*.wild.test"]), namespace=ns)
-    wait_until(lambda: who(port, "a.test") == "red", "the route")
+    wait_until(lambda: who(port, "a.test") == "red" and who(port, "x.wild.test") == "green", "both routes")
     for want, path, *args in (("blue", "/one"), ("red", "/one/more"), ("green", "/v2"), ("green", "/v2/x"), ("red", "/v2x"),
                               ("green", "/u/77"), ("red", "/u/x"), ("green", "/", "-H", "Version: two"), ("blue", "/", "-H", "x-re: abcz"),
                               ("red", "/", "-H", "x-re: abc"), ("blue", "/q?animal=whale"), ("red", "/q?animal=cat"), ("green", "/", "-X", "DELETE")):
@@ -272,7 +272,7 @@ def test_listener_isolation(s, ns):
                             (("any", None), ("wild", "*.i.test"), ("deep", "*.foo.i.test"), ("exact", "abc.foo.i.test")))),
             *(route("HTTPRoute", n, "gw", [{"matches": [{"path": {"value": f"/{n}"}}], "backendRefs": [to("red")]}], sectionName=n)
               for n in ("any", "wild", "deep", "exact")), namespace=ns)
-    wait_until(lambda: who(port, "b.test", "/any") == "red", "the routes")
+    wait_until(lambda: who(port, "b.test", "/any") == "red" and who(port, "abc.foo.i.test", "/exact") == "red", "the first and the last route")
     for host, owner in (("b.test", "any"), ("b.i.test", "wild"), ("b.foo.i.test", "deep"), ("abc.foo.i.test", "exact")):
         for name in ("any", "wild", "deep", "exact"):
             assert who(port, host, f"/{name}") == ("red" if name == owner else 404), (host, name)
@@ -295,8 +295,11 @@ def test_tls_listeners(s, ns, workdir, backends):
             route("TLSRoute", "pass", "gw", [{"backendRefs": [to("inside")]}], ["pass.test"], sectionName="pass"),
             route("TLSRoute", "term", "gw", [{"backendRefs": [to("green")]}], ["term.test"], sectionName="term"),
             route("TCPRoute", "tcp", "gw", [{"backendRefs": [to("red", weight=1), to("blue", weight=0)]}], sectionName="tcp"), namespace=ns)
-    wait_until(lambda: who(port, "one.test", scheme="https") == "red", "HTTPS by name")
-    assert who(port, "two.test", scheme="https") == "blue"
+    # Each kind comes on a way of its own, in its order: the last one of each is waited for.
+    wait_until(lambda: who(port, "two.test", scheme="https") == "blue", "HTTPS by name")
+    wait_until(lambda: who(tls_port, "term.test", scheme="https") == "green", "TLS ended for TCP")
+    wait_until(lambda: who(tcp_port, "whatever.test") == "red", "TCP")
+    assert who(port, "one.test", scheme="https") == "red"
     for name in ("one.test", "two.test"):
         p = subprocess.run(["curl", "-s", "--cacert", certs[name][0], "--resolve", f"{name}:{port}:127.0.0.1", f"https://{name}:{port}/"], capture_output=True, text=True)
         assert p.returncode == 0 and "backend" in p.stdout, p
@@ -358,7 +361,7 @@ def test_client_certificates(s, ns, workdir):
             route("HTTPRoute", "r", "gw", [{"backendRefs": [to("red")]}]), namespace=ns)
     wait_until(lambda: who(strict, "x.test", "/", "--cert", str(crt), "--key", str(key), scheme="https") == "red", "a client with a certificate")
     assert curl(strict, "x.test", scheme="https")[0] == 0
-    assert who(lax, "x.test", scheme="https") == "red"
+    wait_until(lambda: who(lax, "x.test", scheme="https") == "red", "the other listener")
     s.kubectl("delete", "configmap", "ca", "-n", ns)
     wait_until(lambda: listeners_of(s, "gw", ns)["strict"][0]["ResolvedRefs"] == ("False", "InvalidCACertificateRef"), "the authority is gone")
     assert listeners_of(s, "gw", ns)["strict"][0]["Accepted"] == ("False", "NoValidCACertificate")
