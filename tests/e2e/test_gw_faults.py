@@ -480,26 +480,26 @@ def far(tmp_path):
     sh(f"ip link del {There.link}; ip netns del {name}", check=False)
 
 
+def five_large_answers_in_small_packets(g, name, there):
+    sh(f"ip -n {name} link set eth0 mtu 600; ip link set {there.link} mtu 600")
+    for _ in range(5):
+        with g.connect() as s, s.makefile("rb") as f:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert read_head(f)[0][1] == "200" and f.read(200000) == b"k" * 200000
+
+
 @needs_root
 def test_delay_loss_and_small_packets(far):
     g, name, there = far
     if "netem" not in sh(f"tc qdisc add dev {there.link} root netem delay 15ms 5ms loss 3% reorder 10% && tc qdisc show dev {there.link}", check=False):
         pytest.skip("this kernel has no netem")
-    sh(f"ip -n {name} link set eth0 mtu 600; ip link set {there.link} mtu 600")
-    for _ in range(5):
-        with g.connect() as s, s.makefile("rb") as f:
-            s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert read_head(f)[0][1] == "200" and f.read(200000) == b"k" * 200000
+    five_large_answers_in_small_packets(g, name, there)
 
 
 @needs_root
 def test_small_packets(far):
     g, name, there = far
-    sh(f"ip -n {name} link set eth0 mtu 600; ip link set {there.link} mtu 600")
-    for _ in range(5):
-        with g.connect() as s, s.makefile("rb") as f:
-            s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert read_head(f)[0][1] == "200" and f.read(200000) == b"k" * 200000
+    five_large_answers_in_small_packets(g, name, there)
 
 
 @needs_root

@@ -1,5 +1,6 @@
 /* Ending TLS at the gateway: certificates by name, versions, resumption, client certificates, ends
  * and cuts, and what hostile clients try. */
+#include "gateway_story_bulk.h"
 #include "gateway_story_tls.h"
 
 enum { BULK = 3 << 20 };
@@ -214,22 +215,7 @@ static void a_cut_is_not_an_end(void) {
 }
 
 static void *send_bulk(void *arg) {
-    int fd = *(int *)arg;
-    uint32_t block[4096];
-    for (uint32_t at = 0; at < BULK / 4; at += 4096) {
-        for (uint32_t i = 0; i < 4096; i++) block[i] = at + i;
-        for (size_t sent = 0; sent < sizeof block;) {
-            ssize_t n = send(fd, (char *)block + sent, sizeof block - sent, MSG_NOSIGNAL);
-            if (n <= 0) return arg;
-            sent += (size_t)n;
-        }
-    }
-    shutdown(fd, SHUT_WR);
-    return NULL;
-}
-
-static bool bulk_byte(uint64_t at, char c) {
-    return (uint8_t)c == (uint8_t)((uint32_t)(at / 4) >> (8 * (at % 4)));
+    return bulk_send(*(int *)arg, BULK) ? NULL : arg;
 }
 
 /* Down to a slow reader, then up, more than all buffers hold. */
@@ -245,20 +231,19 @@ static void bulk_both_ways(void) {
     uint64_t at = 0;
     pthread_create(&sender, NULL, send_bulk, &s);
     for (int n; (n = SSL_read(c.ssl, got, 1000)) > 0;)
-        for (int i = 0; i < n; i++) CHECK(bulk_byte(at++, got[i]));
+        for (int i = 0; i < n; i++) CHECK(got[i] == bulk_at(at++));
     CHECK(at == BULK && SSL_get_shutdown(c.ssl) == SSL_RECEIVED_SHUTDOWN);
     pthread_join(sender, &failed);
     CHECK(!failed);
     at = 0;
     for (int round = 0; round < 64; round++) {
-        for (size_t i = 0; i < sizeof got; i++)
-            got[i] = (char)((uint32_t)((at + i) / 4) >> (8 * ((at + i) % 4)));
+        for (size_t i = 0; i < sizeof got; i++) got[i] = bulk_at(at + i);
         CHECK(SSL_write(c.ssl, got, sizeof got) == sizeof got);
         uint64_t before = at;
         for (ssize_t n; at < before + sizeof got; at += (uint64_t)n) {
             n = recv(s, got, sizeof got, 0);
             CHECK(n > 0);
-            for (ssize_t i = 0; i < n; i++) CHECK(bulk_byte(at + (uint64_t)i, got[i]));
+            for (ssize_t i = 0; i < n; i++) CHECK(got[i] == bulk_at(at + (uint64_t)i));
         }
     }
     SSL_shutdown(c.ssl);
