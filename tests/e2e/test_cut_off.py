@@ -56,7 +56,8 @@ def netns():
         ip("-n", name, "link", "set", "lo", "up")
         yield name
     finally:
-        ip("netns", "del", name)  # the pair of devices goes with it
+        subprocess.run(["ip", "link", "del", "tocut"])  # at once: the namespace takes it along only some time later
+        ip("netns", "del", name)
 
 
 def nft(netns, rules):
