@@ -31,12 +31,14 @@ struct fetch {
 };
 
 static void pump(sp_task *task);
+static void close_left(sp_task *task);
 
 /* --- lives --- */
 
 static void client_unhold(sp_http_client *c) {
     if (--c->holds > 0) return;
     sp_task_cancel(&c->pump);
+    sp_task_cancel(&c->leave);
     sp_tls_ctx_unref(c->tls);
     sp_turn_unref(c->turn);
     for (size_t i = 0; i < c->peer_count; i++) {
@@ -123,11 +125,8 @@ static void too_late(void *ctx) {
     sp_err err = {0};
     sp_fail(&err, SP_TIMEOUT, "%s %.*s on %s: no complete answer within %u ms", call->p.method,
             SP_ARG(call->p.target), call->client->authority, call->p.timeout_ms);
-    sp_http_client *client = call->client;
-    client->holds++;
+    sp_http_client_leave(call->client); /* perhaps it hangs */
     abort_call(call, &err);
-    if (!client->freed) sp_http_client_leave(client); /* perhaps it hangs */
-    client_unhold(client);
 }
 
 static bool idempotent(const char *method) {
@@ -469,6 +468,7 @@ sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config 
     sp_list_init(&c->waiting);
     sp_list_init(&c->conns);
     sp_task_init(&c->pump, pump);
+    sp_task_init(&c->leave, close_left);
     return c;
 }
 
@@ -482,25 +482,44 @@ sp_http_client *sp_http_client_free(sp_http_client *c) {
         cli_conn_close(SP_CONTAINER(c->conns.next, cli_conn, link), &err);
     fail_waiting(c, &err);
     sp_task_cancel(&c->pump);
+    sp_task_cancel(&c->leave);
     client_unhold(c);
     return NULL;
+}
+
+static cli_conn *find_left(const sp_http_client *c) {
+    sp_list_each(&c->conns, it) {
+        cli_conn *conn = SP_CONTAINER(it, cli_conn, link);
+        if (conn->peer != c->at) return conn;
+    }
+    return NULL;
+}
+
+/* At the end of the turn: the calls that fail may free what the caller of _leave still uses, the
+ * client too. */
+static void close_left(sp_task *task) {
+    sp_http_client *c = SP_CONTAINER(task, sp_http_client, leave);
+    cli_conn *conn;
+    c->holds++;
+    while (!c->freed && (conn = find_left(c))) {
+        sp_err err = {0};
+        sp_fail(&err, SP_CONNECTION, "%s was left for another server",
+                c->peers[conn->peer].authority);
+        cli_conn_close(conn, &err);
+    }
+    client_unhold(c);
 }
 
 void sp_http_client_leave(sp_http_client *c) {
     int64_t now = sp_clock_mono_ms();
     if (c->peer_count < 2 || c->freed || (c->left_ms && now - c->left_ms < LEAVE_EVERY_MS)) return;
     c->left_ms = now;
-    sp_err err = {0};
-    sp_fail(&err, SP_CONNECTION, "%s was left for another server", c->authority);
     use_peer(c, (c->at + 1) % c->peer_count);
-    c->holds++;
     sp_list_each(&c->conns, it) {
         cli_conn *conn = SP_CONTAINER(it, cli_conn, link);
         conn->no_more = true;
     }
-    while (!c->freed && !sp_list_empty(&c->conns))
-        cli_conn_close(SP_CONTAINER(c->conns.next, cli_conn, link), &err);
-    client_unhold(c);
+    sp_task_defer(c->turn, &c->leave);
 }
 
 static bool check_call(sp_http_call *call, sp_err *err) {

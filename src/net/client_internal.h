@@ -87,7 +87,7 @@ struct sp_http_client {
     void *dial_ctx;
     sp_list waiting, conns;
     size_t n_conns, connecting;
-    sp_task pump;
+    sp_task pump, leave;
     bool knows_h1; /* the last connection spoke HTTP/1.1 */
     bool prior_knowledge;
     bool freed;
