@@ -268,10 +268,10 @@ static void on_done(void *ctx, const sp_err *err) {
 /* Answers begin with a header that says of which cluster they are; some may be without (that of
  * Alarm is, in 3.4), but not those whose revision counts. */
 static const Etcd__ResponseHeader *header_of(const ProtobufCMessage *m) {
-    const ProtobufCFieldDescriptor *f = &m->descriptor->fields[0];
-    const char *at = (const char *)m + f->offset;
+    const ProtobufCFieldDescriptor *f = m->descriptor->fields;
     if (!m->descriptor->n_fields || f->descriptor != &etcd__response_header__descriptor)
         return NULL;
+    const char *at = (const char *)m + f->offset;
     return *(Etcd__ResponseHeader *const *)(const void *)at;
 }
 

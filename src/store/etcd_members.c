@@ -124,7 +124,6 @@ static int by_name(const void *a, const void *b) {
 }
 
 static void take_members(sp_etcd_look *l, const Etcd__MemberListResponse *r) {
-    l->survey.cluster_id = r->header ? r->header->cluster_id : 0;
     for (size_t i = 0; i < r->n_members; i++) {
         const Etcd__Member *m = r->members[i];
         sp_etcd_member one = {.id = m->id,

@@ -20,7 +20,6 @@ typedef struct sp_etcd_member {
 } sp_etcd_member;
 
 typedef struct sp_etcd_survey {
-    uint64_t cluster_id;
     SP_VEC(sp_etcd_member) members;
     bool quorum;    /* a question that needs it was answered */
     sp_str trouble; /* why it was not */
