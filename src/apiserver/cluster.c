@@ -340,19 +340,11 @@ static void let_in(job *j, const sp_etcd_survey *s, const sp_err *err) {
                                  sp_arena_strz(j->call->op.arena, j->peer_url), on_added, j);
 }
 
-static bool is_name(sp_str s) {
-    bool ok = s.n > 0 && s.n <= MAX_NAME && s.p[0] != '-' && s.p[s.n - 1] != '-';
-    for (size_t i = 0; ok && i < s.n; i++)
-        ok = (s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') ||
-             s.p[i] == '-' || s.p[i] == '.';
-    return ok;
-}
-
 static bool check_wish(const job *j, sp_err *err) {
     sp_url u;
     unsigned char address[16];
     char host[64];
-    if (!is_name(j->name))
+    if (j->name.n > MAX_NAME || !sp_name_is_subdomain(j->name))
         return sp_fail(err, SP_INVALID, "\"%.*s\" cannot be the name of a member", SP_ARG(j->name));
     bool ok = sp_url_parse(j->peer_url, &u, NULL) && u.tls && u.host.n < sizeof host;
     if (ok) snprintf(host, sizeof host, "%.*s", SP_ARG(u.host));

@@ -152,12 +152,11 @@ static void keep_others(role *r, const sp_etcd_survey *s) {
     sp_err err;
     sp_strs now = {0};
     sp_vec_each(&s->members, m) {
-        if (!is_self(r, m) && m->clients.n)
-            sp_vec_push(&now, sp_arena_str(r->arena, m->clients.p[0]));
+        if (!is_self(r, m) && m->clients.n) sp_vec_push(&now, m->clients.p[0]);
     }
     if (!same_urls(&now, &r->member.others)) {
         r->member.others = (sp_strs){sp_arena_alloc(r->arena, (now.n + 1) * sizeof(sp_str)), 0, 0};
-        sp_vec_each(&now, u) r->member.others.p[r->member.others.n++] = *u;
+        sp_vec_each(&now, u) r->member.others.p[r->member.others.n++] = sp_arena_str(r->arena, *u);
         sp_info("the members have changed", SP_KV("others", (int)now.n));
         if (!sp_member_save(r->dir, &r->member, &err))
             sp_warn("the members cannot be kept", SP_KV("error", (const char *)err.text));
