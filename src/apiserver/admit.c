@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "data/time.h"
+#include "iam/join_token.h"
 
 #include <stdio.h>
 
@@ -71,6 +72,27 @@ static bool check_namespace_exists(sp_op *op, sp_err *err) {
         sp_registry_find(op->s->registry, SP_STR(""), SP_STR("v1"), SP_STR("namespaces"));
     if (!row || !sp_value_facts(v, row)->deleting) return true;
     return refuse_terminating(op, op->served->row->plural, err);
+}
+
+/* ---------- what lets machines in ---------- */
+
+static bool is_join_token(const sp_op *op, const sp_json *obj) {
+    const sp_resource *row = op->served->storage;
+    if (row->group[0] || strcmp(row->plural, "secrets") != 0) return false;
+    bool named =
+        sp_str_eqz(op->ns, SP_JOIN_NAMESPACE) && sp_str_starts(op->name, SP_STR(SP_JOIN_PREFIX));
+    return named || sp_str_eqz(sp_json_str(sp_json_get(obj, "type")), SP_JOIN_TYPE);
+}
+
+/* Whoever could write one would get the keys of the CA for it (cluster.h). They may be read: what
+ * is kept of a token lets nobody in. */
+static bool check_join_token(const sp_op *op, const sp_json *obj, sp_err *err) {
+    if (op->master || !is_join_token(op, obj)) return true;
+    return sp_fail(err, SP_FORBIDDEN,
+                   "secrets \"%.*s\" is forbidden: User \"%.*s\" cannot change tokens that let "
+                   "machines join (Secrets of type " SP_JOIN_TYPE ", and " SP_JOIN_PREFIX
+                   "… of " SP_JOIN_NAMESPACE "): only system:masters may",
+                   SP_ARG(op->name), SP_ARG(op->user));
 }
 
 /* ---------- unknown fields ---------- */
@@ -203,7 +225,8 @@ bool sp_admit_create(sp_op *op, sp_json *obj, sp_err *err) {
         return sp_fail(err, SP_BAD_REQUEST,
                        "resourceVersion should not be set on objects to be created");
     if (!check_namespace(op, meta, err) || !prune(op, obj, err)) return false;
-    if (!give_name(op, meta, err) || !check_namespace_exists(op, err)) return false;
+    if (!give_name(op, meta, err) || !check_join_token(op, obj, err)) return false;
+    if (!check_namespace_exists(op, err)) return false;
     if (!sp_crd_allows_create(op, err)) return false;
     fill_metadata(op, meta);
     if (!keeps_status_on_create(op->served->row)) sp_json_remove(obj, "status");
@@ -315,6 +338,7 @@ static bool check_finalizers(sp_op *op, const sp_json *old, const sp_json *obj, 
 
 bool sp_admit_update(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err) {
     if (!check_shape(op, obj, err)) return false;
+    if (!check_join_token(op, old, err) || !check_join_token(op, obj, err)) return false;
     sp_json *meta = sp_json_ensure_object(op->arena, obj, "metadata");
     if (!check_name(op, meta, err) || !check_namespace(op, meta, err)) return false;
     if (!check_preconditions(op, old, meta, err) || !prune(op, obj, err)) return false;
@@ -327,6 +351,10 @@ bool sp_admit_update(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err) {
 }
 
 /* ---------- deletion ---------- */
+
+bool sp_admit_delete(const sp_op *op, const sp_json *old, sp_err *err) {
+    return check_join_token(op, old, err);
+}
 
 bool sp_may_vanish(const sp_json *obj) {
     const sp_json *meta = sp_json_get(obj, "metadata");

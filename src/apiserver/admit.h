@@ -8,6 +8,7 @@
 SP_MUST_USE bool sp_admit_create(sp_op *op, sp_json *obj, sp_err *err);
 /* obj: what the client wants in place of old; becomes what is stored. */
 SP_MUST_USE bool sp_admit_update(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err);
+SP_MUST_USE bool sp_admit_delete(const sp_op *op, const sp_json *old, sp_err *err);
 
 /* Nothing keeps a deleted object any longer: no finalizers, no grace to wait for. */
 bool sp_may_vanish(const sp_json *obj);

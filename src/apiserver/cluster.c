@@ -138,13 +138,6 @@ static void tell_file(sp_call *c) {
 
 /* ---------- one goes ---------- */
 
-static bool is_master(const sp_call *c) {
-    if (c->op.s->config.trust_everybody) return true;
-    for (size_t i = 0; i < c->user.group_count; i++)
-        if (sp_str_eqz(c->user.groups[i], "system:masters")) return true;
-    return false;
-}
-
 static void on_removed(void *ctx, const sp_err *err) {
     job *j = ctx;
     j->change = NULL;
@@ -177,7 +170,7 @@ static void serve_member(sp_call *c, sp_str name) {
         refuse_method(c, "DELETE");
         return;
     }
-    if (!is_master(c))
+    if (!c->op.master)
         (void)sp_fail(&err, SP_FORBIDDEN, "only system:masters may remove members");
     else if (!c->op.s->config.etcd)
         (void)sp_fail(&err, SP_CONFLICT, "this server keeps its objects in a file: no members");
@@ -358,7 +351,7 @@ static bool check_token(const sp_call *c, const sp_json *wish, sp_err *err) {
     if (!sp_join_token_parse(sp_json_str(sp_json_get(wish, "token")), &t, err)) return false;
     sp_str name = sp_arena_printf(c->op.arena, SP_JOIN_PREFIX "%s", t.id);
     return sp_join_token_check(
-        sp_lookup_latest(c->op.s, c->op.arena, "", "secrets", SP_STR("kube-system"), name), &t,
+        sp_lookup_latest(c->op.s, c->op.arena, "", "secrets", SP_STR(SP_JOIN_NAMESPACE), name), &t,
         sp_clock_wall_ms(), err);
 }
 

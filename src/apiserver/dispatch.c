@@ -41,6 +41,8 @@ static bool authenticate(sp_call *c, sp_err *err) {
         return sp_fail(err, SP_UNAUTHORIZED, "Unauthorized");
     c->user.name = sp_arena_str(c->op.arena, c->user.name);
     c->op.user = c->user.name;
+    c->op.master = sp_user_is_master(&c->user) ||
+                   (c->user.kind == SP_USER_ANONYMOUS && c->op.s->config.trust_everybody);
     return true;
 }
 

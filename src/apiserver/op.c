@@ -446,7 +446,7 @@ static void attempt_delete(sp_op *op) {
     sp_err err = {0};
     const sp_json *old;
     sp_store_value *v = current(op, &old, &err);
-    if (!v || !check_delete(op, old, &err)) {
+    if (!v || !sp_admit_delete(op, old, &err) || !check_delete(op, old, &err)) {
         fail(op, &err);
         return;
     }

@@ -199,6 +199,7 @@ static void bulk_delete(bulk *b, sp_str key) {
                   .arena = a,
                   .user = from->user,
                   .fence = from->fence,
+                  .master = from->master,
                   .dry_run = from->dry_run,
                   .done = bulk_one_done,
                   .ctx = b};

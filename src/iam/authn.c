@@ -78,6 +78,12 @@ bool sp_authn_new(sp_str tokens, sp_authn **ret, sp_err *err) {
     return true;
 }
 
+bool sp_user_is_master(const sp_user *u) {
+    for (size_t i = 0; i < u->group_count; i++)
+        if (sp_str_eqz(u->groups[i], "system:masters")) return true;
+    return false;
+}
+
 sp_authn *sp_authn_free(sp_authn *a) {
     if (!a) return NULL;
     sp_map_free(&a->tokens);

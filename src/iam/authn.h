@@ -20,6 +20,9 @@ typedef struct sp_user {
     size_t group_count;
 } sp_user;
 
+/* Of the group system:masters: whoever keeps the cluster, not only works with it. */
+bool sp_user_is_master(const sp_user *u);
+
 /* tokens: the text of the file, may be empty. Errors name the line. */
 SP_MUST_USE bool sp_authn_new(sp_str tokens, sp_authn **ret, sp_err *err);
 sp_authn *sp_authn_free(sp_authn *a); /* takes NULL, returns NULL */

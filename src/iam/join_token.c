@@ -90,7 +90,7 @@ sp_json *sp_join_token_object(sp_arena *a, const sp_join_token *t, int64_t expir
     sp_json_set_z(a, obj, "apiVersion", "v1");
     sp_json_set_z(a, obj, "kind", "Secret");
     sp_json_set(a, meta, "name", sp_json_printf(a, SP_JOIN_PREFIX "%s", t->id));
-    sp_json_set_z(a, meta, "namespace", "kube-system");
+    sp_json_set_z(a, meta, "namespace", SP_JOIN_NAMESPACE);
     sp_json_set_z(a, obj, "type", SP_JOIN_TYPE);
     sp_json *data = sp_json_ensure_object(a, obj, "data");
     digest(t, sum);

@@ -26,6 +26,7 @@ SP_MUST_USE bool sp_join_ca_hash(sp_str ca_pem, char ret[SP_JOIN_HASH + 1], sp_e
 /* --- how the cluster keeps it --- */
 #define SP_JOIN_TYPE "sampan.dev/join-token"
 #define SP_JOIN_PREFIX "join-token-"
+#define SP_JOIN_NAMESPACE "kube-system"
 /* The Secret, without its secret. */
 sp_json *sp_join_token_object(sp_arena *a, const sp_join_token *t, int64_t expires_wall_ms);
 /* object: the Secret SP_JOIN_PREFIX ID of kube-system, NULL when there is none. */

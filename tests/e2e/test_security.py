@@ -21,11 +21,11 @@ def context_of(sampan, name=None, cert=None, key=None):
     return context
 
 
-def ask(port, context, path="/api/v1/nodes", headers=()):
+def ask(port, context, path="/api/v1/nodes", headers=(), method="GET", body=None):
     """(status, text); status 0 when TLS was refused."""
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=20)
     try:
-        connection.request("GET", path, headers=dict(headers))
+        connection.request(method, path, body, headers=dict(headers))
         answer = connection.getresponse()
         return answer.status, answer.read().decode(errors="replace")
     except (ssl.SSLError, ConnectionError, http.client.RemoteDisconnected) as e:
@@ -71,6 +71,22 @@ def test_anonymous_reaches_four_paths(sampan):
             assert ask(sampan.api_port, nobody, path, headers)[0] in (400, 401, 403, 404), path
     for token in ("", "x", "a" * 5000, "\t"):
         assert ask(sampan.api_port, nobody, headers={"Authorization": f"Bearer {token}"})[0] in (400, 401, 403)
+
+
+def test_only_administrators_make_tokens_to_join(sampan):
+    """A token gets the key of the CA: the certificates of the roles must not lead to one."""
+    secrets = "/api/v1/namespaces/kube-system/secrets"
+    token = json.dumps({"metadata": {"name": "join-token-abcdef"}, "type": "sampan.dev/join-token"})
+
+    def call(who, method, path, body=None):
+        return ask(sampan.api_port, context_of(sampan, who), path, {"Content-Type": "application/json"}, method, body)
+    for role in ("agent", "controllers", "gateway"):
+        code, answer = call(role, "POST", secrets, token)
+        assert code == 403 and "only system:masters may" in json.loads(answer)["message"], answer
+    assert call("admin", "POST", secrets, token)[0] == 201
+    for role in ("agent", "controllers", "gateway"):
+        assert call(role, "DELETE", f"{secrets}/join-token-abcdef")[0] == 403
+    assert call("admin", "DELETE", f"{secrets}/join-token-abcdef")[0] == 200
 
 
 def test_names_are_no_paths(sampan, ns):

@@ -6,6 +6,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -15,6 +16,7 @@ typedef struct world {
     sp_http_client *client;
     sp_arena *arena;
     bool ready, done;
+    const char *bearer; /* token of who asks; NULL = system:masters */
     /* of the last answer */
     int status;
     sp_json *json;
@@ -64,11 +66,16 @@ static void world_answer(void *ctx, const sp_http_reply_msg *r, const sp_err *er
 
 /* type NULL: no Content-Type at all. */
 static int api_typed(const char *method, const char *target, const char *type, const char *body) {
-    sp_header h = {SP_STR("content-type"), sp_str_z(type)};
+    char who[64];
+    snprintf(who, sizeof who, "Bearer %s", w.bearer ? w.bearer : "");
+    sp_header h[2];
+    size_t n = 0;
+    if (type) h[n++] = (sp_header){SP_STR("content-type"), sp_str_z(type)};
+    if (w.bearer) h[n++] = (sp_header){SP_STR("authorization"), sp_str_z(who)};
     sp_http_call_params p = {.method = method,
                              .target = sp_str_z(target),
-                             .headers = &h,
-                             .header_count = type ? 1 : 0,
+                             .headers = h,
+                             .header_count = n,
                              .body = sp_str_z(body),
                              .timeout_ms = 10000};
     w.done = false;

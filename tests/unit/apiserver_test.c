@@ -553,13 +553,52 @@ static void credentials_are_checked(void **state) {
     assert_int_equal(api("GET", "/nothing", ""), 401);
     assert_int_equal(api("GET", "/readyz", ""), 200);
     assert_int_equal(api("GET", "/version", ""), 200);
-    sp_header h = {SP_STR("authorization"), SP_STR("Bearer secret")};
-    sp_http_call_params p = {
-        .method = "GET", .target = SP_STR(CMS), .headers = &h, .header_count = 1};
-    w.done = false;
-    sp_http_fetch(w.client, &p, 0, world_answer, NULL);
-    while (!w.done) uv_run(&w.loop, UV_RUN_ONCE);
-    assert_int_equal(w.status, 200);
+    w.bearer = "secret";
+    assert_int_equal(api("GET", CMS, ""), 200);
+}
+
+#define SECRETS "/api/v1/namespaces/kube-system/secrets"
+#define SECRET(name, type) "{\"metadata\":{" name "},\"type\":\"" type "\"}"
+#define TYPE "sampan.dev/join-token"
+
+static void merge(const char *target, const char *body, int status) {
+    assert_int_equal(api_typed("PATCH", target, "application/merge-patch+json", body), status);
+}
+
+/* Whoever writes a token of her own is given the keys of the CA for it. */
+static void only_masters_let_machines_in(void **state) {
+    (void)state;
+    static const char *const tokens[] = {SECRET("\"name\":\"join-token-aaaaaa\"", TYPE),
+                                         SECRET("\"name\":\"join-token-aaaaaa\"", "Opaque"),
+                                         SECRET("\"generateName\":\"join-token-\"", "Opaque"),
+                                         SECRET("\"name\":\"other\"", TYPE)};
+    assert_int_equal(api("POST", SECRETS, SECRET("\"name\":\"join-token-old\"", TYPE)), 201);
+    w.bearer = "secret"; /* alice, of the group dev */
+    for (size_t i = 0; i < SP_COUNT(tokens); i++) {
+        assert_int_equal(api("POST", SECRETS, tokens[i]), 403);
+        assert_string_equal(got("reason", NULL), "Forbidden");
+        assert_non_null(strstr(got("message", NULL), "User \"alice\" cannot change tokens"));
+        assert_int_equal(api("POST", SECRETS "?dryRun=All", tokens[i]), 403);
+    }
+    assert_int_equal(
+        api("PUT", SECRETS "/join-token-old", SECRET("\"name\":\"join-token-old\"", "Opaque")),
+        403);
+    merge(SECRETS "/join-token-old", "{\"data\":{\"sha256\":\"YQ==\"}}", 403);
+    assert_int_equal(api("DELETE", SECRETS "/join-token-old", ""), 403);
+    assert_int_equal(api("DELETE", SECRETS, ""), 403);
+    /* A Secret does not become one either. */
+    assert_int_equal(api("POST", SECRETS, SECRET("\"name\":\"mine\"", "Opaque")), 201);
+    merge(SECRETS "/mine", "{\"type\":\"" TYPE "\"}", 403);
+    merge(SECRETS "/mine", "{\"data\":{\"a\":\"YQ==\"}}", 200);
+    assert_int_equal(api("DELETE", SECRETS "/mine", ""), 200);
+    /* The name means nothing elsewhere; and what is kept of a token may be read. */
+    assert_int_equal(api("POST", "/api/v1/namespaces/default/secrets",
+                         SECRET("\"name\":\"join-token-aaaaaa\"", "Opaque")),
+                     201);
+    assert_int_equal(api("GET", SECRETS "/join-token-old", ""), 200);
+    w.bearer = NULL;
+    merge(SECRETS "/join-token-old", "{\"data\":{\"a\":\"YQ==\"}}", 200);
+    assert_int_equal(api("DELETE", SECRETS "/join-token-old", ""), 200);
 }
 
 static void bootstrap_objects_exist(void **state) {
@@ -598,6 +637,7 @@ int main(void) {
                                        T(health_version_metrics),
                                        T(reviews_answer),
                                        T(credentials_are_checked),
+                                       T(only_masters_let_machines_in),
                                        T(bootstrap_objects_exist)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,6 +49,10 @@ static void certificates_name_users(void **state) {
     assert_true(sp_authn_identify(a, SP_STR("system:node:n7"), &orgs, SP_STR(""), &u, &err));
     assert_int_equal(u.kind, SP_USER_CERTIFICATE);
     assert_true(sp_str_eqz(u.name, "system:node:n7") && in_group(&u, "system:nodes"));
+    assert_false(sp_user_is_master(&u));
+    orgs.p[0] = SP_STR("system:masters");
+    assert_true(sp_authn_identify(a, SP_STR("ann"), &orgs, SP_STR(""), &u, &err));
+    assert_true(sp_user_is_master(&u));
     orgs.n = 0;
     assert_true(sp_authn_identify(a, SP_STR("system:node:n7"), &orgs, SP_STR(""), &u, &err));
     assert_int_equal(u.group_count, 0);
