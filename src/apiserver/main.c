@@ -58,7 +58,6 @@ static void on_ready(void *ctx) {
     role *r = ctx;
     sp_info("ready", SP_KV("address", r->o.bind), SP_KV("port", (int)sp_apiserver_port(r->server)),
             SP_KV("tls", (bool)(r->config.tls != NULL)));
-    malloc_trim(0);
     sp_role_ready();
 }
 

@@ -3,8 +3,11 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+#include <link.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -32,8 +35,29 @@ static bool ready_fd(int *ret) {
     return true;
 }
 
+/* Segments that nothing may write are as in their files: what is wanted again comes from there. */
+static int unmap_unwritten(struct dl_phdr_info *object, size_t size, void *ctx) {
+    (void)size, (void)ctx;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &object->dlpi_phdr[i];
+        if (h->p_type != PT_LOAD || (h->p_flags & PF_W)) continue;
+        uintptr_t from = (object->dlpi_addr + h->p_vaddr) & ~(page - 1);
+        uintptr_t to = (object->dlpi_addr + h->p_vaddr + h->p_memsz) & ~(page - 1);
+        if (to > from)
+            madvise((void *)from, to - from, MADV_DONTNEED); /* NOLINT: an address it is */
+    }
+    return 0;
+}
+
+void sp_role_settle(void) {
+    malloc_trim(0);
+    dl_iterate_phdr(unmap_unwritten, NULL);
+}
+
 void sp_role_ready(void) {
     int fd;
+    sp_role_settle();
     if (ready_fd(&fd)) {
         (void)!write(fd, "READY=1\n", 8);
         close(fd);

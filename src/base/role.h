@@ -4,8 +4,14 @@
 #include "base/util.h"
 
 /* Once, when the role serves: writes to the descriptor in SAMPAN_READY_FD and, in the way of
- * sd_notify(3), to NOTIFY_SOCKET. Does nothing where neither is set. */
+ * sd_notify(3), to NOTIFY_SOCKET, where these are set. And sp_role_settle. */
 void sp_role_ready(void);
+/* Most code runs only at the start: the linker, the parsers of configuration, OpenSSL's tables.
+ * Gives back to the system what is not needed now: free heap, and the pages of code, which come
+ * back from their files as they are used. Once more when the first work is done, SP_ROLE_SETTLE_MS
+ * after that. */
+#define SP_ROLE_SETTLE_MS 5000
+void sp_role_settle(void);
 /* At the start of a role: its name on each log line, SIGPIPE ignored, and, if SAMPAN_READY_FD says
  * that there is a supervisor, SIGTERM from the kernel when that dies. name is borrowed for ever. */
 void sp_role_begin(const char *name);

@@ -63,6 +63,7 @@ typedef struct gateway {
     sp_signal *term, *interrupt, *upgrade, *hangup;
     int predecessor; /* the connection to it, until we serve; -1 */
     sp_timer *late;  /* a successor that does not get ready */
+    sp_timer *settle;
     int exit_code;
     bool stopping, handed_over;
 } gateway;
@@ -226,6 +227,7 @@ static void leave(gateway *g, uint32_t idle_ms) {
     g->stopping = true;
     g->source.build = NULL; /* what is left can still be looked at */
     g->late = sp_timer_stop(g->late);
+    g->settle = sp_timer_stop(g->settle);
     g->vips = sp_vip_control_free(g->vips);
     g->lost_address = sp_lost_address_stop(g->lost_address);
     g->control = sp_control_free(g->control);
@@ -313,6 +315,12 @@ static void tell_ready(const gateway *g) {
                 SP_KV("loops", loops), SP_KV("cluster_ips", g->options.cluster_ips));
 }
 
+static void on_settled(void *ctx) {
+    gateway *g = ctx;
+    g->settle = NULL;
+    sp_role_settle();
+}
+
 static void on_ready(void *ctx) {
     gateway *g = ctx;
     if (g->vips) sp_vip_control_set_health(g->vips, "gateway", true);
@@ -322,6 +330,7 @@ static void on_ready(void *ctx) {
         sp_vip_control_begin(g->vips);
     tell_ready(g);
     sp_role_ready();
+    if (!g->stopping) g->settle = sp_timer_start(&g->loop, SP_ROLE_SETTLE_MS, on_settled, g);
 }
 
 static void on_late(void *ctx) {

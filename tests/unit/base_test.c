@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "base/role.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -137,6 +138,29 @@ static void deep_trees_are_removed(void **state) {
     assert_false(sp_file_exists(outside));
 }
 
+static size_t resident_file_kb(void) {
+    sp_auto(sp_buf) status = {0};
+    sp_err err;
+    if (!sp_file_read("/proc/self/status", 1 << 16, &status, &err)) fail_msg("%s", err.text);
+    const char *line = strstr(sp_buf_z(&status), "RssFile:");
+    assert_non_null(line);
+    return strtoul(line + strlen("RssFile:"), NULL, 10);
+}
+
+static const char *const relocated[] = {"one", "two"};
+static int written = 1;
+
+static void a_started_role_gives_memory_back(void **state) {
+    (void)state;
+    written = 2;
+    size_t before = resident_file_kb();
+    sp_role_settle();
+    size_t after = resident_file_kb();
+    assert_true(after < before);
+    assert_int_equal(written, 2);
+    assert_string_equal(relocated[written - 1], "two");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(str_cut_gives_every_part),
@@ -146,6 +170,7 @@ int main(void) {
         cmocka_unit_test(errors_gather_context),
         cmocka_unit_test(files_are_whole_or_untouched),
         cmocka_unit_test(deep_trees_are_removed),
+        cmocka_unit_test(a_started_role_gives_memory_back),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
