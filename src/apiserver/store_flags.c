@@ -88,7 +88,7 @@ bool sp_store_flags_read(sp_store_flags *f, sp_err *err) {
     while (f->password.n && strchr("\r\n", f->password.p[f->password.n - 1]))
         f->password.p[--f->password.n] = 0;
     if (f->password_file) f->etcd.password = sp_buf_z(&f->password);
-    return true;
+    return !f->etcd.endpoints.n || sp_etcd_tls_new(&f->etcd, &f->etcd.tls, err);
 }
 
 void sp_store_flags_free(sp_store_flags *f) {
@@ -96,4 +96,5 @@ void sp_store_flags_free(sp_store_flags *f) {
     for (size_t i = 0; i < SP_COUNT(bufs); i++) sp_buf_free(bufs[i]);
     sp_vec_free(&f->servers);
     sp_vec_free(&f->etcd.endpoints);
+    f->etcd.tls = sp_etcd_tls_unref(f->etcd.tls);
 }

@@ -261,7 +261,7 @@ static bool prepare(role *r, sp_err *err) {
     sp_vec_each(&r->member.others, u) sp_vec_push(&r->config.endpoints, *u);
     sp_vec_push(&r->config.endpoints,
                 sp_str_z(sp_member_url(r->arena, "127.0.0.1", r->member.client_port)));
-    return true;
+    return sp_etcd_tls_new(&r->config, &r->config.tls, err);
 }
 
 static int run(role *r) {
@@ -311,6 +311,7 @@ int sp_etcd_role_main(int argc, char **argv) {
     r.survey_arena = sp_arena_new();
     rc = run(&r);
     sp_vec_free(&r.config.endpoints);
+    sp_etcd_tls_unref(r.config.tls);
     sp_buf_free(&r.ca);
     sp_buf_free(&r.cert);
     sp_buf_free(&r.key);

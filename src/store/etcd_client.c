@@ -35,14 +35,19 @@ typedef struct endpoint {
     int64_t said_ms;
 } endpoint;
 
+struct sp_etcd_tls {
+    size_t refs;
+    sp_tls_ctx *ctx;
+    uint64_t hash; /* of what it was made of */
+};
+
 struct sp_etcd {
     uv_loop_t *loop;
     SP_VEC(endpoint) endpoints;
     size_t at;
-    uint64_t epoch; /* counts changes of `at` */
-    sp_tls_ctx *tls;
+    uint64_t epoch;      /* counts changes of `at` */
+    sp_etcd_tls *tls;    /* NULL without TLS */
     sp_etcd_files files; /* copies */
-    uint64_t tls_hash;   /* of what tls was made of */
     sp_http_client *http;
     char *user, *password, *token;
     uint64_t token_no;     /* counts tokens */
@@ -52,6 +57,7 @@ struct sp_etcd {
     sp_buf reply;          /* to that */
     sp_etcd_fault fault;   /* of the call whose done runs */
     bool sent;             /* that call */
+    int64_t took_us;       /* that call */
     sp_err why;            /* the endpoint before was left */
     sp_list calls;         /* sp_etcd_call.link, all */
 };
@@ -76,7 +82,8 @@ struct sp_etcd_call {
     bool waiting; /* for the greeting, or a token */
     bool renewed; /* the token, for this call */
     bool sent;
-    sp_err bad; /* an answer that cannot be */
+    int64_t sent_us; /* when it was given to the connection, which had been greeted */
+    sp_err bad;      /* an answer that cannot be */
 };
 
 /* --- endpoints --- */
@@ -85,7 +92,7 @@ static void open_endpoint(sp_etcd *e) {
     const endpoint *p = &e->endpoints.p[e->at];
     sp_http_client_config c = {.host = p->host,
                                .port = p->port,
-                               .tls = p->tls ? e->tls : NULL,
+                               .tls = p->tls ? e->tls->ctx : NULL,
                                .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                .prior_knowledge = !p->tls};
     e->http = sp_http_client_new(e->loop, &c);
@@ -120,16 +127,16 @@ static void read_again(sp_etcd *e) {
               read_one(e->files.cert, &cert, &t.cert_pem, &err) &&
               read_one(e->files.key, &key, &t.key_pem, &err);
     uint64_t hash = ok ? hash_of(&t) : 0;
-    if (ok && hash == e->tls_hash) return;
+    if (ok && hash == e->tls->hash) return;
     if (!ok || !sp_tls_ctx_new(&t, &fresh, &err)) { /* half written, perhaps */
         sp_warn("the certificates for etcd cannot be read again", SP_KV("why", err.text));
         return;
     }
     sp_info("the certificates for etcd have changed and are used from now on",
             SP_KV("certificate", e->files.cert ? e->files.cert : ""));
-    sp_tls_ctx_unref(e->tls);
-    e->tls = fresh;
-    e->tls_hash = hash;
+    sp_tls_ctx_unref(e->tls->ctx);
+    e->tls->ctx = fresh;
+    e->tls->hash = hash;
 }
 
 /* --- leaving an endpoint --- */
@@ -184,6 +191,10 @@ bool sp_etcd_was_sent(const sp_etcd *e) {
     return e->sent;
 }
 
+int64_t sp_etcd_took_us(const sp_etcd *e) {
+    return e->took_us;
+}
+
 /* --- the end of a call --- */
 
 static void free_call(sp_etcd_call *c) {
@@ -212,6 +223,7 @@ static void finish(sp_etcd_call *c, const sp_err *err, sp_etcd_fault fault) {
     if (why.code == SP_CONNECTION || why.code == SP_CANCELLED) why.code = SP_UNAVAILABLE;
     e->fault = fault;
     e->sent = c->sent;
+    e->took_us = sp_clock_mono_us() - c->sent_us;
     c->done(c->ctx, err ? NULL : c->answer, err ? &why : NULL);
     free_call(c);
 }
@@ -329,6 +341,7 @@ static void post(sp_etcd_call *c) {
                         .ctx = c};
     c->token_no = e->token_no;
     c->bad = (sp_err){0};
+    c->sent_us = sp_clock_mono_us();
     c->grpc = sp_grpc_start(e->http, &p);
 }
 
@@ -534,15 +547,32 @@ static bool check_own_cert(const sp_etcd_config *c, sp_err *err) {
     return true;
 }
 
-static bool open_tls(sp_etcd *e, const sp_etcd_config *c, sp_err *err) {
-    bool wanted = false;
-    sp_vec_each(&e->endpoints, p) wanted |= p->tls;
-    sp_tls_config t = {
+bool sp_etcd_tls_new(const sp_etcd_config *c, sp_etcd_tls **ret, sp_err *err) {
+    const sp_tls_config t = {
         .ca_pem = c->ca_pem, .cert_pem = c->cert_pem, .key_pem = c->key_pem, .alpn = "h2"};
+    bool wanted = false;
+    sp_tls_ctx *ctx;
+    sp_url u;
+    sp_vec_each(&c->endpoints, url) wanted |= sp_url_parse(*url, &u, NULL) && u.tls;
+    *ret = NULL;
     if (!wanted) return true;
-    if (!check_own_cert(c, err) || !sp_tls_ctx_new(&t, &e->tls, err))
-        return sp_err_wrap(err, "etcd");
-    e->tls_hash = hash_of(&t);
+    if (!check_own_cert(c, err) || !sp_tls_ctx_new(&t, &ctx, err)) return sp_err_wrap(err, "etcd");
+    *ret = sp_zalloc(1, sizeof **ret);
+    **ret = (sp_etcd_tls){1, ctx, hash_of(&t)};
+    return true;
+}
+
+sp_etcd_tls *sp_etcd_tls_unref(sp_etcd_tls *t) {
+    if (!t || --t->refs) return NULL;
+    sp_tls_ctx_unref(t->ctx);
+    free(t);
+    return NULL;
+}
+
+static bool open_tls(sp_etcd *e, const sp_etcd_config *c, sp_err *err) {
+    if (!c->tls) return sp_etcd_tls_new(c, &e->tls, err);
+    e->tls = c->tls;
+    e->tls->refs++;
     return true;
 }
 
@@ -573,7 +603,7 @@ sp_etcd *sp_etcd_free(sp_etcd *e) {
     sp_list_each(&e->calls, it) sp_etcd_cancel(SP_CONTAINER(it, sp_etcd_call, link));
     end_opening(e);
     sp_http_client_free(e->http);
-    sp_tls_ctx_unref(e->tls);
+    sp_etcd_tls_unref(e->tls);
     sp_vec_each(&e->endpoints, p) {
         free(p->url);
         free(p->host);

@@ -15,13 +15,24 @@ typedef struct sp_etcd_files {
     const char *ca, *cert, *key;
 } sp_etcd_files;
 
+/* Certificates as OpenSSL wants them, shared by the clients whose config names it: what one of them
+ * reads anew serves all. */
+typedef struct sp_etcd_tls sp_etcd_tls;
+
 typedef struct sp_etcd_config {
     sp_strs endpoints; /* "http://10.0.0.1:2379", "https://…"; copied */
     sp_str ca_pem;     /* who signed the servers' certificates; "" = the system's */
     sp_str cert_pem, key_pem;
     sp_etcd_files files;         /* of these; copied */
+    sp_etcd_tls *tls;            /* made of these, referenced; NULL = each client makes its own */
     const char *user, *password; /* NULL = none */
 } sp_etcd_config;
+
+/* Of the certificates of c, when one of its endpoints asks for TLS; else *ret is NULL. A client
+ * certificate that has ended is an error, one that ends soon is logged: so for clients that come
+ * and go, make one and keep it. */
+SP_MUST_USE bool sp_etcd_tls_new(const sp_etcd_config *c, sp_etcd_tls **ret, sp_err *err);
+sp_etcd_tls *sp_etcd_tls_unref(sp_etcd_tls *t); /* takes NULL, returns NULL */
 
 typedef struct sp_etcd sp_etcd;
 SP_MUST_USE bool sp_etcd_new(uv_loop_t *loop, const sp_etcd_config *c, sp_etcd **ret, sp_err *err);
@@ -55,3 +66,5 @@ bool sp_etcd_is_hopeless(const sp_etcd *e);
 sp_etcd_fault sp_etcd_fault_now(const sp_etcd *e);
 /* Inside a done with an err: etcd may have got the call, and may still act upon it. */
 bool sp_etcd_was_sent(const sp_etcd *e);
+/* Inside a done without err: microseconds from when it was sent, the last time, to its answer. */
+int64_t sp_etcd_took_us(const sp_etcd *e);

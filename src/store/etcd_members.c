@@ -3,7 +3,6 @@
  * the turn after the last answer, never from inside one of their own calls. */
 #include "store/etcd_members.h"
 
-#include "base/clock.h"
 #include "net/loop.h"
 #include "store/etcd.pb-c.h"
 
@@ -17,7 +16,6 @@ typedef struct probe { /* of one member */
     sp_etcd_look *look;
     size_t index;
     sp_etcd *etcd;
-    int64_t started_us;
 } probe;
 
 struct sp_etcd_look {
@@ -75,7 +73,7 @@ static void on_status(void *ctx, const ProtobufCMessage *answer, const sp_err *e
         m->why = sp_arena_str(l->arena, sp_str_z(err->text));
     } else {
         m->answers = true;
-        m->latency_us = sp_clock_mono_us() - p->started_us;
+        m->latency_us = sp_etcd_took_us(p->etcd);
         m->version = sp_arena_str(l->arena, sp_str_z(r->version));
         m->leader = r->leader;
         m->db_bytes = r->db_size;
@@ -90,7 +88,7 @@ static void start_probe(sp_etcd_look *l, size_t index) {
     sp_etcd_config c = *l->config;
     Etcd__StatusRequest q = ETCD__STATUS_REQUEST__INIT;
     sp_err err;
-    *p = (probe){.look = l, .index = index, .started_us = sp_clock_mono_us()};
+    *p = (probe){.look = l, .index = index};
     c.endpoints = (sp_strs){.p = m->clients.p, .n = 1};
     if (!m->clients.n) {
         m->why = SP_STR("it has not started yet");

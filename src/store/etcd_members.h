@@ -15,8 +15,9 @@ typedef struct sp_etcd_member {
     sp_str why; /* when it does not */
     sp_str version;
     uint64_t leader; /* whom it follows; 0 = nobody */
-    int64_t db_bytes, db_used_bytes, latency_us;
-    sp_str alarm; /* "NOSPACE", "CORRUPT"; "" = none */
+    int64_t db_bytes, db_used_bytes;
+    int64_t latency_us; /* of one answer on a connection that is open */
+    sp_str alarm;       /* "NOSPACE", "CORRUPT"; "" = none */
 } sp_etcd_member;
 
 typedef struct sp_etcd_survey {

@@ -318,6 +318,63 @@ def test_renewed_certificates_need_no_restart(world, tmp_path):
         wait_until(server.ready, "it is used")
         assert server.call("POST", CONFIGS, config("after"))[0] == 201
         wait_until(lambda: {"before", "after"} <= set(seen), "the watch goes on")
+        wait_until(lambda: members(server)[0]["healthy"], "the members are asked with the new files, too")
+    finally:
+        etcd.stop()
+        server.stop()
+
+
+# --- how the members are ---
+
+def members(server):
+    status, said = server.call("GET", "/sampan/v1/cluster")
+    assert status == 200, said
+    return said["members"] or [{"healthy": False}]
+
+
+def test_an_end_that_is_near_is_said_once(world, tmp_path):
+    """Each look at the members makes clients; the certificate is the same."""
+    server = Api(tmp_path, world.etcd, "a", *world.flags(pair=world.ca.pair("soon", days=5)), "--etcd-prefix", "/soon").start()
+    try:
+        wait_until(server.ready, "the API server")
+        for _ in range(3):
+            assert members(server)[0]["healthy"]
+        assert server.log.read_text().count("the client certificate for etcd ends soon") == 1
+    finally:
+        server.stop()
+
+
+def pipe(target, pause_s):
+    """To the port target() says; the first bytes of each connection wait. Its own port."""
+    def carry(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+        b.close()
+
+    def serve(c):
+        with socket.create_connection(("127.0.0.1", target())) as out:
+            time.sleep(pause_s)
+            threading.Thread(target=carry, args=(out, c), daemon=True).start()
+            carry(c, out)
+    return listener(serve)
+
+
+def test_the_latency_is_of_an_answer(world, tmp_path):
+    """Not of the connection, of TLS and of the greeting, which are slow here."""
+    at = []
+    slow = pipe(lambda: at[0].port, 1.5)
+    etcd = TlsEtcd(tmp_path, world.ca, world.server, f"--advertise-client-urls=https://127.0.0.1:{slow}")
+    at.append(etcd)
+    server = Api(tmp_path, etcd, "a", *world.flags()).start()
+    try:
+        wait_until(server.ready, "the API server")
+        began = time.monotonic()
+        one = members(server)[0]
+        assert one["healthy"] and str(slow) in one["clientURLs"][0], one
+        assert time.monotonic() - began >= 1.5 and 0 < one["latencyMicroseconds"] < 1500000, one
     finally:
         etcd.stop()
         server.stop()
