@@ -5,13 +5,19 @@
  * never runs) leaves nothing behind. */
 #include "kube/client.h"
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "data/base64.h"
 #include "kube/kubeconfig.h"
 
 #include <stdio.h>
 
-enum { DEFAULT_TIMEOUT_MS = 30000, MAX_HEADERS = 6, MAX_ERROR_BODY = 64 * 1024 };
+enum {
+    DEFAULT_TIMEOUT_MS = 30000,
+    MAX_HEADERS = 6,
+    MAX_ERROR_BODY = 64 * 1024,
+    REFUSED_ROUND_MS = 30000
+};
 
 struct sp_kube {
     uv_loop_t *loop;
@@ -22,6 +28,8 @@ struct sp_kube {
     void *before_write_ctx;
     sp_list calls;
     uint64_t count;
+    size_t others; /* servers, beside the one in use */
+    sp_kube_refusals refusals;
 };
 
 typedef struct pending {
@@ -33,6 +41,7 @@ typedef struct pending {
     void (*stream_done)(void *ctx, const sp_err *err);
     void (*opened)(void *ctx);
     void *ctx;
+    bool writes;
     int status;
     sp_buf error_body;
 } pending;
@@ -76,6 +85,7 @@ static sp_kube *build(uv_loop_t *loop, sp_arena *a, const sp_kubeconfig *c, sp_t
                                .tls = tls,
                                .server_name =
                                    c->server_name.n ? sp_arena_strz(a, c->server_name) : NULL};
+    k->others = c->other_count;
     k->http = sp_http_client_new(loop, &h);
     return k;
 }
@@ -191,11 +201,28 @@ static bool read_answer(sp_arena *a, const sp_http_reply_msg *reply, sp_json **r
     return sp_err_wrap(err, "the server's answer (HTTP %d)", reply->status);
 }
 
+/* ---------- servers that refuse ---------- */
+
+bool sp_kube_may_leave(sp_kube_refusals *r, size_t others, int64_t now_ms) {
+    if (!r->left || now_ms - r->since_ms >= REFUSED_ROUND_MS) *r = (sp_kube_refusals){0, now_ms};
+    return r->left < others;
+}
+
+static void judge_server(sp_kube *k, int status, bool writes) {
+    if (status != 503) {
+        if (writes) k->refusals.left = 0;
+    } else if (sp_kube_may_leave(&k->refusals, k->others, sp_clock_mono_ms()) &&
+               sp_http_client_leave(k->http)) {
+        k->refusals.left++;
+    }
+}
+
 static void answered(void *ctx, const sp_http_reply_msg *reply, const sp_err *failed) {
     pending *p = ctx;
     sp_kube_done *done = p->done;
     void *done_ctx = p->ctx;
-    sp_http_client *http = p->kube->http;
+    sp_kube *k = p->kube;
+    bool writes = p->writes;
     drop(p);
     if (failed || !reply) {
         done(done_ctx, 0, NULL, failed);
@@ -205,7 +232,7 @@ static void answered(void *ctx, const sp_http_reply_msg *reply, const sp_err *fa
     sp_json *obj = NULL;
     sp_err err = {0};
     bool ok = read_answer(a, reply, &obj, &err);
-    if (reply->status == 503) sp_http_client_leave(http); /* stopping, or cut off from its store */
+    judge_server(k, reply->status, writes);
     done(done_ctx, reply->status, obj, ok ? NULL : &err);
 }
 
@@ -233,6 +260,7 @@ sp_http_call *sp_kube_call(sp_kube *k, const sp_kube_request *r, sp_kube_done *d
                                 .timeout_ms = r->timeout_ms ? r->timeout_ms : DEFAULT_TIMEOUT_MS};
     pending *p = remember(k, ctx);
     p->done = done;
+    p->writes = strcmp(r->method, "GET") != 0;
     return p->call = sp_http_fetch(k->http, &call, 0, answered, p);
 }
 
@@ -310,7 +338,7 @@ static void stream_end(void *ctx, const sp_err *failed) {
         if (!sp_json_parse(a, sp_buf_str(&p->error_body), &status, NULL)) status = NULL;
         sp_err_from_status(&err, p->status, status);
     }
-    if (!failed && p->status == 503) sp_http_client_leave(p->kube->http); /* as for calls */
+    if (!failed) judge_server(p->kube, p->status, false);
     drop(p);
     done(done_ctx, err.code ? &err : NULL);
 }

@@ -1,4 +1,10 @@
-/* The API client every role and the CLI use: a kubeconfig in, documents out. Loop thread only. */
+/* The API client every role and the CLI use: a kubeconfig in, documents out. Loop thread only.
+ *
+ * A kubeconfig may name several servers, of which one is used (net/client.h says when it is left).
+ * One that answers 503 is left, too, as it may be stopping or cut off from its store. But all of
+ * them may be of one mind (etcd is full, it has no quorum), and leaving ends the watches there: so
+ * each of the others is tried once; then it stays, until a write has got another answer or 30 s
+ * have gone. */
 #pragma once
 #include "kube/object.h"
 #include "net/client.h"
@@ -60,5 +66,14 @@ SP_MUST_USE bool sp_kube_call_sync(sp_kube *k, sp_arena *a, const sp_kube_reques
 sp_http_call *sp_kube_stream(sp_kube *k, sp_str target, const char *accept,
                              void (*data)(void *ctx, sp_str bytes),
                              void (*done)(void *ctx, const sp_err *err), void *ctx);
+/* --- pure --- */
+typedef struct sp_kube_refusals { /* by 503; begins as zero */
+    size_t left;                  /* servers that were left for it, since */
+    int64_t since_ms;
+} sp_kube_refusals;
+/* May the server that answered 503 be left, of which there are `others`? Count in `left` when it
+ * was. */
+bool sp_kube_may_leave(sp_kube_refusals *r, size_t others, int64_t now_ms);
+
 /* Called once when the server has begun to answer the stream with success. */
 void sp_kube_on_opened(sp_kube *k, sp_http_call *call, void (*fn)(void *ctx));

@@ -510,9 +510,10 @@ static void close_left(sp_task *task) {
     client_unhold(c);
 }
 
-void sp_http_client_leave(sp_http_client *c) {
+bool sp_http_client_leave(sp_http_client *c) {
     int64_t now = sp_clock_mono_ms();
-    if (c->peer_count < 2 || c->freed || (c->left_ms && now - c->left_ms < LEAVE_EVERY_MS)) return;
+    bool just_now = c->left_ms && now - c->left_ms < LEAVE_EVERY_MS;
+    if (c->peer_count < 2 || c->freed || just_now) return false;
     c->left_ms = now;
     use_peer(c, (c->at + 1) % c->peer_count);
     sp_list_each(&c->conns, it) {
@@ -520,6 +521,7 @@ void sp_http_client_leave(sp_http_client *c) {
         conn->no_more = true;
     }
     sp_task_defer(c->turn, &c->leave);
+    return true;
 }
 
 static bool check_call(sp_http_call *call, sp_err *err) {

@@ -42,9 +42,9 @@ sp_http_client *sp_http_client_new(uv_loop_t *loop, const sp_http_client_config 
 sp_http_client *sp_http_client_free(sp_http_client *c);
 
 /* The server in use does not answer as it should: what runs there fails (or is repeated elsewhere),
- * the next one is taken; the calls end later in the turn. Nothing happens without others, or when
- * that was done within the second. */
-void sp_http_client_leave(sp_http_client *c);
+ * the next one is taken; the calls end later in the turn. False, and nothing happens, without
+ * others or when that was done within the second. */
+bool sp_http_client_leave(sp_http_client *c);
 
 typedef struct sp_http_call_params {
     const char *method;       /* "GET" */
