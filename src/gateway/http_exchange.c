@@ -239,11 +239,12 @@ static uint32_t attempt_ms(const sp_exchange *x) {
     return ms ? ms : x->pool_spec->response_timeout_ms;
 }
 
-/* The body again as far as it came, after another attempt had it. */
+/* The body again as far as it came, after another attempt had it; a body may be nothing but its end.
+ */
 static void send_copy(sp_exchange *x) {
-    if (!x->body_touched) return;
-    x->back->data(x, sp_buf_str(&x->copy));
-    if (x->request_done) x->back->end(x, (sp_str){0});
+    if (x->body_touched) x->back->data(x, sp_buf_str(&x->copy));
+    if (x->request_done && x->request.framing != SP_H1_NO_BODY)
+        x->back->end(x, sp_buf_str(&x->request_trailers));
 }
 
 static void send_request(sp_exchange *x) {
@@ -447,8 +448,12 @@ void sp_exchange_body(sp_exchange *x, sp_str piece) {
 }
 
 void sp_exchange_body_end(sp_exchange *x, sp_str trailers) {
+    sp_buf filtered = {0};
+    if (trailers.n) sp_http_filter_trailers(&filtered, trailers);
+    sp_buf_free(&x->request_trailers); /* may be what trailers is a slice of */
+    x->request_trailers = filtered;
     x->request_done = true;
-    x->back->end(x, trailers);
+    x->back->end(x, sp_buf_str(&x->request_trailers));
     if (x->hop.entry->action->mirror_count && x->copying) sp_mirror_start(x);
 }
 

@@ -140,6 +140,17 @@ def test_trailers_cross_the_versions(world, client):
     assert b'"body": "hi"' in got and b'"x-t": "1"' in got and b'"te": "trailers"' in got
 
 
+def test_trailers_of_http1_requests_are_cleaned_for_http2(world):
+    """Without a space behind the colon, without a value, and some that have no business behind a body."""
+    with socket.create_connection(("127.0.0.1", world.port), 20) as c:
+        c.sendall(b"POST /t HTTP/1.1\r\nHost: two.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\nok\r\n0\r\n"
+                  b"X-Sum:42\r\nX-Empty:\r\nX-Last:  7 \r\nX-Forwarded-For: 6.6.6.6\r\nHost: evil\r\nConnection: x\r\nAuthorization: no\r\n\r\n")
+        f = c.makefile("rb")
+        _, fields = read_head(f)
+        seen = json.loads(read_body(f, fields))
+    assert seen["body"] == "ok" and seen["trailers"] == {"x-sum": "42", "x-empty": "", "x-last": "7"}
+
+
 def test_grpc_end_to_end(world, client):
     message = b"\0\0\0\0\5hello"
     a = client.get("POST", "/pkg.Service/Call", host="two.test", body=message, trailers=[("x-checksum", "7")],
@@ -164,6 +175,9 @@ def test_refused_streams_go_elsewhere(world, client):
         a = client.get("POST", path, host="two.test", body=b"once")
         assert a["status"] == 200 and json.loads(a["body"])["body"] == "once"
         assert len([s for s in world.two.seen if s[":path"] == path]) == 2
+    a = client.get("POST", "/refuse2", host="two.test", body=b"", trailers=[("x-sum", "0")])  # a body that is nothing but its end
+    got = json.loads(a["body"])
+    assert a["status"] == 200 and got["body"] == "" and got["trailers"] == {"x-sum": "0"}
 
 
 def test_websocket_over_a_stream(world, client):
