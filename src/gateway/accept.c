@@ -192,6 +192,7 @@ static bool read_proxy_header(arrival *a) {
         end(a, true);
         return false;
     }
+    sp_session_count(&a->s, a->listener);
     sp_sock_unread(w, &a->client, sp_str_from(bytes, h.n));
     a->stage = HELLO;
     return true;
@@ -355,7 +356,7 @@ static void arrive(sp_listener *l, int fd, const sp_addr *client, const sp_addr 
     sp_worker *w = l->worker;
     arrival *a = sp_zalloc(1, sizeof *a);
     sp_session_open(&a->s, w, client, local);
-    sp_session_count(&a->s, l);
+    if (at != PROXY_HEADER) sp_session_count(&a->s, l); /* else when it is admitted */
     a->s.stop = stop;
     a->listener = l;
     a->stage = at;

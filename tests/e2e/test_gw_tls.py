@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from conftest import free_port, needs_root, own_address, wait_until
+from conftest import BINARY, free_port, needs_root, own_address, wait_until
 
 pytestmark = needs_root
 
@@ -374,3 +374,77 @@ backend tb
         for peer in peers:
             peer.terminate()
             peer.wait()
+
+
+def test_a_port_behind_a_proxy_has_all_its_places(tmp_path):
+    """Who waits to be admitted does not count as one who was."""
+    server, port = backend("plain"), free_port()
+    (tmp_path / "ours.cfg").write_text(f"""
+frontend f
+  mode http
+  maxconn 2
+  bind 127.0.0.1:{port} accept-proxy
+  default_backend b
+backend b
+  mode http
+  server s {server.server_address[0]}:{server.server_address[1]}
+""")
+
+    def enter():
+        c = socket.create_connection(("127.0.0.1", port), 5)
+        c.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n")
+        try:
+            return c, ask(c, "x")[0]
+        except (AssertionError, ConnectionError):
+            return c, None
+
+    gw = subprocess.Popen([BINARY, "gateway", "--haproxy-cfg", tmp_path / "ours.cfg", "--http-port", str(free_port()),
+                           "--https-port", str(free_port())], stdout=subprocess.DEVNULL)
+    try:
+        def first():
+            try:
+                c, status = enter()
+            except ConnectionRefusedError:
+                return None
+            return c if status == 200 else c.close()
+        with wait_until(first, "the gateway"):
+            second, status = enter()
+            assert status == 200
+            third, status = enter()
+            assert status is None
+            second.close()
+            third.close()
+    finally:
+        gw.terminate()
+        assert gw.wait() == 0
+        server.shutdown()
+
+
+def test_a_copy_outlives_the_client_whose_certificate_it_tells(sampan, ns, ca):
+    host, port, seen = f"m.{ns}.test", free_port(), []
+
+    class Note(Hello):
+        def do_GET(self):
+            seen.append(self.headers.get("x-forwarded-client-cert"))
+            Hello.do_GET(self)
+
+    server, copies = backend("plain"), backend("copies")
+    copies.RequestHandlerClass = Note
+    objects = gateway(https("m", port, host, "cert"))
+    objects[1]["spec"]["tls"] = {"frontend": {"default": {"validation": {"caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "ca"}]}}}}
+    way = route("HTTPRoute", "m", host, "web")
+    way["spec"]["rules"][0]["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "copies", "port": 80}}}]
+    copy_service, copy_slice = service("copies", copies)
+    late = {**copy_slice, "endpoints": []}
+    sampan.apply(*service("web", server), copy_service, late, secret("cert", *ca.leaf("m" + ns, host)),
+                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": ca.pem.read_text()}}, *objects, way, namespace=ns)
+    chain, key = ca.leaf("client" + ns, "alice")
+    (ca.dir / "c.pem").write_bytes(chain + key)
+    context = ca.trusting()
+    context.load_cert_chain(ca.dir / "c.pem")
+    assert wait_until(lambda: serves(port, host, context), "the route")[0] == 200  # and the client is gone; its copy waits for a server
+    sampan.apply(copy_slice, namespace=ns)
+    wait_until(lambda: seen, "the copy")
+    assert seen[0].startswith("Hash=") and 'Subject="CN=alice"' in seen[0]
+    server.shutdown()
+    copies.shutdown()
