@@ -568,17 +568,37 @@ bool sp_exchange_step(sp_exchange *x) {
     return moved;
 }
 
+/* The endpoint waits for the client: a body that does not come, or an answer that is not read. It
+ * must not count against the endpoint, or slow clients could put all servers out. */
+static bool client_is_late(const sp_exchange *x) {
+    sp_exchange *m = (sp_exchange *)x;
+    if (x->answer_begun && x->front->blocked(m)) return true;
+    return !x->request_done && !x->back->blocked(m);
+}
+
+/* Of a stream without a length nobody knows who has to speak next. */
+static bool owes_body(const sp_exchange *x) {
+    return !x->answer_begun && !x->hop.entry->action->backend_timeout_ms &&
+           (x->request.framing == SP_H1_LENGTH || !x->front->protocol);
+}
+
+static void run_out_of_time(sp_exchange *x) {
+    bool late = client_is_late(x);
+    if (!late) sp_upstream_report(x->worker, x->back->upstream(x), SP_OUTCOME_RESET);
+    if (!late && !x->answer_begun && repeat_by_rule(x)) return;
+    if (late && owes_body(x))
+        sp_exchange_fail(x, 408, "the request body did not arrive in time");
+    else
+        sp_exchange_fail(x, 504, "the service %.*s did not answer in time", SP_ARG(x->pool->name));
+}
+
 static void on_alarm(sp_alarm *a) {
     sp_exchange *x = SP_CONTAINER(a, sp_exchange, alarm);
     sp_exchange_hold(x);
-    if (x->state == SP_EXCHANGE_PAUSE) {
+    if (x->state == SP_EXCHANGE_PAUSE)
         sp_exchange_dial(x);
-    } else {
-        sp_upstream_report(x->worker, x->back->upstream(x), SP_OUTCOME_RESET);
-        if (x->answer_begun || !repeat_by_rule(x))
-            sp_exchange_fail(x, 504, "the service %.*s did not answer in time",
-                             SP_ARG(x->pool->name));
-    }
+    else
+        run_out_of_time(x);
     sp_exchange_let_go(x);
 }
 

@@ -48,6 +48,10 @@ class Server:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def log_message(self, *_):
                 pass
 
@@ -314,6 +318,20 @@ def test_outliers_are_put_out(web):
     wait_until(lambda: web.count(30)["s2"] == 0, "s2 is out")
     seen = web.servers[2].seen
     assert web.count(60)["s2"] == 0 and web.servers[2].seen == seen
+
+
+def test_slow_clients_speak_against_no_server(web):
+    """Who sends no body, or reads no answer, puts nobody out."""
+    web.policy(balance={"algorithm": "RoundRobin"}, outlier={"consecutiveFailures": 1, "ejectionTime": "60s"}, timeouts={"response": "300ms"})
+
+    def starve():
+        with socket.create_connection(("127.0.0.1", web.sampan.gateway_port), 20) as c:
+            c.sendall(f"POST / HTTP/1.1\r\nHost: {web.ns}.test\r\nContent-Length: 5\r\n\r\n1234".encode())
+            return c.recv(4096).split(b" ")[1]
+
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        assert {f.result() for f in [pool.submit(starve) for _ in range(12)]} == {b"408"}
+    assert set(web.count(30)) == {"s0", "s1", "s2"}
 
 
 def test_queues_wait_in_order_and_refuse_what_is_too_much(web):
