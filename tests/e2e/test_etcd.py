@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(not shutil.which("etcd"), reason="needs etcd")
 
 
 class Etcd:
-    def __init__(self, directory, quota=16 << 20):
-        self.dir, self.port, self.peer, self.quota = directory, free_port(), free_port(), quota
+    def __init__(self, directory, quota=16 << 20, flags=()):
+        self.dir, self.port, self.peer, self.quota, self.flags = directory, free_port(), free_port(), quota, flags
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -25,7 +25,7 @@ class Etcd:
         peer = f"http://127.0.0.1:{self.peer}"
         self.process = subprocess.Popen(["etcd", "--data-dir", str(self.dir / "etcd"), "--listen-client-urls", self.url, "--advertise-client-urls",
                                          self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster",
-                                         f"default={peer}", "--quota-backend-bytes", str(self.quota)],
+                                         f"default={peer}", "--quota-backend-bytes", str(self.quota), *self.flags],
                                         stdout=open(self.dir / "etcd.log", "a"), stderr=subprocess.STDOUT)
 
     def ctl(self, *args):

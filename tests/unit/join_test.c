@@ -234,6 +234,7 @@ static void etcd_is_called_with_tls_only(void **state) {
     assert_true(has_word(argv, "--initial-cluster-state=existing"));
     assert_true(has_word(argv, "--client-cert-auth=true"));
     assert_true(has_word(argv, "--peer-client-cert-auth=true"));
+    assert_true(has_word(argv, "--backend-batch-limit=500"));
     assert_true(has_word(argv, "--trusted-ca-file=/d/pki/etcd-ca.crt"));
     for (; *argv; argv++) assert_null(strstr(*argv, "http://"));
 }
