@@ -88,17 +88,10 @@ static void count_status(sp_worker_stats *st, int status) {
     if (status >= 200 && status < 600) (*classes[status / 100])++;
 }
 
-/* What other programs will find this request by. */
-static void name_request(const sp_exchange *x, sp_access *a) {
-    const sp_headers *h = &x->request.headers;
-    sp_str parent = sp_headers_get(h->p, h->n, "traceparent");
-    a->request_id = sp_headers_get(h->p, h->n, "x-request-id");
-    a->trace_id = sp_str_sub(parent, 3, 32); /* version-trace-… (W3C Trace Context 3.2) */
-}
-
 static void log_request(sp_exchange *x, sp_over how) {
     sp_worker *w = x->worker;
     uint64_t in = 0, out = 0;
+    char id[SP_HTTP_ID_BYTES], trace[SP_HTTP_ID_BYTES];
     x->front->count(x, &in, &out);
     int64_t first_us = x->answered_us ? x->answered_us : x->started_us;
     if (x->hop.entry)
@@ -111,6 +104,7 @@ static void log_request(sp_exchange *x, sp_over how) {
                                                   : "HTTP/1.0",
                    .client = x->client_addr,
                    .local = x->local,
+                   .tls = x->hop.tls,
                    .method = x->request.method,
                    .host = x->hop.target.host,
                    .target = x->request.target,
@@ -129,7 +123,11 @@ static void log_request(sp_exchange *x, sp_over how) {
     if (x->listener->spec) a.listener = x->listener->spec->owner;
     if (x->hop.entry) a.route = x->hop.entry->action->owner;
     if (x->pool) a.pool = x->pool->name;
-    name_request(x, &a);
+    if (x->backend) a.server = x->back->upstream(x)->name;
+    if (x->attempts) { /* what other programs will find this request by */
+        a.request_id = sp_http_request_id(&x->request, &x->hop, id);
+        a.trace_id = sp_http_trace_id(&x->request, &x->hop, trace);
+    }
     sp_worker_log_access(w, &a);
 }
 
@@ -239,7 +237,8 @@ static uint32_t attempt_ms(const sp_exchange *x) {
     return ms ? ms : x->pool_spec->response_timeout_ms;
 }
 
-/* The body again as far as it came, after another attempt had it; a body may be nothing but its end.
+/* The body again as far as it came, after another attempt had it; a body may be nothing but its
+ * end.
  */
 static void send_copy(sp_exchange *x) {
     if (x->body_touched) x->back->data(x, sp_buf_str(&x->copy));

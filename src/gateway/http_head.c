@@ -171,11 +171,15 @@ static enum ours which(sp_str name) {
     return OURS;
 }
 
-static void add_hex(sp_buf *b, uint64_t v) {
+static void write_hex(uint64_t v, char ret[16]) {
     static const char digits[] = "0123456789abcdef";
-    char text[16];
-    for (size_t i = 16; i-- > 0; v >>= 4) text[i] = digits[v & 15];
-    sp_buf_add(b, (sp_str){text, sizeof text});
+    for (size_t i = 16; i-- > 0; v >>= 4) ret[i] = digits[v & 15];
+}
+
+static sp_str made_id(const sp_http_hop *hop, char ret[SP_HTTP_ID_BYTES]) {
+    write_hex(hop->random[0], ret);
+    write_hex(hop->random[1], ret + 16);
+    return (sp_str){ret, SP_HTTP_ID_BYTES};
 }
 
 /* W3C Trace Context: version-trace-parent-flags in lower-case hexadecimal, neither id all zeros. */
@@ -234,24 +238,30 @@ static void write_client(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop,
 }
 
 static void write_ids(sp_buf *b, const sp_http_hop *hop, const sp_header *const seen[OURS]) {
-    if (seen[REQUEST_ID]) {
-        field(b, ours[REQUEST_ID], seen[REQUEST_ID]->value);
-    } else {
-        sp_buf_add(b, SP_STR("x-request-id: "));
-        add_hex(b, hop->random[0]);
-        add_hex(b, hop->random[1]);
-        sp_buf_add(b, SP_STR("\r\n"));
-    }
+    char id[SP_HTTP_ID_BYTES], parent[16];
+    sp_str made = made_id(hop, id);
+    bool named = seen[REQUEST_ID] && seen[REQUEST_ID]->value.n;
+    field(b, ours[REQUEST_ID], named ? seen[REQUEST_ID]->value : made);
     if (seen[TRACEPARENT] && is_trace(seen[TRACEPARENT]->value)) {
         field(b, ours[TRACEPARENT], seen[TRACEPARENT]->value);
         return;
     }
+    write_hex(hop->random[2] | 1, parent);
     sp_buf_add(b, SP_STR("traceparent: 00-"));
-    add_hex(b, hop->random[0]);
-    add_hex(b, hop->random[1]);
+    sp_buf_add(b, made);
     sp_buf_addc(b, '-');
-    add_hex(b, hop->random[2] | 1);
+    sp_buf_add(b, (sp_str){parent, sizeof parent});
     sp_buf_add(b, SP_STR("-00\r\n"));
+}
+
+sp_str sp_http_request_id(const sp_h1_head *h, const sp_http_hop *hop, char ret[SP_HTTP_ID_BYTES]) {
+    sp_str own = sp_headers_get(h->headers.p, h->headers.n, "x-request-id");
+    return own.n ? own : made_id(hop, ret);
+}
+
+sp_str sp_http_trace_id(const sp_h1_head *h, const sp_http_hop *hop, char ret[SP_HTTP_ID_BYTES]) {
+    sp_str own = sp_headers_get(h->headers.p, h->headers.n, "traceparent");
+    return is_trace(own) ? sp_str_sub(own, 3, SP_HTTP_ID_BYTES) : made_id(hop, ret);
 }
 
 /* What the last hop proved itself counts; a trusted one that proved nothing may tell of its own. */

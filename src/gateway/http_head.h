@@ -41,6 +41,11 @@ void sp_http_write_target(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop
 sp_str sp_http_backend_host(const sp_http_hop *hop);
 /* The fields alone, but Host and those of framing and connection: "name: value\r\n"... */
 void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop);
+/* What the endpoint is told as X-Request-Id and as the trace of traceparent: the client's own, or
+ * made. Slices of the head or of ret. */
+enum { SP_HTTP_ID_BYTES = 32 };
+sp_str sp_http_request_id(const sp_h1_head *h, const sp_http_hop *hop, char ret[SP_HTTP_ID_BYTES]);
+sp_str sp_http_trace_id(const sp_h1_head *h, const sp_http_hop *hop, char ret[SP_HTTP_ID_BYTES]);
 /* Changes to an answer on its way to the client. */
 typedef struct sp_http_edit {
     const sp_header_edit *by_rule; /* NULL = none */

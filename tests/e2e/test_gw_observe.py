@@ -17,7 +17,7 @@ def backend():
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            body = b"hello"
+            body = json.dumps({k.lower(): v for k, v in self.headers.items()}).encode()
             self.send_response(404 if self.path == "/missing" else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -121,6 +121,22 @@ def test_metrics_and_the_access_log_agree(sampan, ns, backend, tmp_path):
         assert one["route"] == f"Ingress {ns}/shop" and one["pool"] == f"{ns}/shop:{tcp}" and one["attempts"] == 1
         assert one["endpoint"] == f"{backend[0]}:{backend[1]}" and one["request_id"] == "r-77" and one["trace_id"] == "ab" * 16
         assert 0 <= one["connect_us"] <= one["first_byte_us"] <= one["duration_us"]
+    finally:
+        gateway.stop()
+
+
+def test_ids_that_the_gateway_makes_are_in_the_log(sampan, ns, backend, tmp_path):
+    """What the endpoint was told is what one looks for in the log, also when the client sent none, or nonsense."""
+    sampan.apply(*shop(backend, ns, free_port()), namespace=ns)
+    gateway = Gateway(sampan, tmp_path, "--access-log-format", "json")
+    try:
+        wait_until(lambda: gateway.get("/", f"{ns}.test") == 200, "an answer")
+        for path, more in (("/none", {}), ("/odd", {"X-Request-Id": "", "traceparent": "junk"})):
+            request = urllib.request.Request(f"http://127.0.0.1:{gateway.http}{path}", headers={"Host": f"{ns}.test", **more})
+            told = json.loads(urllib.request.urlopen(request, timeout=10).read())
+            lines = wait_until(lambda: [x for x in map(json.loads, gateway.log.read_text().splitlines()) if x.get("target") == path], "its line")
+            assert len(told["x-request-id"]) == 32 and told["x-request-id"] == lines[0]["request_id"]
+            assert told["traceparent"].split("-")[1] == lines[0]["trace_id"]
     finally:
         gateway.stop()
 

@@ -250,7 +250,9 @@ const sp_hap_row sp_hap_rows[] = {
     SILENT("option socket-stats", ALL, "counters are per listener"),
     RUN("option allbackups", DBL, sp_hap_all_backups),
     SILENT("option http-no-delay", ALL, "nothing is held back"),
-    SILENT("option abortonclose", ALL, "a client that is gone frees its place in the queue"),
+    SILENT("option abortonclose", ALL,
+           "a client that resets its connection frees its place in the queue; one that has only "
+           "closed its half gets its answer"),
     SILENT("option checkcache", ALL, "nothing is cached"),
     SILENT("option idle-close-on-response", ALL, "idle connections are closed politely"),
     SILENT("option nolinger", ALL, "connections are closed politely"),
