@@ -326,6 +326,34 @@ backend one
 
 
 @needs_haproxy
+def test_the_address_of_all_zeros_takes_ipv4_too(tmp_path, servers):
+    """Unless it is told not to; who says an IPv4 address gets its clients."""
+    text = """
+frontend six
+    bind :::@P@ v4v6
+    bind :::@Q@
+    bind :::@R@ v6only
+    http-request return status 200 content-type text/plain string six
+frontend four
+    bind 0.0.0.0:@R@
+    http-request return status 200 content-type text/plain string four
+frontend own
+    bind *:@Q@
+    http-request return status 200 content-type text/plain string own
+"""
+
+    def who(host, port):
+        c = http.client.HTTPConnection(host, port, timeout=10)
+        c.request("GET", "/")
+        return c.getresponse().read().decode()
+
+    with serving(tmp_path, text, servers, ["P", "Q", "R"]) as programs:
+        for name, own in programs:
+            seen = {p: (who("127.0.0.1", own[p]), who("::1", own[p])) for p in "PQR"}
+            assert seen == {"P": ("six", "six"), "Q": ("own", "six"), "R": ("four", "six")}, name
+
+
+@needs_haproxy
 def test_cookies_keep_a_client_at_its_server(tmp_path, servers):
     text = """
 frontend web

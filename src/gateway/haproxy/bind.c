@@ -57,7 +57,8 @@ static bool one_address(sp_hap *h, unsigned line, sp_str text, sp_hap_bind *b) {
         sp_hap_error(h, line, "bind %.*s: at most 1024 ports in one range", SP_ARG(text));
         return false;
     }
-    if (!host.n) host = SP_STR("0.0.0.0");
+    bool any = !host.n || sp_str_eqz(host, "0.0.0.0");
+    if (any) host = sp_str_starts(text, SP_STR("ipv6@")) ? SP_STR("::") : SP_STR("0.0.0.0");
     if (sp_addr_parse(host, b->port, &b->addr)) return true;
     sp_hap_error(h, line, "bind %.*s: \"%.*s\" is not an IP address", SP_ARG(text), SP_ARG(host));
     return false;
@@ -133,9 +134,8 @@ static const struct {
     {"no-sslv3", NULL, 0, NULL, NULL, 0},
     {"no-tlsv10", NULL, 0, NULL, NULL, 0},
     {"no-tlsv11", NULL, 0, NULL, NULL, 0},
-    {"v4v6", NULL, 0, "an address :: takes IPv4 too", NULL, 0},
-    {"v6only", NULL, 0, "IPv6 listeners take IPv4 as the system says (net.ipv6.bindv6only)", NULL,
-     0},
+    {"v4v6", NULL, 0, NULL, NULL, 0},
+    {"v6only", NULL, offsetof(sp_hap_bind, v6only), NULL, NULL, 0},
     {"name", NULL, 0, "listeners are named by frontend and port", NULL, 1},
     {"id", NULL, 0, "listeners have no numbers", NULL, 1},
     {"nice", NULL, 0, "all connections have the same priority", NULL, 1},
@@ -189,6 +189,12 @@ static size_t bind_word(sp_hap *h, const sp_hap_line *l, size_t i, sp_hap_bind *
     return 1 + words[k].values;
 }
 
+/* As the system does it (net.ipv6.bindv6only is 0); our own sockets carry one family each. */
+static bool takes_ipv4_too(const sp_hap_bind *b) {
+    static const uint8_t any[16];
+    return b->addr.family == AF_INET6 && !b->v6only && !memcmp(b->addr.ip, any, sizeof any);
+}
+
 void sp_hap_bind_line(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
     sp_str addresses;
     sp_hap_bind b = {.line = l->number, .tls13 = h->tls13};
@@ -200,6 +206,14 @@ void sp_hap_bind_line(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t a
         sp_hap_warn(h, l->number, "bind has a certificate but no \"ssl\": it is served in clear");
     if (b.verify && !b.ca_pem.n)
         sp_hap_error(h, l->number, "bind verify needs the authority to verify by: ca-file FILE");
-    for (sp_str part, rest = addresses; sp_str_cut(&rest, ',', &part);)
-        if (one_address(h, l->number, part, &b)) sp_vec_push(&p->binds, b);
+    for (sp_str part, rest = addresses; sp_str_cut(&rest, ',', &part);) {
+        if (!one_address(h, l->number, part, &b)) continue;
+        sp_vec_push(&p->binds, b);
+        if (takes_ipv4_too(&b)) {
+            sp_hap_bind also = b;
+            also.implied = true;
+            also.addr = (sp_addr){.family = AF_INET, .port = b.port};
+            sp_vec_push(&p->binds, also);
+        }
+    }
 }

@@ -108,7 +108,8 @@ typedef struct sp_hap_bind {
     unsigned line;
     sp_addr addr; /* family 0: any address */
     uint16_t port, last_port;
-    bool tls, no_http2, accept_proxy, tls13;
+    bool tls, no_http2, accept_proxy, tls13, v6only;
+    bool implied;            /* IPv4 of an address ::; yields to who says it */
     uint8_t verify;          /* sp_client_verify's order: nobody, optional, required */
     sp_str cert_pem, ca_pem; /* contents: all certificates one after the other */
     sp_str crt;              /* as it was written */

@@ -312,19 +312,24 @@ static void open_door(sp_hap *h, sp_hap_proxy *p, const sp_hap_bind *b, uint16_t
     sp_vec_free(&rules);
 }
 
-static bool door_is_taken(sp_hap *h, const sp_hap_proxy *p, const sp_hap_bind *b, uint16_t port) {
-    sp_addr at = b->addr;
-    at.port = port;
+static bool same_door(const sp_hap_bind *a, const sp_hap_bind *b, uint16_t port) {
+    sp_addr at = a->addr, other = b->addr;
+    at.port = other.port = port;
+    return port >= b->port && port <= b->last_port && sp_addr_eq(&at, &other);
+}
+
+/* The first one has it; what is only implied yields to all that say it. */
+static bool door_is_taken(sp_hap *h, const sp_hap_bind *b, uint16_t port) {
+    bool earlier = true;
     sp_vec_each(&h->proxies, other) {
         sp_vec_each(&(*other)->binds, ob) {
-            if (*other == p && ob == b) return false;
-            sp_addr oa = ob->addr;
-            oa.port = port;
-            if ((*other)->disabled || port < ob->port || port > ob->last_port ||
-                !sp_addr_eq(&at, &oa))
-                continue;
-            sp_hap_error(h, b->line, "port %u is bound by line %u already", port, ob->line);
-            return true;
+            if (ob == b) earlier = false;
+            if (ob == b || (*other)->disabled || !same_door(b, ob, port)) continue;
+            if (b->implied ? !ob->implied || earlier : !ob->implied && earlier) {
+                if (!b->implied)
+                    sp_hap_error(h, b->line, "port %u is bound by line %u already", port, ob->line);
+                return true;
+            }
         }
     }
     return false;
@@ -345,7 +350,7 @@ static void frontend(sp_hap *h, sp_hap_proxy *p) {
                     SP_ARG(p->name));
     sp_vec_each(&p->binds, b) {
         for (unsigned port = b->port; port <= b->last_port; port++)
-            if (!door_is_taken(h, p, b, (uint16_t)port)) open_door(h, p, b, (uint16_t)port);
+            if (!door_is_taken(h, b, (uint16_t)port)) open_door(h, p, b, (uint16_t)port);
     }
 }
 
