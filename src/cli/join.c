@@ -142,23 +142,42 @@ static bool post_until(exchange *x, const sp_join_token *t, sp_str ca_pem, sp_js
     }
 }
 
-/* --- what comes back --- */
+/* --- what comes back ---
+ * It is judged before anything is written, and while it is written there is a mark, so that what
+ * was interrupted can be done once more. */
 
-static bool keep_pem(const sp_join_request *r, const sp_json *pki, const char *name, sp_err *err) {
-    char path[PATH_MAX];
-    sp_str pem = sp_json_str(sp_json_get(pki, name));
-    if (!pem.n) return sp_fail(err, SP_INVALID, "its answer has no %s", name);
-    snprintf(path, sizeof path, "%s/pki/%s", r->dir, name);
-    return sp_file_write(path, pem, sp_str_ends(sp_str_z(name), SP_STR(".key")) ? 0600 : 0644, err);
+#define MARK "pki/joining"
+static const char *const pems[] = {"ca.key", "ca.crt", "etcd-ca.key", "etcd-ca.crt"};
+
+static const char *path_in(const sp_join_request *r, const char *name, char ret[PATH_MAX]) {
+    snprintf(ret, PATH_MAX, "%s/%s", r->dir, name);
+    return ret;
 }
 
-static bool keep_pki(const sp_join_request *r, const sp_json *answer, sp_err *err) {
-    static const char *const names[] = {"ca.key", "ca.crt", "etcd-ca.key", "etcd-ca.crt"};
+static bool check_answer(const sp_json *answer, const sp_join_token *t, sp_err *err) {
+    const sp_json *pki = sp_json_get(answer, "pki"), *urls = sp_json_get(answer, "endpoints");
+    char hash[SP_JOIN_HASH + 1];
+    for (size_t i = 0; i < SP_COUNT(pems); i++)
+        if (!sp_json_str(sp_json_get(pki, pems[i])).n)
+            return sp_fail(err, SP_INVALID, "its answer has no %s", pems[i]);
+    if (!sp_join_ca_hash(sp_json_str(sp_json_get(pki, "ca.crt")), hash, err) ||
+        strcmp(hash, t->ca_hash) != 0)
+        return sp_fail(err, SP_INVALID, "its answer holds another CA than the token's");
+    return (*sp_json_get_z(answer, "initialCluster") && urls && urls->count) ||
+           sp_fail(err, SP_INVALID, "its answer does not name the members");
+}
+
+static bool keep_pki(const sp_join_request *r, const sp_json *pki, sp_err *err) {
     char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/pki", r->dir);
-    if (!sp_mkdir_all(path, 0700, err)) return false;
-    for (size_t i = 0; i < SP_COUNT(names); i++)
-        if (!keep_pem(r, sp_json_get(answer, "pki"), names[i], err)) return false;
+    if (!sp_mkdir_all(path_in(r, "pki", path), 0700, err) ||
+        !sp_file_write(path_in(r, MARK, path), sp_str_z(r->server), 0600, err))
+        return false;
+    for (size_t i = 0; i < SP_COUNT(pems); i++) {
+        bool secret = sp_str_ends(sp_str_z(pems[i]), SP_STR(".key"));
+        snprintf(path, sizeof path, "%s/pki/%s", r->dir, pems[i]);
+        if (!sp_file_write(path, sp_json_str(sp_json_get(pki, pems[i])), secret ? 0600 : 0644, err))
+            return false;
+    }
     return true;
 }
 
@@ -173,19 +192,33 @@ static bool keep_member(const sp_join_request *r, const sp_json *answer, sp_err 
                    .pod_cidr = r->pod_cidr ? r->pod_cidr : sp_json_get_z(answer, "podCIDR"),
                    .joins = true};
     sp_json_each(sp_json_get(answer, "endpoints"), u) sp_vec_push(&m.others, sp_json_str(u));
-    bool ok = (*m.initial_cluster && m.others.n) ||
-              sp_fail(err, SP_INVALID, "its answer does not name the members");
-    ok = ok && sp_member_save(r->dir, &m, err);
+    bool ok = sp_member_save(r->dir, &m, err);
     sp_vec_free(&m.others);
     return ok;
 }
 
-static bool is_empty(const sp_join_request *r, sp_err *err) {
-    static const char *const traces[] = {"pki/ca.key", "etcd/data", "apiserver/state.db"};
+static bool keep(const sp_join_request *r, const sp_json *answer, sp_err *err) {
     char path[PATH_MAX];
-    for (size_t i = 0; i < SP_COUNT(traces); i++) {
-        snprintf(path, sizeof path, "%s/%s", r->dir, traces[i]);
-        if (sp_file_exists(path))
+    if (!keep_pki(r, sp_json_get(answer, "pki"), err) || !keep_member(r, answer, err))
+        return sp_err_wrap(err, "what the cluster gave cannot be kept (to go on, mend that and "
+                                "give the same command again)");
+    unlink(path_in(r, MARK, path));
+    return true;
+}
+
+bool sp_member_is_joining(const char *dir) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/" MARK, dir);
+    return sp_file_exists(path);
+}
+
+static bool is_empty(const sp_join_request *r, sp_err *err) {
+    static const char *const traces[] = {"etcd/data", "apiserver/state.db", "pki/ca.key"};
+    size_t n =
+        SP_COUNT(traces) - sp_member_is_joining(r->dir); /* then that key is of the cluster */
+    char path[PATH_MAX];
+    for (size_t i = 0; i < n; i++) {
+        if (sp_file_exists(path_in(r, traces[i], path)))
             return sp_fail(err, SP_CONFLICT,
                            "%s holds another installation (%s): a machine joins with an empty "
                            "--data-dir",
@@ -212,9 +245,10 @@ static bool join(exchange *x, sp_err *err) {
                                    "--token: its last part, the hash of the "
                                    "cluster's CA, is missing");
     if (!is_empty(x->request, err) || !parse_url(x, err)) return false;
-    if (!fetch_ca(x, &t, &ca, err) || !post_until(x, &t, ca, &answer, err))
+    if (!fetch_ca(x, &t, &ca, err) || !post_until(x, &t, ca, &answer, err) ||
+        !check_answer(answer, &t, err))
         return sp_err_wrap(err, "cannot join at %s", x->request->server);
-    return keep_pki(x->request, answer, err) && keep_member(x->request, answer, err);
+    return keep(x->request, answer, err);
 }
 
 bool sp_member_join(const sp_join_request *r, sp_err *err) {

@@ -49,5 +49,8 @@ typedef struct sp_join_request {
 SP_MUST_USE bool sp_member_begin(const sp_join_request *r, sp_err *err);
 /* The others are lost for good: etcd begins anew with what this one has. */
 SP_MUST_USE bool sp_member_reset(const char *dir, sp_err *err);
-/* Asks a running cluster by HTTPS (join.c). Prints what it waits for. */
+/* Asks a running cluster by HTTPS (join.c). Prints what it waits for. What was interrupted may be
+ * done again. */
 SP_MUST_USE bool sp_member_join(const sp_join_request *r, sp_err *err);
+/* That was begun in DIR, and is not done. */
+bool sp_member_is_joining(const char *dir);

@@ -361,6 +361,10 @@ bool sp_supervisor_replace(sp_supervisor *s, const char *name, const char *argum
     if (!old || !old->running) return sp_fail(err, SP_CONFLICT, "%s does not run just now", name);
     if (old->predecessor || successor_of(old))
         return sp_fail(err, SP_CONFLICT, "%s is being replaced already", name);
+    if (!old->ready) {
+        sp_supervisor_restart(s, name);
+        return true;
+    }
     sp_role_spec spec = {.name = old->spec.name, .last = old->spec.last};
     sp_vec_each(&old->spec.args, a) sp_vec_push(&spec.args, *a);
     role *r = add(s, spec);
@@ -374,7 +378,7 @@ bool sp_supervisor_replace(sp_supervisor *s, const char *name, const char *argum
 
 void sp_supervisor_restart(sp_supervisor *s, const char *name) {
     role *r = find(s, name);
-    if (s->stopping || !r || !r->running || !r->ready) return;
+    if (s->stopping || !r || !r->running || uv_is_closing((uv_handle_t *)&r->process)) return;
     r->again = true;
     uv_process_kill(&r->process, SIGTERM);
 }

@@ -33,11 +33,11 @@ sp_supervisor *sp_supervisor_new(uv_loop_t *loop, const sp_supervisor_config *c)
 SP_MUST_USE bool sp_supervisor_add(sp_supervisor *s, sp_role_spec spec, sp_err *err);
 /* Starts a second process of the role beside the one that runs, with one argument more; it takes
  * over by itself. Once it is ready it is the role and the old one is let go; when it ends before,
- * the old one stays. */
+ * the old one stays. One that is not ready yet has nothing to give: it is started again. */
 SP_MUST_USE bool sp_supervisor_replace(sp_supervisor *s, const char *role, const char *argument,
                                        sp_err *err);
-/* Ends the role and starts it again at once; that is no failure. Nothing happens when it does not
- * run just now. */
+/* Ends the role, ready or not, and starts it again at once; that is no failure. Nothing happens
+ * when it does not run just now: its next start is on its way. */
 void sp_supervisor_restart(sp_supervisor *s, const char *role);
 bool sp_supervisor_all_ready(const sp_supervisor *s);
 /* SIGTERM to all in reverse order of adding (then to those that are `last`), SIGKILL after

@@ -19,7 +19,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STOP_GRACE_MS = 10000, TOKEN_TIMEOUT_MS = 20000, PATIENCE_MS = 5000, OTHERS_MS = 2000 };
+enum {
+    STOP_GRACE_MS = 10000,
+    TOKEN_TIMEOUT_MS = 20000,
+    PATIENCE_MS = 5000,
+    OTHERS_MS = 2000,
+    OTHERS_AGAIN_MS = 5000
+};
 
 /* ---------- what the supervisor tells ---------- */
 
@@ -147,27 +153,45 @@ static void tell_roles(sp_up *u) {
         printf("%-12s not replaced: %s\n", "gateway", err.text);
 }
 
-static void on_others(uv_fs_poll_t *p, int status, const uv_stat_t *before, const uv_stat_t *now) {
-    sp_up *u = p->data;
-    sp_member m;
-    bool found = false, news = false;
-    sp_err err = {0};
-    (void)before, (void)now;
-    if (status != 0 || u->stopping || u->api_servers) return;
-    if (!sp_member_load(u->arena, u->data_dir, &m, &found, &err) || !found) return;
-    const char *others = sp_member_api_servers(u->arena, &m);
+static bool has_news(const sp_up *u, const char *others) {
     for (sp_str one, rest = sp_str_z(others); sp_str_cut(&rest, ',', &one);)
-        news |= one.n && !is_known(u->known_others, one);
-    u->known_others = others;
-    if (!news) return;
-    u->becomes_member = u->reset = u->renew = false; /* that was done */
-    printf("the cluster has grown: the roles learn of %s\n", others);
-    fflush(stdout);
-    if (make_pki(u, &err))
+        if (one.n && !is_known(u->known_others, one)) return true;
+    return false;
+}
+
+/* True: the roles know all that the file says. */
+static bool learn_of_others(sp_up *u) {
+    sp_member m;
+    bool found = false;
+    sp_err err = {0};
+    if (!sp_member_load(u->arena, u->data_dir, &m, &found, &err) || !found) return true;
+    const char *others = sp_member_api_servers(u->arena, &m);
+    if (has_news(u, others)) {
+        u->becomes_member = u->reset = u->renew = false; /* that was done */
+        printf("the cluster has grown: the roles learn of %s\n", others);
+        fflush(stdout);
+        if (!make_pki(u, &err)) {
+            printf("they do not yet: %s\n", err.text);
+            return false;
+        }
         tell_roles(u);
-    else
-        printf("they do not: %s\n", err.text);
+    }
+    u->known_others = others;
+    return true;
+}
+
+static void ask_for_others(void *ctx) {
+    sp_up *u = ctx;
+    u->others_again = sp_timer_stop(u->others_again);
+    if (u->stopping || u->api_servers) return;
+    if (!learn_of_others(u))
+        u->others_again = sp_timer_start(&u->loop, OTHERS_AGAIN_MS, ask_for_others, u);
     fflush(stdout);
+}
+
+static void on_others(uv_fs_poll_t *p, int status, const uv_stat_t *before, const uv_stat_t *now) {
+    (void)before, (void)now;
+    if (status == 0) ask_for_others(p->data);
 }
 
 static void watch_others(sp_up *u) {
@@ -177,6 +201,7 @@ static void watch_others(sp_up *u) {
     u->others.data = u;
     uv_fs_poll_start(&u->others, on_others, path, OTHERS_MS);
     u->watches = true;
+    ask_for_others(u); /* they may have come since it was read */
 }
 
 /* ---------- ready ---------- */
@@ -249,6 +274,7 @@ static void on_patience(void *ctx) {
 static void on_stopped(void *ctx) {
     sp_up *u = ctx;
     u->patience = sp_timer_stop(u->patience);
+    u->others_again = sp_timer_stop(u->others_again);
     if (u->watches) uv_close((uv_handle_t *)&u->others, NULL);
     u->supervisor = NULL;
     u->interrupt = sp_signal_stop(u->interrupt);
@@ -462,8 +488,9 @@ static bool make_pki(sp_up *u, sp_err *err) {
     }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         return sp_fail(err, SP_INTERNAL,
-                       u->join ? "this machine has not joined"
-                               : "the certificates in %s/pki could not be made",
+                       u->join && u->becomes_member
+                           ? "this machine has not joined"
+                           : "the certificates in %s/pki could not be made",
                        u->data_dir);
     return sp_member_load(u->arena, u->data_dir, &u->member, &u->is_member, err);
 }

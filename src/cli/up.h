@@ -37,6 +37,7 @@ typedef struct sp_up {
     bool watches;             /* others */
     bool moving;              /* its objects, just now */
     uv_fs_poll_t others;      /* who else is a member */
+    sp_timer *others_again;   /* what our roles could not be told yet */
     const char *known_others; /* their API servers, as our roles know them */
     int exit_code;
 } sp_up;

@@ -116,6 +116,12 @@ static bool check_cluster(const sp_up *u, sp_err *err) {
     if (u->join && u->cluster_init)
         return sp_fail(err, SP_INVALID,
                        "--cluster-init is for the first machine, --join for the others");
+    if (!u->join && !(u->is_member && !u->becomes_member) && sp_member_is_joining(u->data_dir))
+        return sp_fail(
+            err, SP_CONFLICT,
+            "%s is of a machine that was joining a cluster: give the same command again, "
+            "with --join and --token, or take another --data-dir",
+            u->data_dir);
     if (!u->is_member) return true;
     if (u->store[0] || u->ca_dir)
         return sp_fail(err, SP_INVALID,

@@ -23,6 +23,18 @@ def pair(tmp_path):
         net.end()
 
 
+@pytest.fixture
+def alone(tmp_path):
+    """One machine of a cluster."""
+    net = Net(tmp_path)
+    try:
+        net.machines[0].start("--cluster-init")
+        wait_until(net.machines[0].is_ready, "the first machine")
+        yield net.machines[0]
+    finally:
+        net.end()
+
+
 def state(machine):
     return json.loads((machine.dir / "etcd/member.json").read_text())
 
@@ -60,3 +72,24 @@ def test_a_member_is_removed_while_it_runs(pair):
     assert two.process.returncode == 1 and "was removed from the cluster" in two.output.read_text(), two.output.read_text()
     assert not two.pids()
     assert one.write("goes-on") == 201 and list(one.members()) == ["m1"]
+
+
+def test_what_was_interrupted_is_done_again(alone):
+    """What the cluster gives cannot be kept, or the roles cannot be told of the new machine: once that is mended, it goes on."""
+    two, flags = alone.net.machines[1], join_flags(alone)
+    (two.dir).mkdir()
+    (two.dir / "etcd").write_text("in the way of a directory")
+    said = two.refused(*flags, directory=two.dir)
+    assert "cannot be kept" in said and "the same command again" in said, said
+    assert "was joining a cluster" in two.refused(directory=two.dir)  # not a machine of its own with the cluster's CA
+    (two.dir / "etcd").unlink()
+    config = alone.dir / "conf/controllers.kubeconfig"
+    config.unlink()
+    config.mkdir()
+    two.start(*flags)
+    wait_until(two.is_ready, "the second machine")
+    assert set(alone.members()) == {"m1", "m2"} and not (two.dir / "pki/joining").exists()
+    wait_until(lambda: alone.says("they do not yet"), "the roles of the first one cannot be told")
+    config.rmdir()
+    wait_until(lambda: config.is_file() and f"{two.ip}:6443" in config.read_text(), "they are told")
+    wait_until(lambda: alone.says("controllers  ready again"), "and read it")
