@@ -374,10 +374,11 @@ static void made(pending *x, const Etcd__TxnResponse *r) {
     x->rev = (uint64_t)r->header->revision;
     const Etcd__ResponseOp *op = r->n_responses ? r->responses[0] : NULL;
     if (!x->w.remove) {
-        sp_store_value *old = sp_index_get(x->s->base.index, sp_buf_str(&x->key));
-        bool absent = x->w.expect == SP_STORE_ABSENT || !old;
+        sp_store_value *old = x->w.expect == SP_STORE_ABSENT
+                                  ? NULL
+                                  : sp_index_get(x->s->base.index, sp_buf_str(&x->key));
         x->there =
-            sp_store_value_new(x->w.value, x->w.rev_at, x->rev, absent ? x->rev : old->create_rev);
+            sp_store_value_new(x->w.value, x->w.rev_at, x->rev, old ? old->create_rev : x->rev);
     } else if (op && op->response_case == ETCD__RESPONSE_OP__RESPONSE_RESPONSE_DELETE_RANGE &&
                op->response_delete_range->n_prev_kvs) {
         x->there = sp_etcd_value(op->response_delete_range->prev_kvs[0]);

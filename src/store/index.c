@@ -141,10 +141,8 @@ static void grow_to(sp_index *x, uint32_t levels, sp_index_node **path, size_t *
     }
 }
 
-static void insert(sp_index *x, sp_str key, sp_store_value *value) {
-    sp_index_node *path[MAX_LEVELS];
-    size_t rank[MAX_LEVELS];
-    descend(x, key, is_less, path, rank);
+static void insert(sp_index *x, sp_str key, sp_store_value *value, sp_index_node **path,
+                   size_t *rank) {
     sp_index_node *n = node_new(throw_levels(x), key);
     n->value = sp_store_value_ref(value);
     grow_to(x, n->levels, path, rank);
@@ -159,9 +157,11 @@ static void insert(sp_index *x, sp_str key, sp_store_value *value) {
 }
 
 void sp_index_put(sp_index *x, sp_str key, sp_store_value *value) {
-    sp_index_node *n = find(x, key);
-    if (!n) {
-        insert(x, key, value);
+    sp_index_node *path[MAX_LEVELS];
+    size_t rank[MAX_LEVELS];
+    sp_index_node *n = descend(x, key, is_less, path, rank)->up[0].next;
+    if (!n || !sp_str_eq(sp_index_key(n), key)) {
+        insert(x, key, value, path, rank);
         return;
     }
     sp_store_value *old = n->value;
