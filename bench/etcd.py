@@ -2,12 +2,13 @@
 """The API server on etcd, and etcd alone beside it on the same disk.
 
 Peers: kube-apiserver is not packaged; its figures are quoted from our research notes (two cores, 1.26
-with etcd 3.4) and marked *. What etcd itself can write is asked in two ways, in turns with our CREATE, so that both meet the same
-disk: by the same client in the same manner (h2load, as many connections and streams, a value as large
-as our object, gRPC), and by `etcdctl check perf` (puts of 256 + 1,024 bytes by 1,000 clients, at most
-15,000/s), beside which our CREATE has as many connections and bytes. All writes twice: on an etcd as
-Sampan runs it, and on one with etcd's defaults. A GET without a revision asks the quorum first, as kube-apiserver's does; with resourceVersion=0 it
-does not.
+with etcd 3.4) and marked *. What etcd itself can write is asked in two ways, in turns with our CREATE,
+so that both meet the same disk: by the same client in the same manner (h2load, as many connections and
+streams, a value as large as our object, gRPC), and by `etcdctl check perf` (puts of 256 + 1,024 bytes by
+1,000 clients, at most 15,000/s), beside which our CREATE has as many connections and bytes. The writes
+on an etcd with the flags that Sampan gives it, on one with etcd's defaults, and on one with TLS, too.
+A GET without a revision asks the quorum first, as kube-apiserver's does; with resourceVersion=0 it does
+not. Arguments: only these parts (reads, writes, defaults, tls).
 """
 import contextlib
 import json
@@ -27,6 +28,7 @@ from figures import cpu_seconds, memory_kb, row  # noqa: E402
 
 sys.path.insert(0, str(TOP / "tests" / "e2e"))
 from test_etcd import CONFIGS, Api, Etcd  # noqa: E402
+from test_etcd_tls import TlsEtcd, World  # noqa: E402
 
 
 AS_SAMPAN_RUNS_IT = ["--backend-batch-limit=500"]  # src/cli/member.c
@@ -137,11 +139,15 @@ def measure_create(directory, api, etcd):
         row(f"  etcd alone, {call} of {size} bytes", "", f"{median(theirs, 0):,.0f}/s, {median(theirs, 1):.3f} CPU-ms", ratios(ours, theirs))
 
 
+def credentials(etcd):
+    return ["--cacert", str(etcd.ca.crt), "--cert", str(etcd.pair[0]), "--key", str(etcd.pair[1])] if isinstance(etcd, TlsEtcd) else []
+
+
 def check_perf(etcd):
     """A minute. The revision tells more than the program's own rounded rate; its keys are compacted away, see docs/why/etcd.md."""
     old, before, since = revision(etcd), cpu_seconds(etcd.process.pid), time.monotonic()
-    done = subprocess.run(["etcdctl", "--endpoints", etcd.url, "check", "perf", "--load=xl", "--auto-compact"], env={**os.environ, "ETCDCTL_API": "3"},
-                          capture_output=True, text=True)
+    done = subprocess.run(["etcdctl", "--endpoints", etcd.url, *credentials(etcd), "check", "perf", "--load=xl", "--auto-compact"],
+                          env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, text=True)
     assert time.monotonic() - since > 60, done.stdout + done.stderr
     rate = int(re.search(r"(\d+) writes/s", done.stdout).group(1))
     return rate, 1000 * (cpu_seconds(etcd.process.pid) - before) / (revision(etcd) - old)
@@ -164,10 +170,8 @@ def measure_as_check_perf(directory, api, etcd):
 
 
 @contextlib.contextmanager
-def pair(flags):
-    directory = pathlib.Path(tempfile.mkdtemp(prefix="etcd-bench-"))
-    etcd = Etcd(directory, quota=8 << 30, flags=flags)
-    api = Api(directory, etcd).start()
+def served(directory, etcd, *flags):
+    api = Api(directory, etcd, "a", *flags).start()
     try:
         for _ in range(600):
             if api.ready():
@@ -178,6 +182,19 @@ def pair(flags):
         api.process.kill()
         etcd.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def plain(flags):
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="etcd-bench-"))
+    return served(directory, Etcd(directory, quota=8 << 30, flags=flags))
+
+
+def with_tls(flags):
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="etcd-bench-"))
+    world = World(directory)
+    world.etcd.stop()
+    etcd = TlsEtcd(directory, world.ca, world.server, "--quota-backend-bytes", str(8 << 30), *flags)
+    return served(directory, etcd, *world.flags())
 
 
 def measure_reads(api, etcd):
@@ -193,12 +210,19 @@ def main():
     if not shutil.which("etcd"):
         print("etcd is not installed: nothing to measure")
         return
-    with pair(AS_SAMPAN_RUNS_IT) as (_, api, etcd):
-        measure_reads(api, etcd)
-    for flags in (AS_SAMPAN_RUNS_IT, []):
-        with pair(flags) as (directory, api, etcd):
-            print(f"writes, etcd with {' '.join(flags) or 'its defaults'}:", flush=True)
-            measure_create(directory, api, etcd)
+    wanted = sys.argv[1:] or ["reads", "writes", "defaults", "tls"]
+    if "reads" in wanted:
+        with plain(AS_SAMPAN_RUNS_IT) as (_, api, etcd):
+            measure_reads(api, etcd)
+    for name, flags in (("writes", AS_SAMPAN_RUNS_IT), ("defaults", [])):
+        if name in wanted:
+            with plain(flags) as (directory, api, etcd):
+                print(f"writes, etcd with {' '.join(flags) or 'its defaults'}:", flush=True)
+                measure_create(directory, api, etcd)
+                measure_as_check_perf(directory, api, etcd)
+    if "tls" in wanted:
+        with with_tls(AS_SAMPAN_RUNS_IT) as (directory, api, etcd):
+            print(f"writes, etcd with TLS and {' '.join(AS_SAMPAN_RUNS_IT)}:", flush=True)
             measure_as_check_perf(directory, api, etcd)
 
 
