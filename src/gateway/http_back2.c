@@ -9,7 +9,9 @@
 
 enum {
     MAX_STREAMS = 100, /* of ours on one connection, if the endpoint does not say less */
-    STEPS_PER_EVENT = 16
+    STEPS_PER_EVENT = 16,
+    SILENT_MS = 1000, /* a stream was given up after at least so long without a byte for anybody */
+    WATCH_MS = 5000
 };
 
 typedef struct conn {
@@ -22,7 +24,8 @@ typedef struct conn {
     sp_list ready;   /* stream.ready: woken when the bytes being read are used up */
     size_t count;
     sp_h2_block block;
-    sp_alarm alarm; /* while no stream is on it */
+    sp_alarm alarm; /* while no stream is on it: its age; else: is the peer still there? */
+    int64_t heard_ms;
     bool running, dead;
     bool leaving; /* takes no new streams: GOAWAY, or out of them */
     bool used;
@@ -33,7 +36,8 @@ typedef struct stream {
     conn *c;
     sp_exchange *x;
     sp_list link, ready;
-    int32_t id;            /* 0: refused before it was sent */
+    int32_t id; /* 0: refused before it was sent */
+    int64_t since_ms;
     sp_upstream *upstream; /* referenced and counted open */
     sp_h2_block head;      /* of the answer, when has_head */
     sp_h2_block trailers;
@@ -97,8 +101,24 @@ static void close_conn(conn *c) {
     sp_poller_bury(c->worker->poller, c);
 }
 
-static void on_aged(sp_alarm *a) {
-    close_conn(SP_CONTAINER(a, conn, alarm));
+static void watch(conn *c) {
+    sp_alarm_after(c->worker->poller, &c->alarm, WATCH_MS);
+}
+
+/* Many requests depend on it, and the kernel would go on for a quarter of an hour. */
+static void on_alarm(sp_alarm *a) {
+    conn *c = SP_CONTAINER(a, conn, alarm);
+    if (!c->count || sp_sock_vanished(&c->sock))
+        close_conn(c);
+    else
+        watch(c);
+}
+
+/* Somebody gave up waiting, and nobody else has heard anything either: perhaps the way is cut.
+ * Those who are on it may wait; others connect anew, which is told soon when it cannot be done. */
+static void avoid_silence(conn *c, const stream *st) {
+    int64_t now = sp_poller_now_ms(c->worker->poller);
+    if (now - SP_MAX(c->heard_ms, st->since_ms) >= SILENT_MS) c->leaving = true;
 }
 
 void sp_upstream_close_streams(sp_upstream *u) {
@@ -242,6 +262,7 @@ static bool read_some(conn *c) {
     if (!sp_sock_has_input(&c->sock)) return false;
     sp_str bytes = sp_sock_read(c->worker, &c->sock);
     if (!bytes.n) return false;
+    c->heard_ms = sp_poller_now_ms(c->worker->poller);
     if (nghttp2_session_mem_recv(c->h2, (const uint8_t *)bytes.p, bytes.n) < 0)
         c->sock.failed = true;
     return true;
@@ -329,7 +350,8 @@ static void attach(sp_exchange *x, conn *c) {
     x->dial.upstream = NULL;
     st->reused = c->used;
     c->used = true;
-    if (c->count++ == 0) sp_alarm_stop(&c->alarm);
+    st->since_ms = sp_poller_now_ms(x->worker->poller);
+    if (c->count++ == 0) watch(c);
     sp_list_init(&st->link);
     sp_list_init(&st->ready);
     sp_list_append(&c->streams, &st->link);
@@ -366,7 +388,7 @@ void sp_back2_open(sp_exchange *x) {
     sp_list_init(&c->ready);
     sp_list_init(&c->link);
     sp_list_append(&c->upstream->h2, &c->link);
-    sp_alarm_init(&c->alarm, on_aged);
+    sp_alarm_init(&c->alarm, on_alarm);
     sp_sock_take(&c->sock, &x->dial.sock, on_event);
     open_session(c);
     attach(x, c);
@@ -522,6 +544,7 @@ static void leave(sp_exchange *x) {
     x->backend = NULL;
     sp_list_remove(&st->ready);
     if (c) {
+        avoid_silence(c, st);
         sp_list_remove(&st->link);
         c->count--;
         if (st->in.n) nghttp2_session_consume(c->h2, st->id, st->in.n);

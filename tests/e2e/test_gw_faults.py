@@ -13,6 +13,9 @@ import subprocess
 import threading
 import time
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
 from conftest import BINARY, IS_ROOT, PATIENCE, free_port, wait_until
@@ -453,6 +456,31 @@ def test_ten_thousand_idle_connections(tmp_path, server):
     finally:
         g.stop()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_silent_http2_connection_is_left(tmp_path):
+    """One request learns that nobody answers there any more; those that follow take another connection."""
+    def once(sock):
+        conn = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        conn.initiate_connection()
+        sock.sendall(conn.data_to_send())
+        seen = 0
+        while data := sock.recv(65536):
+            for e in conn.receive_data(data):
+                if isinstance(e, h2.events.RequestReceived):
+                    seen += 1
+                    if seen == 1:
+                        conn.send_headers(e.stream_id, [(":status", "200")], end_stream=True)
+            if seen < 2:
+                sock.sendall(conn.data_to_send())
+    s, port = Server(), free_port()
+    s.act = once
+    g = Gateway(tmp_path, [s], f"listen two\n  mode http\n  bind 127.0.0.1:{port}\n  server s {s.at} proto h2\n", response="1500ms")
+    g.http, seen = port, []
+    while len(seen) < 8 and seen.count(200) < 3:  # without it: once for each of two loops
+        seen.append(g.get())
+    assert seen.count(200) == 3 and set(seen) == {200, 504}, seen
+    g.stop()
 
 
 # --- bad networks ---
