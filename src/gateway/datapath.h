@@ -280,6 +280,7 @@ typedef struct sp_dial {
     bool queued;        /* in the pool's queue */
     bool came_by_queue; /* give_up is the queue's */
     bool retrying;      /* counted in the pool's retries */
+    bool in_budget;     /* its owner is counted there already */
     bool probed_later;  /* the caller sees to sp_sock_probe: most of its connections end soon */
     bool speaks_first;  /* bytes are there to be sent as soon as it is connected */
     void *ctx;

@@ -168,7 +168,7 @@ static void wait_for_change(sp_dial *d) {
 
 /* False when the pool's budget for second attempts is used up. */
 bool sp_dial_may_retry(sp_dial *d) {
-    if (d->retrying || !d->pool->limits.max_retries) return true;
+    if (d->retrying || d->in_budget || !d->pool->limits.max_retries) return true;
     d->retrying = sp_count_try(&d->pool->shared->retries, d->pool->limits.max_retries);
     if (!d->retrying) d->worker->stats.retries_refused++;
     return d->retrying;

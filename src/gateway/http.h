@@ -96,8 +96,9 @@ struct sp_exchange {
     bool body_touched; /* part of the request's body went upstream */
     bool copying;
     bool request_done, answer_seen, answer_begun, answer_done, keep_backend;
-    bool tunnel; /* an upgrade whose front shares its socket: bytes pass both ways after 101 */
-    bool cors;   /* the route's cors applies: `extra` has the fields */
+    bool tunnel;   /* an upgrade whose front shares its socket: bytes pass both ways after 101 */
+    bool retrying; /* counted in the pool's retries */
+    bool cors;     /* the route's cors applies: `extra` has the fields */
     char key[25];
     char client_ip[SP_ADDR_MAX], path_scratch[4096];
 };

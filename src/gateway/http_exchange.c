@@ -138,6 +138,21 @@ static void report(sp_exchange *x) {
                        x->status >= 500 ? SP_OUTCOME_5XX : SP_OUTCOME_OK);
 }
 
+/* The pool's budget for second attempts is for those that could be too much for servers in need;
+ * not for what a kept connection lost, or an endpoint gave back untouched because it leaves. */
+static bool is_in_budget(sp_exchange *x) {
+    uint32_t most = x->pool->limits.max_retries;
+    if (!most || x->retrying) return true;
+    x->retrying = sp_count_try(&x->pool->shared->retries, most);
+    if (!x->retrying) x->worker->stats.retries_refused++;
+    return x->retrying;
+}
+
+static void leave_budget(sp_exchange *x) {
+    if (x->retrying) sp_count_add(&x->pool->shared->retries, -1);
+    x->retrying = false;
+}
+
 static void finish(sp_exchange *x, sp_over how) {
     if (sp_exchange_is_over(x)) return;
     sp_exchange_hold(x);
@@ -149,6 +164,7 @@ static void finish(sp_exchange *x, sp_over how) {
         log_request(x, how);
     }
     sp_dial_cancel(&x->dial);
+    leave_budget(x);
     report(x);
     if (x->backend) x->back->leave(x);
     x->front->over(x, how);
@@ -330,6 +346,7 @@ void sp_exchange_dial(sp_exchange *x) {
     x->dial.use_kept = use_kept;
     x->dial.describe = describe;
     x->dial.speaks_first = true;
+    x->dial.in_budget = x->retrying;
     x->dial.alpn = alpn(x);
     sp_dial_start(&x->dial, x->worker, x->pool, &x->client_addr);
 }
@@ -365,12 +382,13 @@ static uint32_t backoff_ms(sp_exchange *x) {
 }
 
 /* What the route asks for beyond the safe ones. */
-static bool may_by_rule(const sp_exchange *x) {
-    return x->idempotent && x->repeats < x->hop.entry->action->retry.attempts;
+static bool may_repeat_by_rule(sp_exchange *x) {
+    return x->idempotent && x->repeats < x->hop.entry->action->retry.attempts && can_repeat(x) &&
+           is_in_budget(x);
 }
 
 static bool repeat_by_rule(sp_exchange *x) {
-    if (!may_by_rule(x) || !can_repeat(x)) return false;
+    if (!may_repeat_by_rule(x)) return false;
     uint32_t pause = backoff_ms(x);
     x->repeats++;
     repeat(x, pause);
@@ -405,7 +423,7 @@ void sp_exchange_backend_lost(sp_exchange *x) {
         sp_upstream_report(x->worker, x->back->upstream(x), SP_OUTCOME_RESET);
     if (x->answer_begun) {
         finish(x, SP_OVER_CUT); /* a cut answer must look cut */
-    } else if (x->idempotent && can_repeat(x)) {
+    } else if (x->idempotent && can_repeat(x) && (!fresh || is_in_budget(x))) {
         repeat(x, 0);
     } else {
         sp_exchange_fail(x, 502, "the endpoint %s of %.*s closed the connection without an answer",
@@ -472,6 +490,7 @@ static uint32_t stream_ms(const sp_exchange *x) {
 }
 
 static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
+    leave_budget(x);
     x->answered_us = sp_clock_mono_us();
     x->answer_begun = true;
     x->status = h->status;
@@ -505,7 +524,7 @@ bool sp_exchange_answer(sp_exchange *x, const sp_h1_head *h) {
     }
     if (h->status >= 200 || h->status == 101) {
         x->answer_seen = false; /* it is here as a whole and not passed on: can be asked again */
-        if (is_code_to_repeat(x, h->status) && may_by_rule(x) && can_repeat(x)) {
+        if (is_code_to_repeat(x, h->status) && may_repeat_by_rule(x)) {
             sp_upstream_report(x->worker, x->back->upstream(x),
                                h->status >= 500 ? SP_OUTCOME_5XX : SP_OUTCOME_OK);
             return !repeat_by_rule(x);

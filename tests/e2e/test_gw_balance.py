@@ -29,7 +29,7 @@ class Server:
 
     def __init__(self, address, port, name):
         self.address, self.port, self.name = address, port, name
-        self.well, self.status, self.gate, self.seen = True, 200, None, 0
+        self.well, self.status, self.gate, self.seen, self.drop = True, 200, None, 0, None
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -38,6 +38,10 @@ class Server:
 
             def do_GET(self):
                 status, text = (200 if server.well else 500, "check") if self.path == "/ok" else (server.status, server.name)
+                if server.drop:
+                    server.drop()
+                    self.close_connection = True
+                    return
                 if self.path != "/ok":
                     server.seen += 1
                     if server.gate:
@@ -354,6 +358,33 @@ def test_queues_wait_in_order_and_refuse_what_is_too_much(web):
         assert done.result()[0] == 503 and "busy for too long" in done.result()[1]
         gate.set()
         assert {first.result()[0], second.result()[0]} == {200, 503}
+
+
+def test_second_attempts_have_a_budget(web):
+    """Servers that close without an answer are asked again, but not by all at once."""
+    web.policy(limits={"maxRetries": 1})
+    for s in web.servers:
+        s.drop = lambda: None
+    assert web.count(30, path="/").total() == 30  # kept connections are used up: what those lose is asked again in any case
+    first, later, seen, lock = threading.Event(), threading.Event(), [], threading.Lock()
+
+    def drop():
+        with lock:
+            seen.append(1)
+            gate = first if len(seen) <= 6 else later
+        gate.wait(20)
+
+    for s in web.servers:
+        s.drop = drop
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(web.get) for _ in range(6)]
+        wait_until(lambda: len(seen) == 6, "the first attempts")
+        first.set()
+        done = wait_until(lambda: [a.result() for a in answers if a.done()] if sum(a.done() for a in answers) >= 5 else None, "those without a second one")
+        assert [a[0] for a in done] == [502] * 5
+        wait_until(lambda: len(seen) == 7, "the second attempt of one")
+        later.set()
+        assert {a.result()[0] for a in answers} == {502}
 
 
 def test_limits_and_lists_of_clients(web):
