@@ -157,6 +157,35 @@ static sp_route_match *one_condition(visit *v, sp_str name, sp_str value, sp_str
     return m;
 }
 
+static sp_route_match *cookie_condition(visit *v, const char *word) {
+    return one_condition(v, SP_STR("cookie"), (sp_str){0},
+                         sp_arena_printf(v->arena, "(?:.*; *)?\\Q%.*s\\E=%s(?:;.*)?",
+                                         SP_ARG(v->notes->canary_cookie), word));
+}
+
+/* "never" keeps a request away from the canary's weight: before that, it goes where it went. */
+static void keep_away(visit *v, uint32_t table, const sp_route_entry *e, sp_route_match *when) {
+    for (size_t i = 0, n = v->t->entries.p[table].n; i < n; i++) {
+        sp_route_entry main = v->t->entries.p[table].p[i];
+        if (!is_same_place(&main, e) || !main.action->targets.n) continue;
+        sp_route_action *a = SP_NEW(v->arena, sp_route_action);
+        *a = *main.action;
+        a->targets = (sp_targets){0};
+        sp_targets_add(v->arena, &a->targets, main.action->targets.list[0].pool, 1);
+        main.action = a;
+        main.headers = when;
+        main.header_count = 1;
+        sp_translate_entry(v->t, table, &main);
+    }
+}
+
+static void keep_all_away(visit *v, uint32_t table, const sp_route_entry *e) {
+    const sp_ingress_notes *n = v->notes;
+    if (n->canary_header.n && !n->canary_value.n)
+        keep_away(v, table, e, one_condition(v, n->canary_header, SP_STR("never"), (sp_str){0}));
+    if (n->canary_cookie.n) keep_away(v, table, e, cookie_condition(v, "never"));
+}
+
 static void add_canary(visit *v, sp_route_entry e) {
     const sp_ingress_notes *n = v->notes;
     e.header_count = 1;
@@ -166,14 +195,14 @@ static void add_canary(visit *v, sp_route_entry e) {
         add_both(v, &e);
     }
     if (n->canary_cookie.n) {
-        e.headers = one_condition(v, SP_STR("cookie"), (sp_str){0},
-                                  sp_arena_printf(v->arena, "(?:.*; *)?\\Q%.*s\\E=always(?:;.*)?",
-                                                  SP_ARG(n->canary_cookie)));
+        e.headers = cookie_condition(v, "always");
         add_both(v, &e);
     }
     if (!n->canary_weight) return;
-    share_weight(v, 0, &e);
-    if (*v->tls_table != UINT32_MAX) share_weight(v, *v->tls_table, &e);
+    uint32_t tables[] = {0, *v->tls_table};
+    size_t count = *v->tls_table == UINT32_MAX ? 1 : 2;
+    for (size_t i = 0; i < count; i++) keep_all_away(v, tables[i], &e);
+    for (size_t i = 0; i < count; i++) share_weight(v, tables[i], &e);
 }
 
 static void add_entry(visit *v, const sp_json *backend, sp_str where, sp_route_entry e) {

@@ -452,6 +452,7 @@ def test_ingress_tls_and_annotations(s, ns, workdir):
     assert curl(http, "shut.test")[0] == 403
     status, headers, _ = curl(http, "moved.test", "/x")
     assert status == 301 and headers["location"].startswith("https://else.test") and headers["location"].endswith("/there")
+    assert {who(http, "canary.test", "/", "-H", "X-Canary: never") for _ in range(20)} == {"red"}
     drawn = {who(http, "canary.test") for _ in range(40)}
     assert drawn == {"red", "blue"}
     reasons = lambda: {e["reason"] for e in s.get("events", namespace=ns)["items"] if e["involvedObject"]["name"] == "broken"}
