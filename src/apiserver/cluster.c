@@ -13,7 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 
-enum { MAX_PEM = 64 * 1024, MAX_NAME = 63 };
+enum { MAX_PEM = 64 * 1024, MAX_NAME = 63, SAY_EVERY_MS = 10000 };
 
 typedef struct job {
     sp_list link; /* of the server's */
@@ -22,6 +22,7 @@ typedef struct job {
     sp_etcd_change *change;
     size_t members;        /* before it came */
     sp_str name, peer_url; /* in the call's arena */
+    sp_join_token token;   /* of one that comes */
     sp_str initial_cluster;
     sp_strs clients; /* URLs; the vector in the arena, too */
     void (*surveyed)(struct job *j, const sp_etcd_survey *s, const sp_err *err);
@@ -346,37 +347,61 @@ static bool check_wish(const job *j, sp_err *err) {
                          SP_ARG(j->peer_url));
 }
 
-static bool check_token(const sp_call *c, const sp_json *wish, sp_err *err) {
-    sp_join_token t;
-    if (!sp_join_token_parse(sp_json_str(sp_json_get(wish, "token")), &t, err)) return false;
-    sp_str name = sp_arena_printf(c->op.arena, SP_JOIN_PREFIX "%s", t.id);
+/* Nothing of this asks the store, for the caller may be anybody. */
+static bool read_wish(job *j, sp_err *err) {
+    sp_json *wish = NULL;
+    if (!sp_body_parse(j->call, &wish, err) ||
+        !sp_join_token_parse(sp_json_text(wish, "token"), &j->token, err))
+        return false;
+    j->name = sp_json_text(wish, "name");
+    j->peer_url = sp_json_text(wish, "peerURL");
+    return check_wish(j, err);
+}
+
+static bool check_token(const job *j, sp_err *err) {
+    sp_call *c = j->call;
+    sp_str name = sp_arena_printf(c->op.arena, SP_JOIN_PREFIX "%s", j->token.id);
     return sp_join_token_check(
-        sp_lookup_latest(c->op.s, c->op.arena, "", "secrets", SP_STR(SP_JOIN_NAMESPACE), name), &t,
-        sp_clock_wall_ms(), err);
+        sp_lookup_latest(c->op.s, c->op.arena, "", "secrets", SP_STR(SP_JOIN_NAMESPACE), name),
+        &j->token, sp_clock_wall_ms(), err);
+}
+
+/* Strangers must not fill the log. */
+static void say_refused(sp_apiserver *s, const char *why) {
+    int64_t now = sp_clock_mono_ms();
+    s->refused_joins++;
+    if (s->refused_said_ms && now - s->refused_said_ms < SAY_EVERY_MS) return;
+    sp_warn("a machine may not join", SP_KV("why", why),
+            SP_KV("times", (int)SP_MIN(s->refused_joins, 1000000u)));
+    s->refused_said_ms = now;
+    s->refused_joins = 0;
 }
 
 /* What another server acknowledged is seen by now: the token may be some milliseconds old. */
 static void on_caught_up(void *ctx, uint64_t rev, sp_store_value *value, const sp_err *err) {
     job *j = ctx;
-    sp_call *c = j->call;
-    sp_json *wish = NULL;
-    sp_err why = {0};
+    sp_err why;
     (void)rev, (void)value;
-    if (!c->res) {
+    if (!j->call->res) {
         sp_call_end(end_job(j));
-        return;
+    } else if (err) {
+        refuse(j, err);
+    } else if (!check_token(j, &why)) {
+        say_refused(j->call->op.s, why.text);
+        refuse(j, &why);
+    } else {
+        j->surveyed = let_in;
+        look(j);
     }
-    bool ok = !err && sp_body_parse(c, &wish, &why) && check_token(c, wish, &why);
-    j->name = sp_json_str(sp_json_get(wish, "name"));
-    j->peer_url = sp_json_str(sp_json_get(wish, "peerURL"));
-    ok = ok && check_wish(j, &why);
-    if (!ok) {
-        if (!err) sp_warn("a machine may not join", SP_KV("why", (const char *)why.text));
-        refuse(j, err ? err : &why);
-        return;
-    }
-    j->surveyed = let_in;
-    look(j);
+}
+
+static void begin_join(sp_call *c) {
+    job *j = new_job(c);
+    sp_err err;
+    if (read_wish(j, &err))
+        sp_store_sync(c->op.s->store, on_caught_up, j);
+    else
+        refuse(j, &err);
 }
 
 void sp_cluster_serve_join(sp_call *c, sp_str rest) {
@@ -393,6 +418,6 @@ void sp_cluster_serve_join(sp_call *c, sp_str rest) {
                       "(sampan up --cluster-init begins one)");
         sp_call_fail(c, &err, NULL);
     } else {
-        sp_store_sync(c->op.s->store, on_caught_up, new_job(c));
+        begin_join(c);
     }
 }

@@ -43,7 +43,9 @@ struct sp_apiserver {
     struct sp_tunnels *tunnels;
     sp_list streams; /* exec, attach, port-forward */
     size_t streams_n;
-    sp_list cluster_jobs; /* of cluster.c */
+    sp_list cluster_jobs;    /* of cluster.c */
+    int64_t refused_said_ms; /* those who may not join; refused_joins: since then */
+    size_t refused_joins;
     struct sp_event_expiry *expiry;
     struct sp_presence *presence;
     sp_map inflight; /* keys with a write on its way → how many */

@@ -262,6 +262,12 @@ def test_who_may_not_join_is_told_why(machines):
     one.call("DELETE", f"/api/v1/namespaces/kube-system/secrets/join-token-{name}")
     assert "not known" in new.refused("--join", url, "--token", token)
     assert len(one.members()) == 3
+    # Guesses: one line of the log in ten seconds.
+    lines, began = one.log("apiserver").count("may not join"), time.monotonic()
+    for n in range(30):
+        wish = {"token": f"{name}.{n:028}", "name": "guess", "peerURL": "https://10.79.0.9:2380"}
+        assert one.call("POST", "/sampan/v1/join", wish)[0] == 401
+    assert one.log("apiserver").count("may not join") - lines <= 1 + (time.monotonic() - began) / 10
 
 
 def test_a_name_is_given_once(machines):

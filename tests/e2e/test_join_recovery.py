@@ -50,6 +50,12 @@ def test_one_is_left_and_goes_on_alone(pair):
     assert code == 1 and "NO QUORUM" in out and "etcd has no quorum" in out
     code, _, err = two.sampan("cluster", "remove", "m1")
     assert code == 1 and "no quorum" in err
+    # Strangers ask etcd nothing with what cannot be a token, and do not fill the log.
+    wish = {"token": "abc123.short", "name": "m9", "peerURL": "https://10.79.0.9:2380"}
+    for _ in range(5):
+        status, said = two.call("POST", "/sampan/v1/join", wish)
+        assert status == 422 and "this is no token of a cluster" in said["message"], said
+    assert "may not join" not in two.log("apiserver")
     two.crash()
     two.start("--cluster-reset")
     wait_until(two.is_ready, "it is the cluster now")
