@@ -1,5 +1,6 @@
 /* What must exist before the first request: created at every start where it is missing, and kept as
  * written here where `enforce` says so. */
+#include "apiserver/presence.h"
 #include "apiserver/server.h"
 #include "base/log.h"
 #include "kube/gvrs.h"
@@ -127,13 +128,9 @@ static struct boot definition_row(const sp_json *definition) {
     return (struct boot){g->group, g->version, g->plural, "", false, NULL};
 }
 
-/* Endpoints of loopback would lead a pod to itself, so the API refuses them: a server that listens
- * there only has none. */
 static bool nothing_to_tell(const sp_apiserver *s, const struct boot *b) {
-    sp_str at = sp_str_z(s->config.advertise ? s->config.advertise : "");
     if (b->enforce && sp_store_is_shared(s->store)) return true; /* presence.c */
-    bool loopback = sp_str_starts(at, SP_STR("127.")) || sp_str_eqz(at, "::1");
-    return b->json && strstr(b->json, "@A") && loopback;
+    return b->json && strstr(b->json, "@A") && !sp_presence_may_tell(s);
 }
 
 /* False when there is nothing more to do. */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "data/time.h"
+#include "net/own_address.h"
 
 #define LEASES "/registry/coordination.k8s.io/leases/kube-system/"
 #define NAME "apiserver-"
@@ -219,10 +220,14 @@ static void on_timer(uv_timer_t *t) {
 
 /* ---------- life ---------- */
 
+bool sp_presence_may_tell(const sp_apiserver *s) {
+    const char *at = s->config.advertise;
+    return at && *at && !sp_address_is_loopback(at);
+}
+
 void sp_presence_start(sp_apiserver *s) {
-    const char *at = s->config.advertise ? s->config.advertise : "";
-    bool loopback = sp_str_starts(sp_str_z(at), SP_STR("127.")) || strcmp(at, "::1") == 0;
-    if (!sp_store_is_shared(s->store) || loopback || !*at) return;
+    const char *at = s->config.advertise;
+    if (!sp_store_is_shared(s->store) || !sp_presence_may_tell(s)) return;
     presence *p = sp_zalloc(1, sizeof *p);
     s->presence = p;
     p->s = s;

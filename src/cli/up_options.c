@@ -96,10 +96,6 @@ static bool check_roles(const sp_up *u, sp_err *err) {
     return known || sp_fail(err, SP_INVALID, "--roles names none");
 }
 
-static bool is_loopback(const char *address) {
-    return strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0;
-}
-
 static bool check_cluster(const sp_up *u, sp_err *err) {
     if (u->token && u->token_file)
         return sp_fail(err, SP_INVALID, "--token and --token-file: one of them");
@@ -129,11 +125,11 @@ static bool check_cluster(const sp_up *u, sp_err *err) {
                        u->store[0] ? "--store" : "--ca-dir");
     if (!sp_up_wants(u, "apiserver"))
         return sp_fail(err, SP_INVALID, "a member of the cluster runs the role apiserver: --roles");
-    if (is_loopback(u->node_ip) || is_loopback(u->bind))
+    if (sp_address_is_loopback(u->node_ip) || sp_address_is_loopback(u->bind))
         return sp_fail(err, SP_INVALID,
                        "other machines cannot reach %s: give %s with an address of this machine",
-                       is_loopback(u->node_ip) ? u->node_ip : u->bind,
-                       is_loopback(u->node_ip) ? "--node-ip" : "--bind-address");
+                       sp_address_is_loopback(u->node_ip) ? u->node_ip : u->bind,
+                       sp_address_is_loopback(u->node_ip) ? "--node-ip" : "--bind-address");
     if (u->join && u->moves)
         return sp_fail(err, SP_CONFLICT,
                        "%s holds the objects of one machine, which --join would leave behind: a "

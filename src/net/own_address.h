@@ -6,3 +6,7 @@
  * bridge of ours. own_bridge: a bridge that is not called sampan…; NULL = none. False, and
  * 127.0.0.1, when this machine has no other address. */
 bool sp_own_address(const char *own_bridge, char ret[46]);
+
+/* --- pure --- */
+/* 127.0.0.0/8 or ::1, also as IPv4 in IPv6: others cannot use it. False for names. */
+bool sp_address_is_loopback(const char *address);
