@@ -26,16 +26,11 @@ void sp_digest_add(sp_digest *d, const void *p, size_t n) {
 }
 
 void sp_digest_end(sp_digest *d, char ret[SP_DIGEST_TEXT + 1]) {
-    static const char hex[] = "0123456789abcdef";
     unsigned char sum[32];
     unsigned n = 0;
     sp_assert(EVP_DigestFinal_ex(d->md, sum, &n) == 1 && n == sizeof sum);
     memcpy(ret, "sha256:", 7);
-    for (size_t i = 0; i < sizeof sum; i++) {
-        ret[7 + 2 * i] = hex[sum[i] >> 4];
-        ret[8 + 2 * i] = hex[sum[i] & 15];
-    }
-    ret[SP_DIGEST_TEXT] = 0;
+    sp_hex_print(sum, sizeof sum, ret + 7);
 }
 
 void sp_digest_of(sp_str bytes, char ret[SP_DIGEST_TEXT + 1]) {

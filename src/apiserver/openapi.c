@@ -189,7 +189,7 @@ static void hash_of(sp_str bytes, char ret[33]) {
     unsigned char digest[EVP_MAX_MD_SIZE] = {0};
     unsigned n = 0;
     sp_assert(EVP_Digest(bytes.p, bytes.n, digest, &n, EVP_sha256(), NULL));
-    for (size_t i = 0; i < 16; i++) snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+    sp_hex_print(digest, 16, ret);
 }
 
 static void ensure_hash(const sp_openapi *o, document *d) {

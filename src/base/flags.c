@@ -147,3 +147,10 @@ int sp_flags_parse(const sp_usage *u, int *argc, char **argv) {
     if (u->only_flags && words > 1) return complain(u, "unexpected argument \"%s\"", argv[1]);
     return SP_FLAGS_GO_ON;
 }
+
+bool sp_flag_is_among(const char *names, const char *name) {
+    sp_str rest = sp_str_z(names);
+    for (sp_str one; sp_str_cut(&rest, ' ', &one);)
+        if (one.n && sp_str_eqz(one, name)) return true;
+    return false;
+}

@@ -44,6 +44,9 @@ typedef struct sp_usage {
 
 enum { SP_FLAGS_GO_ON = -1 };
 
+/* For commands whose verbs take some flags of one table each: " kubeconfig ttl " has "ttl". */
+bool sp_flag_is_among(const char *names, const char *name);
+
 /* argv[0] is the command; afterwards argv[1..*argc) are the words that are no flags.
  * Returns SP_FLAGS_GO_ON, or the exit code: 0 after --help, 2 after an error (printed). */
 int sp_flags_parse(const sp_usage *u, int *argc, char **argv);

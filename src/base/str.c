@@ -80,6 +80,16 @@ bool sp_str_cut(sp_str *rest, char c, sp_str *ret_part) {
     return true;
 }
 
+void sp_hex_print(const void *bytes, size_t n, char *ret) {
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *b = bytes;
+    for (size_t i = 0; i < n; i++) {
+        ret[2 * i] = digits[b[i] >> 4];
+        ret[2 * i + 1] = digits[b[i] & 15];
+    }
+    ret[2 * n] = 0;
+}
+
 bool sp_str_u64(sp_str s, uint64_t *ret) {
     uint64_t v = 0;
     if (!s.n) return false;

@@ -38,6 +38,8 @@ sp_str sp_str_trim(sp_str s);                        /* ASCII white space, both 
  *   for (sp_str part, rest = s; sp_str_cut(&rest, ',', &part);) …
  * "a," gives "a" and ""; "" gives one empty part; {0} gives none. */
 bool sp_str_cut(sp_str *rest, char c, sp_str *ret_part);
+/* Two small digits for each byte, and a NUL: ret has room for 2 n + 1. */
+void sp_hex_print(const void *bytes, size_t n, char *ret);
 /* Whole of s as a number without sign games; false if it is anything else or out of range. */
 SP_MUST_USE bool sp_str_u64(sp_str s, uint64_t *ret);
 SP_MUST_USE bool sp_str_i64(sp_str s, int64_t *ret);

@@ -331,12 +331,6 @@ static int usage_of(const char *command) {
     return 2;
 }
 
-static bool takes(const verb *v, const char *flag) {
-    char word[40];
-    snprintf(word, sizeof word, " %s ", flag);
-    return sp_str_find(sp_str_z(v->flags), sp_str_z(word)) >= 0;
-}
-
 static int run_verb(const verb *v, int argc, char **argv) {
     char name[40];
     snprintf(name, sizeof name, "sampan %s %s", v->command, v->name);
@@ -355,7 +349,7 @@ static int run_verb(const verb *v, int argc, char **argv) {
     sp_flag flags[SP_COUNT(all)];
     size_t n = 0;
     for (size_t i = 0; i < SP_COUNT(all); i++)
-        if (takes(v, all[i].name)) flags[n++] = all[i];
+        if (sp_flag_is_among(v->flags, all[i].name)) flags[n++] = all[i];
     const sp_usage u = {.command = name,
                         .synopsis = v->synopsis,
                         .about = v->about,

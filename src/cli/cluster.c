@@ -155,12 +155,6 @@ static void print_usage(FILE *to) {
                 "sampan cluster VERB --help tells more.\n");
 }
 
-static bool takes(const struct verb *v, const char *flag) {
-    char word[32];
-    snprintf(word, sizeof word, " %s ", flag);
-    return sp_str_find(sp_str_z(v->flags), sp_str_z(word)) >= 0;
-}
-
 static int run_verb(const struct verb *v, int argc, char **argv) {
     char name[40];
     sp_err err = {0};
@@ -174,7 +168,7 @@ static int run_verb(const struct verb *v, int argc, char **argv) {
     sp_flag flags[SP_COUNT(own) + 3] = {SP_CLI_FLAGS(&o.cli)};
     size_t n = 2; /* without the namespace */
     for (size_t i = 0; i < SP_COUNT(own); i++)
-        if (takes(v, own[i].name)) flags[n++] = own[i];
+        if (sp_flag_is_among(v->flags, own[i].name)) flags[n++] = own[i];
     const sp_usage u = {name, v->synopsis, v->about, v->examples, flags, n, !v->word};
     int code = sp_flags_parse(&u, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;

@@ -158,10 +158,9 @@ static bool check_answer(const sp_json *answer, const sp_join_token *t, sp_err *
     const sp_json *pki = sp_json_get(answer, "pki"), *urls = sp_json_get(answer, "endpoints");
     char hash[SP_JOIN_HASH + 1];
     for (size_t i = 0; i < SP_COUNT(pems); i++)
-        if (!sp_json_str(sp_json_get(pki, pems[i])).n)
+        if (!sp_json_text(pki, pems[i]).n)
             return sp_fail(err, SP_INVALID, "its answer has no %s", pems[i]);
-    if (!sp_join_ca_hash(sp_json_str(sp_json_get(pki, "ca.crt")), hash, err) ||
-        strcmp(hash, t->ca_hash) != 0)
+    if (!sp_join_ca_hash(sp_json_text(pki, "ca.crt"), hash, err) || strcmp(hash, t->ca_hash) != 0)
         return sp_fail(err, SP_INVALID, "its answer holds another CA than the token's");
     return (*sp_json_get_z(answer, "initialCluster") && urls && urls->count) ||
            sp_fail(err, SP_INVALID, "its answer does not name the members");
@@ -175,7 +174,7 @@ static bool keep_pki(const sp_join_request *r, const sp_json *pki, sp_err *err) 
     for (size_t i = 0; i < SP_COUNT(pems); i++) {
         bool secret = sp_str_ends(sp_str_z(pems[i]), SP_STR(".key"));
         snprintf(path, sizeof path, "%s/pki/%s", r->dir, pems[i]);
-        if (!sp_file_write(path, sp_json_str(sp_json_get(pki, pems[i])), secret ? 0600 : 0644, err))
+        if (!sp_file_write(path, sp_json_text(pki, pems[i]), secret ? 0600 : 0644, err))
             return false;
     }
     return true;

@@ -33,10 +33,6 @@ static void trouble(judge *j, const char *fmt, ...) {
 
 /* ---------- Leases ---------- */
 
-static sp_str name_of(const sp_json *o) {
-    return sp_json_str(sp_json_dig(o, "metadata", "name", NULL));
-}
-
 static sp_str renewed(const sp_json *lease) {
     return sp_json_str(sp_json_dig(lease, "spec", "renewTime", NULL));
 }
@@ -60,12 +56,12 @@ static bool is_fresh(const sp_json *lease, int64_t now) {
 }
 
 static const sp_json *find(const sp_json *list, sp_str name) {
-    sp_json_each(sp_json_get(list, "items"), o) if (sp_str_eq(name_of(o), name)) return o;
+    sp_json_each(sp_json_get(list, "items"), o) if (sp_str_eq(sp_obj_name(o), name)) return o;
     return NULL;
 }
 
 static bool is_held(const judge *j, const sp_json *lease) {
-    const sp_json *before = find(j->in->leases_before, name_of(lease));
+    const sp_json *before = find(j->in->leases_before, sp_obj_name(lease));
     if (!lease || !holder(lease).n) return false;
     return is_fresh(lease, j->in->now_wall_ms) ||
            (before && !sp_str_eq(renewed(before), renewed(lease)));
@@ -77,7 +73,7 @@ static bool is_ours(sp_str name) {
 }
 
 bool sp_status_is_doubtful(const sp_json *leases, int64_t now_wall_ms) {
-    sp_json_each(sp_json_get(leases, "items"), l) if (is_ours(name_of(l)) && holder(l).n &&
+    sp_json_each(sp_json_get(leases, "items"), l) if (is_ours(sp_obj_name(l)) && holder(l).n &&
                                                       !is_fresh(l, now_wall_ms)) return true;
     return false;
 }
@@ -152,8 +148,7 @@ static sp_str host_of(sp_str s) {
 }
 
 static bool has_api_server(const sp_json *list, sp_str host) {
-    sp_json_each(
-        list, o) if (sp_str_eq(host_of(sp_json_str(sp_json_get(o, "address"))), host)) return true;
+    sp_json_each(list, o) if (sp_str_eq(host_of(sp_json_text(o, "address")), host)) return true;
     return false;
 }
 
@@ -175,7 +170,7 @@ static void judge_missing(judge *j, sp_json *list) {
 static void judge_api_servers(judge *j) {
     sp_json *list = sp_json_ensure_array(j->a, j->doc, "apiServers");
     sp_json_each(sp_json_get(j->in->leases, "items"), l) {
-        if (!sp_str_starts(name_of(l), SP_STR(API_PREFIX))) continue;
+        if (!sp_str_starts(sp_obj_name(l), SP_STR(API_PREFIX))) continue;
         sp_json *o = sp_json_push(list, lease_row(j, l));
         sp_json_set(j->a, o, "address", sp_json_new_str(j->a, holder(l)));
         if (!is_held(j, l))
@@ -203,12 +198,12 @@ static void judge_nodes(judge *j) {
         bool ready = sp_condition_is_true(n, "Ready");
         const sp_json *c = sp_condition_get(n, "Ready");
         sp_json *o = sp_json_push(list, sp_json_object(j->a));
-        sp_json_set(j->a, o, "name", sp_json_new_str(j->a, name_of(n)));
+        sp_json_set(j->a, o, "name", sp_json_new_str(j->a, sp_obj_name(n)));
         sp_json_set_bool(j->a, o, "healthy", ready);
         sp_json_set_bool(j->a, o, "schedulable",
                          !sp_json_bool(sp_json_dig(n, "spec", "unschedulable", NULL), false));
         if (!ready)
-            trouble(j, "the node %.*s is not ready: %s", SP_ARG(name_of(n)),
+            trouble(j, "the node %.*s is not ready: %s", SP_ARG(sp_obj_name(n)),
                     c ? sp_json_get_z(c, "message") : "it has said nothing yet");
     }
 }
@@ -216,7 +211,7 @@ static void judge_nodes(judge *j) {
 static void judge_gateways(judge *j) {
     sp_json *list = sp_json_ensure_array(j->a, j->doc, "gateways");
     sp_json_each(sp_json_get(j->in->leases, "items"), l) {
-        if (!sp_str_starts(name_of(l), SP_STR(GATEWAY_PREFIX))) continue;
+        if (!sp_str_starts(sp_obj_name(l), SP_STR(GATEWAY_PREFIX))) continue;
         sp_json *o = sp_json_push(list, lease_row(j, l));
         sp_json_set(j->a, o, "name", sp_json_new_str(j->a, holder(l)));
         sp_json_set(j->a, o, "address",
@@ -236,18 +231,18 @@ static void judge_vips(judge *j) {
             find(j->in->leases, sp_arena_printf(j->a, GATEWAY_PREFIX "%.*s", SP_ARG(owner)));
         bool silent = lease && !is_held(j, lease);
         sp_json *o = sp_json_push(list, sp_json_object(j->a));
-        sp_json_set(j->a, o, "name", sp_json_new_str(j->a, name_of(v)));
+        sp_json_set(j->a, o, "name", sp_json_new_str(j->a, sp_obj_name(v)));
         sp_json_set(j->a, o, "address", sp_json_new_str(j->a, address));
         sp_json_set(j->a, o, "owner", sp_json_new_str(j->a, owner));
         sp_json_set_bool(j->a, o, "healthy", owner.n && !silent);
         if (!owner.n)
-            trouble(j, "nobody holds the virtual address %.*s (%.*s)", SP_ARG(name_of(v)),
+            trouble(j, "nobody holds the virtual address %.*s (%.*s)", SP_ARG(sp_obj_name(v)),
                     SP_ARG(address));
         else if (silent)
             trouble(j,
                     "the virtual address %.*s is said to be held by %.*s, whose gateway is "
                     "silent",
-                    SP_ARG(name_of(v)), SP_ARG(owner));
+                    SP_ARG(sp_obj_name(v)), SP_ARG(owner));
     }
 }
 

@@ -46,13 +46,17 @@ static void on_token(void *ctx, const sp_process_result *r, const sp_err *err) {
     fflush(stdout);
 }
 
+static const char *own_program(sp_up *u) {
+    char path[PATH_MAX];
+    size_t size = sizeof path;
+    sp_assert(uv_exepath(path, &size) == 0);
+    return sp_arena_strz(u->arena, sp_str_z(path));
+}
+
 /* The first machine says how the next one comes. */
 static void print_join_command(sp_up *u) {
-    char self[PATH_MAX];
-    size_t size = sizeof self;
-    sp_assert(uv_exepath(self, &size) == 0);
     const char *config = sp_arena_printf(u->arena, "%s/kubeconfig", u->data_dir).p;
-    const char *const argv[] = {self, "cluster", "token", "--kubeconfig", config, NULL};
+    const char *const argv[] = {own_program(u), "cluster", "token", "--kubeconfig", config, NULL};
     const sp_process_params p = {
         .argv = argv, .timeout_ms = TOKEN_TIMEOUT_MS, .done = on_token, .ctx = u};
     sp_process_run(&u->loop, &p);
@@ -99,12 +103,9 @@ static void on_moved(void *ctx, const sp_process_result *r, const sp_err *failed
 
 static void move_house(sp_up *u) {
     sp_arena *a = u->arena;
-    char self[PATH_MAX];
-    size_t size = sizeof self;
-    sp_assert(uv_exepath(self, &size) == 0);
     u->moves = false;
     u->moving = true;
-    const char *const argv[] = {self,
+    const char *const argv[] = {own_program(u),
                                 "store",
                                 "migrate",
                                 "--from",
@@ -384,7 +385,7 @@ static void gateway_args(sp_up *u, args *a) {
     push_pairs(a, PAIRS("--kubeconfig", in_dir(u, "conf/gateway.kubeconfig"), "--http-port",
                         number(u, u->gateway_port), "--https-port", number(u, u->gateway_tls_port),
                         "--node-address", u->node_ip, "--node-name", u->node_name, "--state-dir",
-                        in_dir(u, "gateway")));
+                        in_dir(u, "gateway"), "--lost-address-reset", u->lost_address_reset));
 }
 
 static const struct {

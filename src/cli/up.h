@@ -16,7 +16,8 @@ typedef struct sp_up {
     const char *store[SP_UP_STORE_FLAGS], *api_servers, *ca_dir;
     const char *join, *token, *token_file;
     bool cluster_init, reset, renew;
-    const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance;
+    const char *data_dir, *bind, *node_name, *node_ip, *roles, *pod_cidr, *bridge, *goaway_chance,
+        *lost_address_reset;
     sp_log_level level;
     uint16_t api_port, gateway_port, gateway_tls_port, agent_port, etcd_port;
     bool verbose, stop_containers;

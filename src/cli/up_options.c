@@ -202,6 +202,9 @@ static int parse(sp_up *u, int argc, char **argv) {
          "make all certificates anew, not only those that end within 30 days"},
         {"goaway-chance", 0, SP_FLAG_STR, &u->goaway_chance, "FRACTION",
          "of the API server: 0 to 0.02 of the HTTP/2 requests ask their connection to leave (0)"},
+        {"lost-address-reset", 0, SP_FLAG_STR, &u->lost_address_reset, "TIME",
+         "of the gateway: reset connections to an address that has been gone from this machine\n"
+         "so long (never)"},
         {"stop-containers", 0, SP_FLAG_BOOL, &u->stop_containers, NULL,
          "stop the containers too when stopping; otherwise they go on\nand are taken over by the "
          "next start"},

@@ -9,10 +9,6 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
-static void print_hex(const unsigned char *bytes, size_t n, char *ret) {
-    for (size_t i = 0; i < n; i++) snprintf(ret + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static bool is_word(sp_str s, size_t length, bool hex) {
     if (s.n != length) return false;
     for (size_t i = 0; i < s.n; i++) {
@@ -63,7 +59,7 @@ void sp_join_token_print(const sp_join_token *t, char ret[SP_JOIN_TOKEN_MAX]) {
 bool sp_join_ca_hash(sp_str ca_pem, char ret[SP_JOIN_HASH + 1], sp_err *err) {
     unsigned char sum[32];
     if (!sp_cert_key_digest(ca_pem, sum, err)) return false;
-    print_hex(sum, sizeof sum, ret);
+    sp_hex_print(sum, sizeof sum, ret);
     return true;
 }
 
@@ -75,7 +71,7 @@ static void digest(const sp_join_token *t, char ret[SP_JOIN_HASH + 1]) {
     unsigned n = 0;
     int length = snprintf(text, sizeof text, "%s.%s", t->id, t->secret);
     sp_assert(EVP_Digest(text, (size_t)length, sum, &n, EVP_sha256(), NULL) == 1);
-    print_hex(sum, 32, ret);
+    sp_hex_print(sum, 32, ret);
 }
 
 static void set_data(sp_arena *a, sp_json *data, const char *key, const char *value) {
@@ -110,7 +106,7 @@ bool sp_join_token_check(const sp_json *object, const sp_join_token *t, int64_t 
     char own[SP_JOIN_HASH + 1];
     int64_t expires;
     digest(t, own);
-    bool known = object && sp_str_eqz(sp_json_str(sp_json_get(object, "type")), SP_JOIN_TYPE) &&
+    bool known = object && sp_str_eqz(sp_json_text(object, "type"), SP_JOIN_TYPE) &&
                  get_data(object, "sha256", &sum) && sum.n == SP_JOIN_HASH &&
                  CRYPTO_memcmp(sum.p, own, SP_JOIN_HASH) == 0;
     if (!known)

@@ -21,10 +21,11 @@ static void add_quoted(sp_buf *to, const char *key, sp_str value) {
 
 static void add_hash(sp_buf *to, X509 *x) {
     unsigned char md[EVP_MAX_MD_SIZE];
+    char text[2 * EVP_MAX_MD_SIZE + 1];
     unsigned n = 0;
     if (X509_digest(x, EVP_sha256(), md, &n) != 1) return;
-    sp_buf_addz(to, "Hash=");
-    for (unsigned i = 0; i < n; i++) sp_buf_printf(to, "%02x", md[i]);
+    sp_hex_print(md, n, text);
+    sp_buf_printf(to, "Hash=%s", text);
 }
 
 static void add_subject(sp_buf *to, X509 *x) {

@@ -27,14 +27,9 @@ static void hash_free(void **h) {
 }
 
 static void hash_text(void *h, char ret[2 * HASH_BYTES + 1]) {
-    static const char digits[] = "0123456789abcdef";
     unsigned char sum[HASH_BYTES];
     sp_assert(EVP_DigestFinal_ex(h, sum, NULL) == 1);
-    for (size_t i = 0; i < HASH_BYTES; i++) {
-        ret[2 * i] = digits[sum[i] >> 4];
-        ret[2 * i + 1] = digits[sum[i] & 15];
-    }
-    ret[2 * HASH_BYTES] = 0;
+    sp_hex_print(sum, HASH_BYTES, ret);
 }
 
 /* --- writing --- */
