@@ -137,7 +137,7 @@ static bool is_wildcard(const char *host) {
 static void choose_advertised(role *r) {
     r->config.advertise = r->o.advertise ? r->o.advertise : r->o.bind;
     if (r->o.advertise || !is_wildcard(r->o.bind)) return;
-    sp_own_address(NULL, r->own_address);
+    sp_own_address(NULL, r->own_address, NULL);
     r->config.advertise = r->own_address;
 }
 

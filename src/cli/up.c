@@ -10,6 +10,7 @@
 #include "cli/pki.h"
 #include "cli/preflight.h"
 #include "cli/up.h"
+#include "net/own_address.h"
 #include "net/process.h"
 
 #include <errno.h>
@@ -228,6 +229,18 @@ static void on_ready(void *ctx, const char *role, bool first, int64_t took_ms) {
     fflush(stdout);
 }
 
+/* Found once, at the start: an interface may go, and a role that listens there cannot start. */
+static void say_address_gone(sp_up *u) {
+    bool told = !*u->found_on || u->said_gone;
+    if (told || sp_own_address_is_here(u->node_ip)) return;
+    u->said_gone = true;
+    fprintf(stderr,
+            "sampan up: the address of this node, %s, is gone from this machine: at the start it "
+            "was found on the interface %s. Start sampan again to have another one found, or say "
+            "by --node-ip which one to use\n",
+            u->node_ip, u->found_on);
+}
+
 static void on_exit_of_role(void *ctx, const char *role, int code, const char *how,
                             int64_t restart_ms) {
     sp_up *u = ctx;
@@ -242,6 +255,7 @@ static void on_exit_of_role(void *ctx, const char *role, int code, const char *h
     printf("%-12s ended (%s); starting again in %lld ms; its log: %s/logs/%s.log\n", role, how,
            (long long)restart_ms, u->data_dir, role);
     fflush(stdout);
+    say_address_gone(u);
 }
 
 static void on_not_replaced(void *ctx, const char *role, const char *how) {
@@ -296,6 +310,7 @@ static void on_hopeless(void *ctx, const char *role, const char *how, sp_str tai
     sp_up *u = ctx;
     fprintf(stderr, "sampan up: %s does not start (%s). The end of its log:\n%.*s\n", role, how,
             SP_ARG(tail));
+    say_address_gone(u);
     stop(u, 1);
 }
 

@@ -7,6 +7,7 @@
 #include "net/loop.h"
 
 #include <limits.h>
+#include <net/if.h>
 
 enum { SP_UP_STORE_FLAGS = 7 };
 #define SP_UP_FILE_STORE "apiserver/state.db"                  /* below the data directory */
@@ -22,6 +23,7 @@ typedef struct sp_up {
     uint16_t api_port, gateway_port, gateway_tls_port, agent_port, etcd_port;
     bool verbose, stop_containers;
     char node_name_buffer[HOST_NAME_MAX + 1], node_ip_buffer[46], dir_buffer[PATH_MAX];
+    char found_on[IF_NAMESIZE]; /* the interface of node_ip; "" when that was told */
 
     bool is_member, becomes_member; /* of a cluster whose etcd we run */
     bool moves;                     /* what was in the file goes into etcd first */
@@ -34,7 +36,7 @@ typedef struct sp_up {
     size_t next_role; /* of role_table, not started yet */
     sp_timer *patience;
     int64_t began_ms;
-    bool said_ready, stopping;
+    bool said_ready, said_gone, stopping;
     bool watches;             /* others */
     bool moving;              /* its objects, just now */
     uv_fs_poll_t others;      /* who else is a member */

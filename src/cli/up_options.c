@@ -69,7 +69,7 @@ static void fill_defaults(sp_up *u) {
         u->node_name = u->node_name_buffer;
     }
     if (!u->node_ip) {
-        sp_own_address(NULL, u->node_ip_buffer);
+        sp_own_address(NULL, u->node_ip_buffer, u->found_on);
         u->node_ip = u->node_ip_buffer;
     }
     u->becomes_member = !u->is_member && (u->join || u->cluster_init);
@@ -168,7 +168,7 @@ static int parse(sp_up *u, int argc, char **argv) {
          "address of the API server (127.0.0.1; in a cluster: that of the node)"},
         {"node-name", 0, SP_FLAG_STR, &u->node_name, "NAME", "name of this node (the host name)"},
         {"node-ip", 0, SP_FLAG_STR, &u->node_ip, "ADDR",
-         "address of this node (that of the default route)"},
+         "address of this node (that of the default route; without one, of a running interface)"},
         {"pod-cidr", 0, SP_FLAG_STR, &u->pod_cidr, "CIDR",
          "addresses of pods (" SP_POD_CIDR "; of a machine that joins: the next)"},
         {"bridge", 0, SP_FLAG_STR, &u->bridge, "NAME", "network bridge of pods (sampan0)"},

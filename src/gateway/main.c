@@ -111,7 +111,7 @@ static bool read_addresses(gateway *g, sp_err *err) {
         return sp_fail(err, SP_BAD_REQUEST, "--bind %s: not an IP address", g->bind);
     if (!g->node_address && !sp_addr_is_any(&g->options.bind)) g->node_address = g->bind;
     if (!g->node_address) {
-        sp_own_address(NULL, g->own_address);
+        sp_own_address(NULL, g->own_address, NULL);
         g->node_address = g->own_address;
     }
     if (!sp_addr_parse(sp_str_z(g->node_address), 0, &node))

@@ -143,6 +143,38 @@ def test_tokens_authenticate(fresh):
     assert fresh.api("GET", "/version", anonymous=True)[0] == 200
 
 
+def test_the_gateway_gets_its_flag(fresh):
+    fresh.roles, fresh.extra = "apiserver,gateway", [*fresh.extra, "--lost-address-reset", "7s"]
+    fresh.start()
+    words = open(f"/proc/{fresh.role_pids()['gateway']}/cmdline").read().split("\0")
+    assert words[words.index("--lost-address-reset") + 1] == "7s"
+
+
+@needs_root
+def test_an_address_that_is_gone_is_named(fresh):
+    """Found at the start on an interface that goes away: the agent cannot listen there any more."""
+    net = f"gone{os.getpid() % 10000}"
+    ip = lambda *words: subprocess.run(["ip", *words], check=True, capture_output=True)  # noqa: E731
+    ip("netns", "add", net)
+    try:
+        ip("-n", net, "link", "set", "lo", "up")
+        ip("-n", net, "link", "add", "left", "type", "veth", "peer", "name", "right")
+        for end in ("left", "right"):
+            ip("-n", net, "link", "set", end, "up")
+        ip("-n", net, "address", "add", "10.99.8.1/24", "dev", "left")
+        fresh.roles, args = "apiserver,agent", fresh.up_args
+        fresh.up_args = lambda: ["ip", "netns", "exec", net, *args()]
+        fresh.start()
+        ip("-n", net, "link", "del", "left")
+        os.kill(fresh.role_pids()["agent"], signal.SIGKILL)
+        wait_until(lambda: "10.99.8.1, is gone" in fresh.output.read_text(), "it says what is gone")
+        said = fresh.output.read_text()
+        assert "on the interface left" in said and "--node-ip" in said
+    finally:
+        fresh.stop()
+        ip("netns", "del", net)
+
+
 def test_roles_killed_again_and_again(fresh):
     """Also while they start: sampan goes on, and all is well once it stops raining."""
     fresh.roles = "apiserver,controllers"

@@ -16,6 +16,15 @@
 
 #include <cmocka.h>
 
+static void hex_digits_are_small(void **state) {
+    (void)state;
+    char text[9] = "????????";
+    sp_hex_print("\x00\x9f\xff", 3, text);
+    assert_string_equal(text, "009fff");
+    sp_hex_print(NULL, 0, text);
+    assert_string_equal(text, "");
+}
+
 static void str_cut_gives_every_part(void **state) {
     (void)state;
     static const struct {
@@ -164,6 +173,7 @@ static void a_started_role_gives_memory_back(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(str_cut_gives_every_part),
+        cmocka_unit_test(hex_digits_are_small),
         cmocka_unit_test(numbers_refuse_what_is_not_one),
         cmocka_unit_test(map_survives_churn),
         cmocka_unit_test(arena_hands_out_big_and_small),

@@ -55,7 +55,16 @@ static void flags_and_words_mix(void **state) {
     assert_int_equal(sp_flags_parse(&u, &n, word), 2);
 }
 
+static void flags_of_a_verb(void **state) {
+    (void)state;
+    assert_true(sp_flag_is_among(" ttl quiet ", "ttl"));
+    assert_true(sp_flag_is_among("ttl quiet", "quiet"));
+    assert_false(sp_flag_is_among(" ttl quiet ", "tt"));
+    assert_false(sp_flag_is_among("", ""));
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(flags_and_words_mix)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(flags_and_words_mix),
+                                       cmocka_unit_test(flags_of_a_verb)};
     return cmocka_run_group_tests_name("flags", tests, NULL, NULL);
 }
