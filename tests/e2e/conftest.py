@@ -9,6 +9,7 @@ import io
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -45,10 +46,30 @@ def kubectls():
     return found
 
 
+def port_numbers():
+    """Below the kernel's own choice for outgoing connections (32768 and up) and the node ports (30000 to 32767), so that nobody
+    takes one between the moment it is named here and the moment its server binds it; each comes once, until all were used."""
+    first, last = 11000, 29999
+    n = random.randint(first, last)
+    while True:
+        yield n
+        n = n + 1 if n < last else first
+
+
+PORTS = port_numbers()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody has, on no address, and that nobody else gets."""
+    while True:
+        port = next(PORTS)
+        try:
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as s:
+                    s.bind(("0.0.0.0", port))
+            return port
+        except OSError:
+            continue
 
 
 def own_address():
@@ -110,8 +131,13 @@ class Sampan:
     def start(self):
         self.process = subprocess.Popen(self.up_args() + ["--stop-containers"], stdout=open(self.output, "w"),
                                         stderr=subprocess.STDOUT)
-        wait_until(lambda: "sampan is ready" in self.output.read_text() or self.process.poll() is not None, "start")
-        assert self.process.poll() is None, self.output.read_text()
+        try:
+            wait_until(lambda: "sampan is ready" in self.output.read_text() or self.process.poll() is not None, "start")
+            assert self.process.poll() is None, self.output.read_text()
+        except BaseException:  # nobody will stop what did not start
+            self.process.kill()
+            self.process.wait()
+            raise
         return self
 
     def stop(self):
@@ -147,6 +173,10 @@ class Sampan:
 
     def logs(self):
         return "\n".join(f"== {p.name}\n{p.read_text(errors='replace')[-4000:]}" for p in sorted(self.dir.glob("logs/*.log")))
+
+    def says(self, text):
+        """Whether a role has logged it so far; the line may come later than what it tells of: wait for it."""
+        return any(text in p.read_text(errors="replace") for p in self.dir.glob("logs/*.log*"))
 
     # --- clients ---
     @property
@@ -211,7 +241,7 @@ class Sampan:
         for line in answer:
             yield json.loads(line)
 
-    def http(self, path="/", port=None, headers=(), timeout=5, host="127.0.0.1"):
+    def http(self, path="/", port=None, headers=(), timeout=20, host="127.0.0.1"):
         """Through the gateway; (status, text), or (0, reason) when nobody answers."""
         request = urllib.request.Request(f"http://{host}:{port or self.gateway_port}{path}", headers=dict(headers))
         try:

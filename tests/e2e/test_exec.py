@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import BINARY, kubectls, needs_root, wait_until
+from conftest import BINARY, free_port, kubectls, needs_root, wait_until
 
 pytestmark = needs_root
 VERSIONS = kubectls()
@@ -279,9 +279,7 @@ def test_abuse(sampan, target):
 @pytest.fixture
 def forwarded(k, sampan, target):
     """kubectl port-forward to a port of ours; its local port."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     p = subprocess.Popen([k.binary, "port-forward", "pod/box", "-n", target, f"{port}:8000"], env=sampan.env(),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert "Forwarding from 127.0.0.1" in p.stdout.readline()
@@ -319,9 +317,7 @@ def test_port_forward(forwarded, sampan, target):
 
 
 def test_port_forward_to_nobody(few, sampan, target):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     p = subprocess.Popen([few.binary, "port-forward", "pod/box", "-n", target, f"{port}:9"], env=sampan.env(),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

@@ -115,16 +115,16 @@ static void fake_ticked(uv_handle_t *h) {
     free(h);
 }
 
-/* Runs the loop until the condition holds; fails after 10 s. */
+/* Runs the loop until the condition holds; fails after 60 s. */
 #define fake_wait(f, condition)                                                            \
     do {                                                                                   \
-        int64_t end_ = sp_clock_mono_ms() + 10000;                                         \
+        int64_t end_ = sp_clock_mono_ms() + 60000;                                         \
         uv_timer_t *tick_ = sp_zalloc(1, sizeof *tick_);                                   \
         uv_timer_init(&(f)->loop, tick_);                                                  \
         uv_timer_start(tick_, fake_tick, 20, 20);                                          \
         while (!(condition) && sp_clock_mono_ms() < end_) uv_run(&(f)->loop, UV_RUN_ONCE); \
         uv_close((uv_handle_t *)tick_, fake_ticked);                                       \
-        if (!(condition)) fail_msg("not within 10 s: %s", #condition);                     \
+        if (!(condition)) fail_msg("not within 60 s: %s", #condition);                     \
     } while (0)
 
 static inline void fake_send(fake_api *f, const char *line) {

@@ -22,7 +22,7 @@ static sp_gateway_config *make_config(void);        /* on the loop; what is to b
 static void listens_at(const sp_listener_state *l); /* on the loop, after each apply_now */
 static void forget(void);                           /* what the last story left behind */
 
-enum { DEADLINE_S = 10 };
+enum { DEADLINE_S = 30 };
 
 static struct {
     uv_loop_t loop;

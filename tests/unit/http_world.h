@@ -217,7 +217,7 @@ static inline void end(world *w) {
 
 #define UNTIL(w, cond)                                                                   \
     do {                                                                                 \
-        int64_t give_up = sp_clock_mono_ms() + 10000;                                    \
+        int64_t give_up = sp_clock_mono_ms() + 60000;                                    \
         while (!(cond) && sp_clock_mono_ms() < give_up) uv_run(&(w)->loop, UV_RUN_ONCE); \
         assert_true(cond);                                                               \
     } while (0)
