@@ -34,8 +34,8 @@ def test_load_balancer_node_port_and_cluster_ip(sampan, ns, busybox):
     wait_until(lambda: sampan.http(port=port, host=address)[1].startswith("hello front-"), "an answer at the load balancer's port")
     node_port = found["spec"]["ports"][0]["nodePort"]
     assert 30000 <= node_port <= 32767
-    assert sampan.http(port=node_port)[1].startswith("hello front-")
-    assert sampan.http(port=port, host=found["spec"]["clusterIP"])[1].startswith("hello front-")
+    wait_until(lambda: sampan.http(port=node_port)[1].startswith("hello front-"), "at the node port")
+    wait_until(lambda: sampan.http(port=port, host=found["spec"]["clusterIP"])[1].startswith("hello front-"), "at the cluster IP")
 
 
 def test_ingress_and_http_route(sampan, ns, busybox):
@@ -59,9 +59,11 @@ def test_ingress_and_http_route(sampan, ns, busybox):
     host = {"Host": f"r-{ns}.test"}
     wait_until(lambda: sampan.http("/", headers=host)[1].startswith("red"), "red through the HTTPRoute")
     assert sampan.http("/", headers={**host, "colour": "blue"})[1].startswith("blue")
-    route = sampan.get("httproute", "by-header", namespace=ns)
-    conditions = {c["type"]: c["status"] for c in route["status"]["parents"][0]["conditions"]}
-    assert conditions["Accepted"] == "True" and conditions["ResolvedRefs"] == "True"
+
+    def conditions():
+        parents = sampan.get("httproute", "by-header", namespace=ns).get("status", {}).get("parents") or [{}]
+        return {c["type"]: c["status"] for c in parents[0].get("conditions", [])}
+    wait_until(lambda: conditions().get("Accepted") == conditions().get("ResolvedRefs") == "True", "its status says so")
 
 
 def test_endpoints_come_and_go_without_a_failed_request(sampan, ns, busybox):

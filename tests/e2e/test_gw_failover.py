@@ -28,10 +28,12 @@ ADVERT = 0.1
 
 
 class Client:
-    """A request every 10 ms, each on a connection of its own."""
+    """A request every 10 ms, each on a connection of its own. It is lost when the kernel that has the address does not
+    take the connection at once, or when it ends without an answer, or after `patience`: where nothing may be lost, an answer
+    that is late because the machine is busy is none that is lost."""
 
-    def __init__(self, port):
-        self.port, self.over, self.seen = port, threading.Event(), []  # (begin, end, node or None)
+    def __init__(self, port, patience=0.25):
+        self.port, self.patience, self.over, self.seen = port, patience, threading.Event(), []  # (begin, end, node or None)
         self.thread = threading.Thread(target=self.run)
 
     def run(self):
@@ -39,7 +41,7 @@ class Client:
             begin, node = time.time(), None
             try:
                 with socket.create_connection((VIP, self.port), timeout=0.25) as c:
-                    c.settimeout(0.25)
+                    c.settimeout(self.patience)
                     node = int(c.recv(16)[4:] or 0) or None
             except (OSError, ValueError):
                 pass
@@ -127,7 +129,7 @@ def tell(what, lost, silence, more=""):
 
 FAULTS = {
     # what is done to the owner, what mends it, the longest silence allowed in the long form
-    "stop": (lambda n: n.daemon.terminate(), lambda w, n: (n.daemon.wait(20), start(w, n)), 0.1),
+    "stop": (lambda n: n.daemon.terminate(), lambda w, n: (n.daemon.wait(60), start(w, n)), 0.1),
     "kill": (lambda n: n.kill(), lambda w, n: start(w, n), 0.7),
     "link": (lambda n: n.link(False), lambda w, n: n.link(True), 0.5),
     "freeze": (lambda n: n.kill(signal.SIGSTOP), lambda w, n: n.kill(signal.SIGCONT), 4),
@@ -142,7 +144,7 @@ def test_the_owner_fails_under_load(net, fault):
     for n, priority in zip(w.nodes, (110, 100)):
         start(w, n, conf(n.number, priority))
     do, mend, limit = FAULTS[fault]
-    with Client(16443) as client:
+    with Client(16443, 20 if fault == "stop" and not LONG else 0.25) as client:
         ready(w, 1, client)
         begin = time.time()
         do(a)
@@ -251,13 +253,15 @@ def test_the_address_is_not_taken_before_the_proxy_serves(net):  # noqa: F811
 
 
 @pytest.fixture
-def upgraded(net):  # noqa: F811
+def upgraded(net, request):  # noqa: F811
     """Two nodes, the first one owns from the beginning; successors end with the test."""
     w = net(2)
     a, b = w.nodes
-    start(w, a, conf(1, 110))
+    # Where nobody may take over, a busy machine must have the time to speak.
+    advert = 1 if "upgrades_do_not_move" in request.node.name else ADVERT
+    start(w, a, conf(1, 110, advert=advert))
     wait_until(lambda: '"state":"MASTER"' in a.text(), "the first one owns")
-    start(w, b, conf(2, 100))
+    start(w, b, conf(2, 100, advert=advert))
     wait_until(lambda: '"state":"BACKUP"' in b.text(), "the second one waits")
     yield w
     for n in w.nodes:
@@ -271,7 +275,7 @@ def test_upgrades_do_not_move_the_address(upgraded):
     w, (a, b) = upgraded, upgraded.nodes
     owners = Owners(w.nodes)
     try:
-        with Client(16443) as client:
+        with Client(16443, 20) as client:
             ready(w, 1, client)
             begin = time.time()
             for i in range(3):

@@ -80,7 +80,7 @@ def reset(s):
 
 
 class Gateway:
-    def __init__(self, directory, servers, more="", limit=None, connect="1s", response="2s"):
+    def __init__(self, directory, servers, more="", limit=None, connect="1s", response="4s"):
         self.http, self.tcp, self.log = free_port(), free_port(), directory / "log"
         lines = "".join(f"  server s{i} {s.at}\n" for i, s in enumerate(servers))
         cfg = directory / "haproxy.cfg"
@@ -261,7 +261,7 @@ def test_a_server_that_never_answers(gateway, server):
     server.act = lambda s: s.recv(1000) and s.recv(1)
     begin = time.monotonic()
     assert gateway.get() == 504
-    assert time.monotonic() - begin >= 1.5
+    assert time.monotonic() - begin >= 3
 
 
 def test_a_full_accept_queue(tmp_path):
@@ -376,8 +376,7 @@ def test_a_giant_upload_waits_for_the_server(tmp_path, server):
         s.sendall(head)
         sent = held_back(gateway, sender(s))
         go.set()
-        for _ in range((BIG - sent) // 65536):
-            s.sendall(b"q" * 65536)
+        s.sendall(b"q" * (BIG - sent))  # to the byte: the last one of before may have gone in part
         wait_until(lambda: got[0] >= BIG, "all of it arrives")
     gateway.stop()
 
@@ -489,23 +488,30 @@ def test_a_silent_http2_connection_is_left(tmp_path):
 def far(tmp_path):
     """A server behind a pair of interfaces, in a namespace of its own; yields (gateway, namespace)."""
     name = f"fault{os.getpid()}"
-    sh(f"ip netns add {name}; ip link add {name[:10]}a type veth peer name eth0 netns {name}; ip addr add 10.79.0.1/24 dev {name[:10]}a;"
-       f"ip link set {name[:10]}a up; ip -n {name} addr add 10.79.0.2/24 dev eth0; ip -n {name} link set eth0 up; ip -n {name} link set lo up")
+    link, started = f"{name[:10]}a", []
+    try:
+        sh(f"ip netns add {name} && ip link add {link} type veth peer name eth0 netns {name} && ip addr add 10.79.0.1/24 dev {link} &&"
+           f"ip link set {link} up && ip -n {name} addr add 10.79.0.2/24 dev eth0 && ip -n {name} link set eth0 up && ip -n {name} link set lo up")
+        yield from there(tmp_path, name, link, started)
+    finally:
+        for p in started:
+            p.kill()
+            p.wait()
+        sh(f"ip link del {link}; ip netns del {name}", check=False)
+
+
+def there(tmp_path, name, link, started):
     code = ("import socket, threading\ns = socket.create_server(('10.79.0.2', 9000), backlog=256)\n"
             "def serve(c):\n  f = c.makefile('rb')\n  while line := f.readline():\n"
             "    if line == b'\\r\\n':\n      c.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 200000\\r\\n\\r\\n' + b'k' * 200000)\n"
             "while True:\n  threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()\n")
-    process = subprocess.Popen(["ip", "netns", "exec", name, "python3", "-c", code])
-
-    class There:
-        at, link = "10.79.0.2:9000", f"{name[:10]}a"
+    started.append(subprocess.Popen(["ip", "netns", "exec", name, "python3", "-c", code]))
+    There = type("There", (), {"at": "10.79.0.2:9000", "link": link})
     g = Gateway(tmp_path, [There], response="3s")
+    started.append(g.process)
     wait_until(lambda: g.get() == 200, "the server")
     yield g, name, There
     g.stop()
-    process.kill()
-    process.wait()
-    sh(f"ip link del {There.link}; ip netns del {name}", check=False)
 
 
 def five_large_answers_in_small_packets(g, name, there):
@@ -538,7 +544,7 @@ def test_the_way_to_the_server_is_cut(far):
     sh(f"ip -n {name} link set eth0 down")
     begin = time.monotonic()
     assert g.get() in (503, 504)
-    assert time.monotonic() - begin < 3 * 4 + 8  # attempts, and a slow machine
+    assert time.monotonic() - begin < 3 * 4 + 28  # attempts, and a slow machine
     sh(f"ip -n {name} link set eth0 up")
     wait_until(lambda: g.get() == 200, "it is well again")
 
@@ -560,6 +566,7 @@ def test_a_tunnel_over_a_cut_way_ends(far):
         assert time.monotonic() - begin < 140
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6") or not open("/proc/net/if_inet6").read(), reason="no IPv6 here")
 def test_ipv6_on_both_sides(tmp_path):
     server = Server("::1")
     port = free_port()

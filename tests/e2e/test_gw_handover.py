@@ -43,7 +43,7 @@ class Gateway:
     def spawn(self, *more):
         with open(self.log, "a") as log:
             self.children.append(subprocess.Popen(
-                [BINARY, "gateway", "--haproxy-cfg", self.cfg, "--control-socket", self.socket, "--grace", "5s", "--loops", "2", *more],
+                [BINARY, "gateway", "--haproxy-cfg", self.cfg, "--control-socket", self.socket, "--grace", "15s", "--loops", "2", *more],
                 stderr=log, env={**os.environ, "SAMPAN_LOG": "json"}))
         return self.children[-1]
 
@@ -97,9 +97,10 @@ class Load:
 
     def __init__(self, port, excuse=lambda e: False):
         self.port, self.excuse, self.count, self.failures, self.over = port, excuse, 0, [], threading.Event()
-        self.threads = [threading.Thread(target=self.run) for _ in range(2)]
+        self.rounds = [0, 0]
+        self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(2)]
 
-    def run(self):
+    def run(self, me):
         while not self.over.is_set():
             try:
                 with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as s:
@@ -109,6 +110,7 @@ class Load:
                 if not self.excuse(e):
                     self.failures.append(repr(e))
             self.count += 1
+            self.rounds[me] += 1
             time.sleep(0.005)
 
     def __enter__(self):
@@ -116,6 +118,11 @@ class Load:
             t.start()
         self.goes_on()
         return self
+
+    def settle(self):
+        """Until each has ended what it was at: what comes now has begun now."""
+        seen = list(self.rounds)
+        wait_until(lambda: all(now > before for now, before in zip(self.rounds, seen)), "each begins another one")
 
     def goes_on(self):
         count = self.count
@@ -152,15 +159,19 @@ def test_two_upgrades_at_once(gateway):
         assert by_hand.poll() in (None, 1)
         gateway.one_is_left()
         load.goes_on()
+    wait_until(lambda: can_ask(gateway), "commands are answered")
     assert gateway.current() == gateway.pids()[0]
 
 
 def test_the_new_one_is_killed_in_the_middle(gateway):
     """At each step of its way; the old one goes on, and can be replaced afterwards."""
     old = gateway.current()
+    killed = False
+    words = lambda: sum("this one goes on" in line or "gateway was replaced and drains" in line  # noqa: E731
+                        for line in gateway.log.read_text(errors="replace").splitlines())
     with Load(gateway.port, lambda e: killed) as load:
-        killed = False
         for wait_ms in (0, 2, 5, 10, 20, 40):
+            said = words()
             told = len(gateway.lines("starting a new gateway"))
             os.kill(old, signal.SIGUSR2)
             wait_until(lambda: len(gateway.lines("starting a new gateway")) > told, "a new one")
@@ -169,7 +180,8 @@ def test_the_new_one_is_killed_in_the_middle(gateway):
             killed = True  # what it had accepted dies with it
             os.kill(new, signal.SIGKILL)
             wait_until(lambda: new not in gateway.pids(), "its end")
-            time.sleep(0.2)
+            wait_until(lambda: words() > said or old not in gateway.pids(), "the old one's word")
+            load.settle()
             if gateway.lines("gateway was replaced and drains"):
                 break  # it was quicker than we, and the old one is about to end
             killed = False
@@ -185,6 +197,7 @@ def test_the_new_one_is_killed_in_the_middle(gateway):
             os.kill(gateway.current(), signal.SIGUSR2)
             gateway.ready(ready + 1)
             wait_until(lambda: old not in gateway.pids(), "the old one's end")
+        load.settle()
         killed = False
         load.goes_on()
 
@@ -198,13 +211,15 @@ def test_the_old_one_is_killed_in_the_middle(gateway):
             taken = len(gateway.lines("a new gateway takes the sockets over"))
             ready = len(gateway.lines("gateway is ready"))
             os.kill(old, signal.SIGUSR2)
-            while len(gateway.lines("a new gateway takes the sockets over")) == taken:
-                pass
+            end = time.monotonic() + PATIENCE
+            while len(gateway.lines("a new gateway takes the sockets over")) == taken:  # as soon as can be seen
+                assert time.monotonic() < end
             time.sleep(wait_ms / 1000)
             killed = True
             os.kill(old, signal.SIGKILL)
             gateway.children[0].poll()
             gateway.ready(ready + 1)
+            load.settle()
             killed = False
             load.goes_on()
             wait_until(lambda: old not in gateway.pids(), "its end")

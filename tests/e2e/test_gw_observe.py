@@ -102,9 +102,16 @@ def test_metrics_and_the_access_log_agree(sampan, ns, backend, tmp_path):
         for path in ("/missing", "/", "/a%22b", "/"):
             gateway.get(path, f"{ns}.test")
             asked += 1
-        found = samples(gateway.scrape())
-        mine = {k: v for k, v in found.items() if f'pool="{ns}/shop:{tcp}"' in k[1]}
-        total = lambda name, extra="": sum(v for (n, l), v in mine.items() if n == "sampan_gateway_" + name and extra in l)
+        mine = {}
+
+        def total(name, extra=""):
+            return sum(v for (n, l), v in mine.items() if n == "sampan_gateway_" + name and extra in l)
+
+        def counted():  # the answer may be here before it is counted
+            mine.clear()
+            mine.update({k: v for k, v in samples(gateway.scrape()).items() if f'pool="{ns}/shop:{tcp}"' in k[1]})
+            return total("server_response_seconds_count") >= asked and total("server_requests_total") >= asked
+        wait_until(counted, "all of them are counted")
         assert total("server_up") == 1 and total("pool_servers_ready") == 1 and total("pool_waiting") == 0
         assert total("server_requests_total") == asked
         assert total("server_responses_total", 'code="4xx"') == 1
@@ -203,11 +210,13 @@ def test_servers_are_steered_by_commands(sampan, ns, tmp_path):
         assert set(answers(40)) == {"one", "two"}
         assert command("drain", f"192.0.2.2:{port}").stdout == f"192.0.2.2:{port}: drain\n"
         assert answers() == {"one": 12}
-        status = json.loads(command("status", "-o", "json").stdout)
+        told = lambda: json.loads(command("status", "-o", "json").stdout)  # noqa: E731
+        mine = lambda status: next(r for r in status["routes"] if r["route"] == f"Ingress {ns}/shop")  # noqa: E731
+        status = wait_until(lambda: (lambda s: s if mine(s)["requests"] >= 53 and mine(s)["status"]["2xx"] == mine(s)["requests"] else None)(told()),
+                            "all of them are counted")
         pool = next(p for p in status["pools"] if p["pool"] == f"{ns}/shop:{public}")
         assert {s["address"]: s["state"] for s in pool["servers"]} == {f"{ip}:{port}": "up", f"192.0.2.2:{port}": "drain"}
-        route = next(r for r in status["routes"] if r["route"] == f"Ingress {ns}/shop")
-        assert route["requests"] >= 52 and route["status"]["2xx"] == route["requests"]
+        route = mine(status)
         text = command("status").stdout
         assert re.search(rf"^{ns}/shop:{public} +192\.0\.2\.2:{port} +drain", text, re.M) and "0.0.0.0:" in text
         command("disable", ip, "--pool", f"{ns}/shop:{public}")

@@ -291,7 +291,7 @@ def test_six_reloads_under_load_lose_nothing(world):
 
 
 def test_a_long_connection_ends_at_the_deadline_and_not_before(world):
-    world.start("--grace", "3s")
+    world.start("--grace", "5s")
     old = world.current()
     with connect(world.tcp_port) as long, connect(world.http_port) as idle:
         reader = long.makefile("rb")

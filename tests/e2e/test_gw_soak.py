@@ -373,8 +373,8 @@ def test_a_crowd_notices_nothing(tmp_path):
         driver.hangup()
         wait_until(lambda: gateway.subject() != old, "the new certificate")
         assert old != first or not driver.done.get("certificate")
-        wait_until(lambda: len([p for p in gateway.pids() if "\nState:\tZ" not in open(f"/proc/{p}/status").read()]) == 1, "one gateway is left", 2 * GRACE + 10)
-        zombies = [p for p in os.listdir("/proc") if p.isdigit() and is_child_zombie(p, gateway)]
+        wait_until(lambda: len([p for p in gateway.pids() if lives(p)]) == 1, "one gateway is left", 2 * GRACE + 60)
+        wait_until(lambda: not [p for p in os.listdir("/proc") if p.isdigit() and is_child_zombie(p, gateway)], "no zombie stays")
         clients.stop()
         report(clients, driver, mixed, steady)
         wrong = [f for f in clients.failures if not excused(f, servers, driver.replaced)]
@@ -384,7 +384,7 @@ def test_a_crowd_notices_nothing(tmp_path):
         for f in wrong[:40]:
             tell(f, driver, servers)
         assert not wrong, "\n".join(str(f) for f in wrong[:10])
-        assert clients.hanging == 0 and not zombies
+        assert clients.hanging == 0
         for kind in MIX:
             assert clients.counts[kind]["done"] > 2 * SECONDS * SHARE, kind
             assert clients.counts[kind].get("crossed", 0) <= 2 + clients.counts[kind]["connections"] // 200, f"{kind}: {clients.counts[kind]}"
@@ -447,10 +447,17 @@ def test_a_client_that_did_not_read_may_still_write(tmp_path):
             client.shutdown(socket.SHUT_WR)
             while client.recv(4096):
                 pass
-        wait_until(lambda: old not in gateway.pids() or "Z" in open(f"/proc/{old}/stat").read().rsplit(")", 1)[1], "the old one's end")
+        wait_until(lambda: old not in gateway.pids() or not lives(old), "the old one's end")
     finally:
         servers.stop()
         gateway.stop()
+
+
+def lives(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def is_child_zombie(pid, gateway):
