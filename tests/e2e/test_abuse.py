@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import Sampan
+from conftest import PATIENCE, Sampan, wait_until
 
 BIG, COUNT = 1_000_000, 20  # 20 MB of ConfigMaps
 PATH = "/api/v1/namespaces/default/configmaps"
@@ -31,7 +31,7 @@ def connect(s, alpn="http/1.1", anonymous=False, small_window=False):
     if small_window:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.connect(("127.0.0.1", s.api_port))
-    raw.settimeout(10)
+    raw.settimeout(PATIENCE)
     return context.wrap_socket(raw, server_hostname="127.0.0.1")
 
 
@@ -41,10 +41,9 @@ def resident_mb(s):
 
 
 def serves_others(s):
-    began = time.monotonic()
-    assert s.api("GET", f"{PATH}?limit=1", timeout=10)[0] == 200
-    assert s.api("POST", f"{PATH}?dryRun=All", {"metadata": {"name": "other"}}, timeout=10)[0] == 201
-    assert time.monotonic() - began < 8
+    """Those who do harm never stop by themselves: whoever waited for them would wait longer than this."""
+    assert s.api("GET", f"{PATH}?limit=1")[0] == 200
+    assert s.api("POST", f"{PATH}?dryRun=All", {"metadata": {"name": "other"}})[0] == 201
 
 
 @pytest.mark.parametrize("query", ["", "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"])
@@ -127,13 +126,17 @@ def test_bodies_that_never_end(victim):
             client.sendall(f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n".encode() + b"x" * 2_900_000)
         except OSError:
             pass
-    for client in clients:
-        client.settimeout(0.02)
-        try:
-            answers.append(client.recv(12))
-        except OSError:
-            pass
-    assert answers.count(b"HTTP/1.1 503") > 10, answers
+
+    def refused():
+        for client in clients:
+            client.settimeout(0.01)
+            try:
+                answers.append(client.recv(12))
+            except OSError:
+                pass
+        return answers.count(b"HTTP/1.1 503") > 10
+
+    wait_until(refused, "some are told that it is too much")
     for client in clients:
         client.close()
     time.sleep(0.2)

@@ -103,7 +103,7 @@ def test_custom_resources(sampan, ns):
     table = sampan.kubectl("get", "bt", "-n", ns).out.split()
     assert table[:3] == ["NAME", "SAILS"] + table[2:3] and "junk" in table
     sampan.kubectl("delete", "crd", "boats.example.com", "--timeout=60s")
-    assert sampan.api("GET", path)[0] == 404
+    wait_until(lambda: sampan.api("GET", path)[0] == 404, "its paths go with it")
 
 
 def test_python_client(sampan, ns):

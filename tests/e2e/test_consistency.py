@@ -236,7 +236,7 @@ def check_counters(writers, final):
 
 
 def check_watcher(w, final):
-    assert w.over.wait(20), f"{w.side} stays at {w.rev}, wanted {w.stop_at}"
+    assert w.over.wait(60), f"{w.side} stays at {w.rev}, wanted {w.stop_at}"
     assert not w.problems
     assert w.cache == {n: int(o["metadata"]["resourceVersion"]) for n, o in final.items()
                        if not w.side or labels_of(o).get("side") == w.side}
@@ -275,10 +275,10 @@ def test_no_update_is_lost_and_no_watcher_misses_any(workdir, kills):
         threads = writers.run()
         for _ in range(kills):
             time.sleep(SECONDS / (kills + 1))
-            os.kill(s.role_pids()["apiserver"], signal.SIGKILL)
+            os.kill(wait_until(lambda: s.role_pids().get("apiserver"), "it has come back from the last kill"), signal.SIGKILL)
         for t in threads:
             t.join()
-        wait_until(lambda: Client(s).request("GET", "/api/v1/namespaces/default")[0] == 200, "back again", 20)
+        wait_until(lambda: Client(s).request("GET", "/api/v1/namespaces/default")[0] == 200, "back again")
         last = [last_change(s, path, key, side) for key, side in (("k0", "left"), ("k1", "right")) * 2][2:]
         for w in watchers:
             w.stop_at = last[0] if w.side == "left" else last[1]

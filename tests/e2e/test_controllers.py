@@ -100,7 +100,7 @@ def deploy(image="x:1", replicas=3, name="web", **spec):
 
 
 def rolled(k, name="web"):
-    assert "successfully rolled out" in k("rollout", "status", "deployment/" + name, "--timeout=60s").out
+    assert "successfully rolled out" in k("rollout", "status", "deployment/" + name, "--timeout=170s", timeout=180).out
 
 
 def sizes(plane, space):
@@ -121,7 +121,7 @@ def test_rolling_update_rollback_and_history(plane, space, k):
     web = plane.get("deployment", "web", namespace=space)
     assert web["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "4"
     assert web["status"]["availableReplicas"] == 3 and "unavailableReplicas" not in web["status"]
-    k("wait", "--for=condition=Available", "deployment/web", "--timeout=5s")
+    k("wait", "--for=condition=Available", "deployment/web", "--timeout=60s")
     k("set", "image", "deployment/web", "c=x:4")
     rolled(k)
     wait_until(lambda: sizes(plane, space) == {"x:1": 0, "x:3": 0, "x:4": 3}, "only two old sets are kept")
@@ -129,12 +129,15 @@ def test_rolling_update_rollback_and_history(plane, space, k):
 
 def test_a_bad_version_never_takes_the_good_one_down(plane, space, k):
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-    plane.apply(deploy(strategy=strategy, progressDeadlineSeconds=2), namespace=space)
+    deadline = lambda seconds: k("patch", "deployment", "web", "-p", f'{{"spec":{{"progressDeadlineSeconds":{seconds}}}}}')  # noqa: E731
+    plane.apply(deploy(strategy=strategy), namespace=space)
     rolled(k)
+    deadline(2)  # for the bad one only: a slow machine needs more for good ones
     k("set", "image", "deployment/web", "c=bad:1")
-    refused = k("rollout", "status", "deployment/web", "--timeout=30s", check=False)
+    refused = k("rollout", "status", "deployment/web", "--timeout=50s", check=False)
     assert refused.code != 0 and "exceeded its progress deadline" in refused.err
     assert sizes(plane, space) == {"x:1": 3, "bad:1": 1}
+    deadline(600)
     k("rollout", "undo", "deployment/web")
     rolled(k)
     assert sizes(plane, space) == {"x:1": 3, "bad:1": 0}
@@ -149,7 +152,7 @@ def test_recreate_never_mixes_versions(plane, space, k):
         while not over.is_set():
             images = {p["spec"]["containers"][0]["image"] for p in plane.get("pods", namespace=space)["items"]}
             seen.add(frozenset(images))
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
     k("set", "image", "deployment/web", "c=x:2")
     rolled(k)
@@ -179,7 +182,7 @@ def test_pods_come_back_and_are_adopted(plane, space, k):
     stray = plane.pods_ready("app=web", 2, space)[0]["metadata"]["name"]
     k("label", "pod", stray, "app=other", "--overwrite")
     wait_until(lambda: plane.pods_ready("app=web", 2, space), "another one in its place")
-    assert "ownerReferences" not in plane.get("pod", stray, namespace=space)["metadata"]
+    wait_until(lambda: "ownerReferences" not in plane.get("pod", stray, namespace=space)["metadata"], "it is nobody's any more")
 
 
 def test_endpoints_follow_pods(plane, space, k):
@@ -188,12 +191,16 @@ def test_endpoints_follow_pods(plane, space, k):
                  "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}, namespace=space)
 
     def addresses():
-        subsets = plane.get("endpoints", "web", namespace=space).get("subsets") or [{}]
+        found = [o for o in plane.get("endpoints", namespace=space)["items"] if o["metadata"]["name"] == "web"]
+        subsets = found and found[0].get("subsets") or [{}]
         return {a["ip"] for a in subsets[0].get("addresses", [])}
     rolled(k)
     wait_until(lambda: len(addresses()) == 3, "three addresses")
-    slices = plane.get("endpointslices", namespace=space)["items"]
-    assert [len(s["endpoints"]) for s in slices if s["metadata"]["labels"]["kubernetes.io/service-name"] == "web"] == [3]
+
+    def sliced():
+        slices = plane.get("endpointslices", namespace=space)["items"]
+        return [len(s["endpoints"]) for s in slices if s["metadata"]["labels"]["kubernetes.io/service-name"] == "web"]
+    wait_until(lambda: sliced() == [3], "and one slice of three")
     k("scale", "deployment/web", "--replicas=1")
     wait_until(lambda: len(addresses()) == 1, "one address")
     k("delete", "service", "web")
@@ -207,9 +214,9 @@ def test_deleting_in_three_ways(plane, space, k):
         rolled(k, name)
     k("delete", "deployment", "back")
     wait_until(lambda: k("get", "rs,pods", "-l", "app=back", "-o", "name").out == "", "everything below is gone")
-    k("delete", "deployment", "fore", "--cascade=foreground", "--timeout=30s")
+    k("delete", "deployment", "fore", "--cascade=foreground", "--timeout=60s")
     assert k("get", "rs,pods", "-l", "app=fore", "-o", "name").out == ""
-    k("delete", "deployment", "orphan", "--cascade=orphan", "--timeout=30s")
+    k("delete", "deployment", "orphan", "--cascade=orphan", "--timeout=60s")
     left = plane.get("replicasets", namespace=space)["items"]
     assert len(left) == 1 and "ownerReferences" not in left[0]["metadata"]
 

@@ -63,7 +63,7 @@ class Api:
     def url(self, path):
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def call(self, method, path, body=None, timeout=30, headers=None):
+    def call(self, method, path, body=None, timeout=60, headers=None):
         request = urllib.request.Request(self.url(path), method=method, data=body and json.dumps(body).encode(),
                                          headers={"Authorization": "Bearer tok", "Content-Type": "application/merge-patch+json" if method == "PATCH" else "application/json", **(headers or {})})
         try:
@@ -223,15 +223,18 @@ def test_a_watch_goes_on_behind_a_compaction(tmp_path, etcd):
         a.call("POST", CONFIGS, config("stays", v="1"))
         a.call("POST", CONFIGS, config("goes"))
         rev = b.call("GET", CONFIGS)[1]["metadata"]["resourceVersion"]
-        seen = []
+        seen, begun = [], threading.Event()
 
         def follow():
             request = urllib.request.Request(f"http://127.0.0.1:{b.port}{CONFIGS}?watch=1&resourceVersion={rev}", headers={"Authorization": "Bearer tok"})
-            for line in urllib.request.urlopen(request, timeout=100):
+            lines = urllib.request.urlopen(request, timeout=100)
+            begun.set()
+            for line in lines:
                 e = json.loads(line)
                 seen.append((e["type"], e["object"]["metadata"]["name"]))
 
         threading.Thread(target=follow, daemon=True).start()
+        assert begun.wait(60)  # it is the watch that lives through this, not one that is asked for behind it
         b.process.send_signal(signal.SIGSTOP)
         etcd.stop()  # so that no event waits in b's socket
         etcd.start()

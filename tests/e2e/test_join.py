@@ -66,7 +66,13 @@ class Machine:
         return [int(p) for p in sh(f"ip netns pids {self.ns}", check=False).split()]
 
     def etcd_pid(self):
-        return next((p for p in self.pids() if pathlib.Path(f"/proc/{p}/comm").read_text().strip() == "etcd"), None)
+        for p in self.pids():
+            try:
+                if pathlib.Path(f"/proc/{p}/comm").read_text().strip() == "etcd":
+                    return p
+            except OSError:  # it has ended meanwhile
+                pass
+        return None
 
     def crash(self):
         """kill -9, everything at once, as a power cut would."""
@@ -162,6 +168,8 @@ def degraded(machine):
 
 def is_whole(machine):
     code, out, err = machine.sampan("status", "-o", "json")
+    if not out:  # nobody answers there yet
+        return None
     doc = json.loads(out)
     assert code == (0 if doc["healthy"] else 1) and doc["healthy"] == (not doc["troubles"]), out + err
     return doc if doc["healthy"] else None
@@ -196,6 +204,7 @@ def test_they_came_as_learners_and_vote_now(machines):
     one, two, three = machines
     wait_until(lambda: all_well(three), "three members that vote")
     for m in (two, three):
+        wait_until(lambda: "promoted: this member votes now" in m.log(), "it says that it votes")
         log = m.log()
         assert 0 < log.index("this member is a learner") < log.index("promoted: this member votes now")
     assert "this member is a learner" not in one.log()
@@ -353,7 +362,7 @@ def test_a_whole_start_and_stop(machines):
     one, two, three = machines
     # By now the first one knows the others, and so do its roles.
     wait_until(lambda: all(f"{m.ip}:6443" in (one.dir / "conf/controllers.kubeconfig").read_text() for m in machines), "the first one knows the others")
-    assert one.says("the cluster has grown") and one.says("controllers  ready again")
+    wait_until(lambda: one.says("the cluster has grown") and one.says("controllers  ready again"), "and its roles know them, too")
     for m in machines:
         m.process.terminate()
     for m in machines:

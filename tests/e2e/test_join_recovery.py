@@ -46,8 +46,7 @@ def test_one_is_left_and_goes_on_alone(pair):
     assert two.write("kept") == 201
     one.crash()
     shutil.rmtree(one.dir)  # its disk is gone
-    code, out, _ = two.sampan("status")
-    assert code == 1 and "NO QUORUM" in out and "etcd has no quorum" in out
+    wait_until(lambda: (lambda code, out, _: code == 1 and "NO QUORUM" in out and "etcd has no quorum" in out)(*two.sampan("status")), "its status says so")
     code, _, err = two.sampan("cluster", "remove", "m1")
     assert code == 1 and "no quorum" in err
     # Strangers ask etcd nothing with what cannot be a token, and do not fill the log.

@@ -1,4 +1,5 @@
 """Real containers: started, probed, restarted, logged, limited, stopped."""
+import contextlib
 import json
 import os
 import pathlib
@@ -75,8 +76,8 @@ def test_crash_loop_tells_why(sampan, ns, busybox):
         container(sampan, ns, "broken")), "the back-off")
     assert state["lastState"]["terminated"]["exitCode"] == 3 and state["restartCount"] >= 1
     assert "CrashLoopBackOff" in sampan.kubectl("get", "pods", "-n", ns).out
-    text = sampan.kubectl("describe", "pod", "broken", "-n", ns).out
-    assert "CrashLoopBackOff" in text and "BackOff" in text and "the database is not there" in text
+    wait_until(lambda: all(words in sampan.kubectl("describe", "pod", "broken", "-n", ns).out
+                           for words in ("CrashLoopBackOff", "BackOff", "the database is not there")), "its description and events say so")
     assert "the database" in sampan.kubectl("logs", "broken", "--previous", "-n", ns).out
 
 
@@ -97,7 +98,7 @@ def test_oom_and_signal(sampan, ns, busybox):
     sampan.apply(o, namespace=ns)
     ended = wait_until(lambda: container(sampan, ns, "greedy").get("state", {}).get("terminated"), "the end")
     assert ended["reason"] == "OOMKilled" and ended["exitCode"] == 137
-    assert status(sampan, ns, "greedy")["phase"] == "Failed"
+    wait_until(lambda: status(sampan, ns, "greedy")["phase"] == "Failed", "Failed")
 
 
 def test_completes(sampan, ns, busybox):
@@ -123,14 +124,14 @@ def test_environment_and_volumes(sampan, ns, busybox):
 
 
 def test_readiness_and_liveness(sampan, ns, busybox):
-    o = pod("probed", "sleep 1; touch /tmp/ready; sleep 2; rm /tmp/ready; exec sleep 1000",
+    o = pod("probed", "sleep 1; touch /tmp/ready; sleep 4; rm /tmp/ready; exec sleep 1000",
             readinessProbe={"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1},
-            livenessProbe={"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 2, "initialDelaySeconds": 2})
+            livenessProbe={"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 2, "initialDelaySeconds": 4})
     sampan.apply(o, namespace=ns)
     wait_running(sampan, ns, "probed")
     wait_until(lambda: container(sampan, ns, "probed").get("ready"), "ready")
     wait_until(lambda: container(sampan, ns, "probed").get("restartCount", 0) >= 1, "restarted by its liveness probe")
-    assert "Unhealthy" in sampan.kubectl("describe", "pod", "probed", "-n", ns).out
+    wait_until(lambda: "Unhealthy" in sampan.kubectl("describe", "pod", "probed", "-n", ns).out, "the event")
 
 
 def test_containers_outlive_the_agent(sampan, ns, busybox):
@@ -149,7 +150,8 @@ def test_containers_outlive_the_agent(sampan, ns, busybox):
     wait_until(lambda: sampan.kubectl("logs", "lasting", "-n", ns, check=False).out == "started\n", "logs through the new agent")
     # and it is still watched over
     for pid in processes(uid):
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # one takes others along
+            os.kill(pid, signal.SIGKILL)
     wait_until(lambda: container(sampan, ns, "lasting").get("restartCount", 0) == before["restartCount"] + 1, "a restart")
 
 
@@ -190,7 +192,6 @@ def test_rollout_and_undo(sampan, ns, busybox):
     wait_until(lambda: (lambda p: p and all("echo one" in q["spec"]["containers"][0]["command"][2] for q in p))(
         sampan.pods_ready("app=roll", 2, ns)), "back to one")
     sampan.kubectl("scale", "deployment/roll", "--replicas=3", "-n", ns)
-    wait_until(lambda: sampan.pods_ready("app=roll", 3, ns), "three pods")
-    victim = sampan.pods_ready("app=roll", 3, ns)[0]["metadata"]["name"]
+    victim = wait_until(lambda: sampan.pods_ready("app=roll", 3, ns), "three pods")[0]["metadata"]["name"]
     sampan.kubectl("delete", "pod", victim, "-n", ns)
     wait_until(lambda: sampan.pods_ready("app=roll", 3, ns), "the deleted pod is replaced")

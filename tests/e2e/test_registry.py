@@ -40,8 +40,7 @@ def test_pod_from_a_registry(sampan, ns, registry, workdir):
     sampan.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pulled"}, "spec": {
         "terminationGracePeriodSeconds": 0, "containers": [{"name": "main", "image": image, "command": ["sh", "-c", "echo pulled; exec sleep 1000"]}]}}, namespace=ns)
     wait_until(lambda: sampan.kubectl("logs", "pulled", "-n", ns, check=False).out == "pulled\n", "the log")
-    reasons = [e["reason"] for e in sampan.get("events", namespace=ns)["items"]]
-    assert "Pulling" in reasons and "Pulled" in reasons
+    wait_until(lambda: {e["reason"] for e in sampan.get("events", namespace=ns)["items"]} >= {"Pulling", "Pulled"}, "the events")
     status = sampan.get("pod", "pulled", namespace=ns)["status"]["containerStatuses"][0]
     assert status["imageID"].startswith((f"{registry}/team/busybox@sha256:", "sha256:"))
 
