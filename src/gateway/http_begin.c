@@ -164,8 +164,9 @@ static void find_route(sp_exchange *x, const char *server_name) {
     sp_route_request r = {.method = x->request.method,
                           .headers = x->request.headers.p,
                           .header_count = x->request.headers.n};
-    if (!sp_http_split_target(&x->request, &x->hop.target)) {
-        sp_exchange_fail(x, 400, "the request target is neither a path nor an http:// URL");
+    if (!sp_http_split_target(&x->request, &x->hop.target) ||
+        (x->hop.target.https && !x->hop.tls)) { /* RFC 9110 7.4 */
+        sp_exchange_fail(x, 400, "the request target is neither a path nor a URL of this port");
         return;
     }
     if (!sp_route_host(x->hop.target.host, host_scratch, sizeof host_scratch, &r.host)) {

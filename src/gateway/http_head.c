@@ -102,8 +102,9 @@ bool sp_http_split_target(const sp_h1_head *h, sp_http_target *ret) {
         rest = SP_STR("/");
     } else if (rest.n && rest.p[0] != '/') {
         ptrdiff_t scheme = sp_str_find(rest, SP_STR("://"));
-        if (scheme <= 0 || !sp_str_ieq(sp_str_sub(rest, 0, (size_t)scheme), SP_STR("http")))
-            return false;
+        sp_str word = sp_str_sub(rest, 0, (size_t)SP_MAX(scheme, 0));
+        t.https = sp_str_ieq(word, SP_STR("https"));
+        if (!t.https && !sp_str_ieq(word, SP_STR("http"))) return false;
         rest = sp_str_from(rest, (size_t)scheme + 3);
         size_t end = 0;
         while (end < rest.n && rest.p[end] != '/' && rest.p[end] != '?') end++;

@@ -107,8 +107,8 @@ def connect(port, host, context, timeout=30):
     return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout), server_hostname=host)
 
 
-def ask(connection, host):
-    connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+def ask(connection, host, target="/"):
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     answer = b""
     while b"\r\n\r\n" not in answer:
         piece = connection.recv(4096)
@@ -171,6 +171,7 @@ def test_a_host_of_another_listener_is_misdirected(sampan, ns, door, ca):
             assert status == 421 and other in text
             assert ask(c, "nobody.test")[0] == 404  # nobody has it
             assert ask(c, host.upper() + ":443")[0] == 200
+            assert ask(c, host, f"https://{host}/")[0] == 200  # the absolute form (RFC 9112 3.2.2)
     out = subprocess.run(["curl", "-sS", "--http2", "--cacert", ca.pem, "-w", " %{http_version} %{http_code} %{num_connects}\n",
                           "--resolve", f"{door.a}:{door.port}:127.0.0.1", f"https://{door.a}:{door.port}/", "-H", f"Host: {door.b}",
                           "--next", "-sS", "--http2", "--cacert", ca.pem, "-w", " %{http_version} %{http_code} %{num_connects}\n",
