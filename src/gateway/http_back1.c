@@ -228,6 +228,13 @@ static bool switch_protocols(sp_exchange *x, sp_h1_head *h, sp_str rest) {
     return false;
 }
 
+/* A server that tires of an idle connection may say so (RFC 9110 15.5.9) while a request is on its
+ * way there, which it has not read: not the answer to that. */
+static bool is_stale(const sp_exchange *x, const sp_h1_head *h) {
+    return h->status == 408 && !h->keep_alive && reused((sp_exchange *)x) && x->idempotent &&
+           x->request_done && (!x->body_touched || x->copying) && x->attempts < SP_MAX_TRIES;
+}
+
 /* False: no more can be done with these bytes. */
 static bool take_head(sp_exchange *x, sp_str *bytes) {
     sp_backend *b = x->backend;
@@ -248,6 +255,11 @@ static bool take_head(sp_exchange *x, sp_str *bytes) {
     *bytes = sp_str_from(*bytes, n);
     if (h->status == 101) return switch_protocols(x, h, *bytes);
     b->scan = (sp_h1_scan){0};
+    if (is_stale(x, h)) {
+        x->answer_seen = false;
+        sp_exchange_backend_lost(x);
+        return false;
+    }
     if (h->status >= 200)
         sp_upstream_answered(b->upstream, h->status, (sp_clock_mono_us() - x->started_us) / 1000);
     if (!sp_exchange_answer(x, h)) return false;

@@ -16,10 +16,13 @@ def reset(sock):
 
 def odd(server, sock):
     """Answers with what it was sent; some paths break off at some moment."""
-    f = sock.makefile("rb")
+    f, before = sock.makefile("rb"), 0
     while head := read_head(f):
         (method, path, _), fields = head
         server.note((method, path, fields))
+        before += 1
+        if path == "/tired" and before > 1:
+            return sock.sendall(b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
         if path == "/reset-at-head":
             return reset(sock)
         body = read_body(f, fields)
@@ -124,6 +127,12 @@ def test_servers_that_break_before_an_answer(world, path):
         status, _, text = c.send(request(path, method="POST", body=b"x")).answer()
         assert status == 502 and b"odd" in text
         assert c.send(request()).answer()[0] == 200  # the client's connection is as good as before
+
+
+def test_a_server_that_tires_of_a_kept_connection_is_asked_again(world):
+    with Conn(world) as c:
+        assert c.send(request("/")).answer()[0] == 200
+        assert c.send(request("/tired")).answer()[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/reset-in-body", "/end-in-chunk"])
