@@ -4,8 +4,8 @@
  * received until it is gone. That is the back-pressure, and no buffer is held across turns.
  *
  * Small messages are sent from a slot, as a request that begins with the next turn's only system
- * call; the socket counts as blocked until it has ended. Everything else is sent at once, by the
- * usual calls.
+ * call, or a little earlier where the turn takes long; the socket counts as blocked until it has
+ * ended. Everything else is sent at once, by the usual calls.
  *
  * The sockets are blocking ones: with O_NONBLOCK a request would fail with EAGAIN instead of
  * waiting. A flow of full buffers is better off with large reads or splice: it is given over to
@@ -29,7 +29,7 @@
 
 enum {
     SQES = 256,
-    CQES = 2048,
+    CQES = 1024,
     TURN_TIMES = 12,
     CATCH_UP_TIMES = 512,
     BUFS = 256, /* at most; a power of two */
@@ -39,8 +39,10 @@ enum {
     SLOTS = 256, /* as many as a name can tell */
     SLOT_BYTES = 2048,
     ADDRS = 64,
-    SUBMIT_AT = 16, /* sends: a long turn lets the servers begin */
+    SUBMIT_AT = 16, /* sends that wait */
+    SUBMIT_US = 15, /* or as long as one has waited */
     LATER_MS = 100,
+    TIDY_MS = 10000,
     BULK_BUFS = 8 /* full ones in a row */
 };
 
@@ -63,9 +65,13 @@ struct sp_ring {
     unsigned addr_count;
     SP_VEC(named) later; /* to be watched, if they are still there when it rings */
     sp_alarm look;
+    sp_alarm tidy; /* runs when pages may have come to be resident */
+    bool untidy;
     uint32_t sending[SLOTS]; /* bytes */
     uint8_t free_slots[SLOTS];
     unsigned free_count;
+    unsigned queued;   /* sends that wait to be submitted */
+    int64_t queued_us; /* since when the first of them does */
 };
 
 /* --- names: number, what, slot, descriptor --- */
@@ -85,7 +91,7 @@ static sp_io *io_at(const sp_poller *p, int fd, uint32_t number) {
 
 void sp_ring_submit(sp_ring *r) {
     (void)io_uring_submit(&r->uring);
-    r->addr_count = 0;
+    r->addr_count = r->queued = 0;
 }
 
 static struct io_uring_sqe *next(sp_ring *r, uint64_t name) {
@@ -136,6 +142,26 @@ static void drop_arrived(sp_ring *r, sp_io *io) {
     io->arrived_n = 0;
     free(io->spilled);
     io->spilled = NULL;
+}
+
+/* --- memory --- */
+
+static void soil(sp_ring *r) {
+    if (!r->untidy) sp_alarm_after(r->poller, &r->tidy, TIDY_MS);
+    r->untidy = true;
+}
+
+/* The kernel fills buffers only while it is asked, so those that no completion names are empty. */
+static void on_tidy(sp_alarm *a) {
+    sp_ring *r = SP_CONTAINER(a, sp_ring, tidy);
+    bool empty = !io_uring_cq_ready(&r->uring) && !io_uring_cq_has_overflow(&r->uring);
+    r->untidy = false;
+    if (!empty || r->free_count < SLOTS) {
+        soil(r);
+        return;
+    }
+    (void)madvise(r->memory, (size_t)BUFS * BUF_BYTES, MADV_DONTNEED);
+    (void)madvise(r->slots, (size_t)SLOTS * SLOT_BYTES, MADV_DONTNEED);
 }
 
 /* --- receiving --- */
@@ -243,9 +269,18 @@ ssize_t sp_ring_recv(sp_ring *r, sp_io *io, char *to, size_t size) {
 
 /* --- sending --- */
 
+/* Small answers go out together. Where each costs a while (TLS, HTTP/2), those who get the first
+ * are at work on it while this turn goes on. */
+static void submit_early(sp_ring *r) {
+    int64_t now = sp_clock_mono_us();
+    if (!r->queued++) r->queued_us = now;
+    if (r->queued >= SUBMIT_AT || now - r->queued_us >= SUBMIT_US) sp_ring_submit(r);
+}
+
 bool sp_ring_send(sp_ring *r, sp_io *io, sp_str first, sp_str second, int flags) {
     if (first.n + second.n > SLOT_BYTES || !r->free_count || io->sending) return false;
     unsigned slot = r->free_slots[--r->free_count];
+    soil(r);
     char *at = r->slots + (size_t)slot * SLOT_BYTES;
     if (first.n) memcpy(at, first.p, first.n);
     if (second.n) memcpy(at + first.n, second.p, second.n);
@@ -255,7 +290,7 @@ bool sp_ring_send(sp_ring *r, sp_io *io, sp_str first, sp_str second, int flags)
     r->sending[slot] = (uint32_t)(first.n + second.n);
     io_uring_prep_send(next(r, name_of(io, SEND) | slot << SLOT_SHIFT), io->fd, at,
                        first.n + second.n, (flags & ~MSG_DONTWAIT) | MSG_WAITALL);
-    if (io_uring_sq_ready(&r->uring) >= SUBMIT_AT) sp_ring_submit(r);
+    submit_early(r);
     return true;
 }
 
@@ -356,6 +391,7 @@ static void fail(sp_io *io, int error) {
 /* Of a buffer that nobody took yet, the next one comes behind it. */
 static void arrive(sp_ring *r, sp_io *io, unsigned id, unsigned n) {
     if (io->arrived_n) spill(r, io);
+    soil(r);
     io->buf = (uint16_t)id;
     io->arrived_at = 0;
     io->arrived_n = (uint16_t)n;
@@ -473,7 +509,7 @@ static void enter(sp_ring *r, int timeout_ms) {
         (void)io_uring_submit_and_wait(&r->uring, 1);
     else
         (void)io_uring_submit_and_wait_timeout(&r->uring, &c, 1, &t, NULL);
-    r->addr_count = 0;
+    r->addr_count = r->queued = 0;
 }
 
 static void take_completions(sp_ring *r) {
@@ -540,7 +576,10 @@ static int set_up(sp_ring *r) {
     int error = io_uring_queue_init_params(SQES, &r->uring, &params);
     if (error) return error;
     error = io_uring_register_buf_ring(&r->uring, &bufs, 0);
-    if (error) io_uring_queue_exit(&r->uring);
+    if (error)
+        io_uring_queue_exit(&r->uring);
+    else
+        (void)io_uring_register_ring_fd(&r->uring); /* spares each call to look it up */
     return error;
 }
 
@@ -553,6 +592,7 @@ sp_ring *sp_ring_new(sp_poller *p, const char **ret_why) {
     r->wanted_bufs = FIRST_BUFS;
     for (unsigned i = SLOTS; i-- > 0;) r->free_slots[r->free_count++] = (uint8_t)i;
     sp_alarm_init(&r->look, on_look);
+    sp_alarm_init(&r->tidy, on_tidy);
     int error = set_up(r);
     if (!error) return r;
     *ret_why = strerror(-error);
@@ -565,6 +605,7 @@ sp_ring *sp_ring_free(sp_ring *r) {
     sp_ring_submit(r);
     (void)io_uring_get_events(&r->uring);
     sp_alarm_stop(&r->look);
+    sp_alarm_stop(&r->tidy);
     io_uring_queue_exit(&r->uring);
     free_memory(r);
     return NULL;
