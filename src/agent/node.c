@@ -15,6 +15,7 @@
 enum {
     LEASE_EVERY_MS = 10000,
     LEASE_SECONDS = 40,
+    SILENT_MS = 14000, /* the node controller has a patience of 15 s or more */
     STATUS_EVERY_MS = 300000,
     RETRY_FIRST_MS = 20,
     RETRY_MAX_MS = 2000
@@ -235,10 +236,10 @@ static void create(void *ctx) {
 
 static void renew(void *ctx);
 
-/* Whoever watches the Lease has called this node Unknown meanwhile: say at once how it is. */
+/* Whoever watches the Lease may have called this node Unknown meanwhile: say at once how it is. */
 static void end_silence(sp_node *n) {
     int64_t now = sp_clock_mono_ms();
-    bool silent = now - n->renewed_ms >= (LEASE_SECONDS - 1) * 1000;
+    bool silent = now - n->renewed_ms >= SILENT_MS;
     n->renewed_ms = now;
     if (silent && n->there) send_status(n);
 }

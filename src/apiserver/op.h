@@ -44,7 +44,7 @@ struct sp_op {
     sp_arena *arena;
     sp_str ns, name, sub, user;
     sp_str fence; /* "NAMESPACE/LEASE/HOLDER": made only while the Lease is held so; "" = none */
-    bool master; /* the user is of system:masters, or stands for one (sp_apiserver_config) */
+    bool master;  /* the user is of system:masters, or stands for one (sp_apiserver_config) */
     bool dry_run;
     sp_field_validation validation;
     sp_op_done *done;

@@ -16,6 +16,7 @@ void sp_add_oam(sp_manager *m);
 void sp_add_namespace(sp_manager *m);
 void sp_add_garbage(sp_manager *m);
 void sp_add_node(sp_manager *m);
+void sp_add_eviction(sp_manager *m);
 void sp_add_podgc(sp_manager *m);
 void sp_add_hpa(sp_manager *m);
 void sp_add_certificates(sp_manager *m);
@@ -46,9 +47,15 @@ typedef struct sp_oam_world {
 /* app, component: NULL when it is gone. */
 void sp_oam_app_decide(sp_reconcile *r, const sp_json *app, const sp_oam_world *world);
 void sp_oam_component_decide(sp_reconcile *r, const sp_json *component);
+/* How long a node may be silent; before sp_add_node. */
+#define SP_NODE_GRACE_MS 40000
+void sp_node_set_grace(int64_t ms);
 /* silent_ms: since the node's Lease was last seen renewed. pods: of the cluster. */
 bool sp_node_decide(sp_reconcile *r, const sp_json *node, const sp_obj_list *pods,
                     int64_t silent_ms, sp_err *err);
+/* taint_ms: for how long each of spec.taints has been seen. pods: of the cluster. */
+void sp_eviction_decide(sp_reconcile *r, const sp_json *node, const sp_obj_list *pods,
+                        const int64_t *taint_ms);
 bool sp_podgc_decide(sp_reconcile *r, const sp_json *pod, bool node_exists, sp_err *err);
 /* g, target: what scaleTargetRef names; g NULL = a kind that cannot be scaled, target NULL = none.
  */

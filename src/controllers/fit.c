@@ -4,6 +4,7 @@
 #include "controllers/fit.h"
 
 #include "controllers/common.h"
+#include "controllers/taint.h"
 #include "data/quantity.h"
 
 typedef struct amount {
@@ -73,26 +74,12 @@ static const char *not_ready(const question *q) {
     return sp_condition_is_true(q->node, "Ready") ? NULL : "node(s) were not ready";
 }
 
-static bool tolerates(const sp_json *spec, sp_str key, sp_str value, sp_str effect) {
-    const sp_json *list = sp_json_get(spec, "tolerations");
-    sp_json_each(list, t) {
-        sp_str t_key = sp_json_str(sp_json_get(t, "key"));
-        sp_str t_effect = sp_json_str(sp_json_get(t, "effect"));
-        bool exists = sp_str_eqz(sp_json_str(sp_json_get(t, "operator")), "Exists");
-        if (t_effect.n && !sp_str_eq(t_effect, effect)) continue;
-        if (!t_key.n && exists) return true;
-        if (!sp_str_eq(t_key, key)) continue;
-        if (exists || sp_str_eq(sp_json_str(sp_json_get(t, "value")), value)) return true;
-    }
-    return false;
-}
-
 static const char *unschedulable(const question *q) {
     if (!sp_json_bool(sp_json_dig(q->node, "spec", "unschedulable", NULL), false)) return NULL;
-    return tolerates(q->spec, SP_STR("node.kubernetes.io/unschedulable"), (sp_str){0},
-                     SP_STR("NoSchedule"))
-               ? NULL
-               : "node(s) were unschedulable";
+    sp_json *taint = sp_json_object(q->a);
+    sp_json_set_z(q->a, taint, "key", "node.kubernetes.io/unschedulable");
+    sp_json_set_z(q->a, taint, "effect", "NoSchedule");
+    return sp_taint_is_tolerated(taint, q->spec) ? NULL : "node(s) were unschedulable";
 }
 
 static const char *tainted(const question *q) {
@@ -100,9 +87,8 @@ static const char *tainted(const question *q) {
     sp_json_each(taints, t) {
         sp_str key = sp_json_str(sp_json_get(t, "key")),
                value = sp_json_str(sp_json_get(t, "value"));
-        sp_str effect = sp_json_str(sp_json_get(t, "effect"));
-        if (sp_str_eqz(effect, "PreferNoSchedule") || tolerates(q->spec, key, value, effect))
-            continue;
+        bool only_preferred = sp_str_eqz(sp_json_str(sp_json_get(t, "effect")), "PreferNoSchedule");
+        if (only_preferred || sp_taint_is_tolerated(t, q->spec)) continue;
         return sp_arena_printf(q->a, "node(s) had untolerated taint {%.*s: %.*s}", SP_ARG(key),
                                SP_ARG(value))
             .p;

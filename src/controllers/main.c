@@ -8,6 +8,7 @@
 #include "base/flags.h"
 #include "base/log.h"
 #include "base/role.h"
+#include "data/time.h"
 #include "kube/leader.h"
 #include "net/loop.h"
 #include "net/server.h"
@@ -15,6 +16,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
+
+enum { MIN_NODE_GRACE_MS = 15000 };
 
 typedef struct row {
     const char *name;
@@ -31,6 +34,7 @@ static const row rows[] = {
     {"namespace", sp_add_namespace, "empties namespaces that are being deleted"},
     {"garbage", sp_add_garbage, "deletes what lost its owner; foreground and orphan deletion"},
     {"node", sp_add_node, "marks nodes whose agent does not answer"},
+    {"eviction", sp_add_eviction, "deletes pods of nodes with NoExecute taints in their time"},
     {"podgc", sp_add_podgc, "deletes pods of nodes that no longer exist"},
     {"hpa", sp_add_hpa, "keeps replicas within an autoscaler's minimum and maximum"},
     {"serviceaccount", sp_add_serviceaccount, "the default ServiceAccount of each namespace"},
@@ -45,7 +49,7 @@ typedef struct options {
     uint16_t metrics_port;
     sp_strs only, without;
     bool elect;
-    const char *lease, *deadline, *retry, *lease_name;
+    const char *lease, *deadline, *retry, *lease_name, *node_grace;
 } options;
 
 typedef struct app {
@@ -177,8 +181,19 @@ static bool start_candidate(app *x, sp_err *err) {
            sp_leader_start(&x->loop, &c, &x->leader, err);
 }
 
+static bool set_grace(const char *text, sp_err *err) {
+    int64_t ms;
+    if (!text) return true;
+    if (!sp_duration_parse(sp_str_z(text), &ms) || ms < MIN_NODE_GRACE_MS)
+        return sp_fail(err, SP_INVALID,
+                       "--node-monitor-grace-period: \"%s\" is no duration of 15s or more", text);
+    sp_node_set_grace(ms);
+    return true;
+}
+
 static bool start(app *x, sp_err *err) {
     if (!check_names(&x->o.only, err) || !check_names(&x->o.without, err)) return false;
+    if (!set_grace(x->o.node_grace, err)) return false;
     sp_kube_config c = {.kubeconfig = x->o.kubeconfig, .user_agent = "sampan-controllers"};
     if (!sp_kube_open(&x->loop, &c, &x->kube, err)) return false;
     if (x->o.elect && !start_candidate(x, err)) return false;
@@ -238,6 +253,9 @@ int sp_controllers_main(int argc, char **argv) {
          "serve /metrics, /healthz and /readyz on 127.0.0.1:PORT"},
         {"only", 0, SP_FLAG_LIST, &x.o.only, "NAME", "run only this controller (may be repeated)"},
         {"without", 0, SP_FLAG_LIST, &x.o.without, "NAME", "leave this one out (may be repeated)"},
+        {"node-monitor-grace-period", 0, SP_FLAG_STR, &x.o.node_grace, "DURATION",
+         "a node whose agent is silent for so long is unreachable (40s, at least 15s: agents renew "
+         "every 10s)"},
         {"leader-elect", 0, SP_FLAG_BOOL, &x.o.elect, NULL,
          "several of these run: the one that holds a Lease in kube-system acts, the others wait"},
         {"leader-elect-lease-duration", 0, SP_FLAG_STR, &x.o.lease, "DURATION",

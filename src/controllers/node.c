@@ -1,19 +1,24 @@
 /* Nodes whose agent fell silent. An agent renews the Lease of its node every 10 s; when 40 s pass
  * without a renewal or a new status, the node's conditions become Unknown and its pods unready, so
- * that nothing is scheduled or routed there. The agent takes it back itself as soon as it writes
- * status again.
+ * that nothing is scheduled or routed there, and the node is tainted, so that its pods are evicted
+ * after a while (eviction.c). The agent takes it back itself as soon as it writes status again.
  *
  * Silence is measured on our own monotonic clock from when a renewal was seen here, not from the
  * time written in the Lease: clocks that differ or jump change nothing. While the API server is
  * away nobody is silent; everyone has 40 s again when it is back. */
 #include "controllers/common.h"
 #include "controllers/controllers.h"
+#include "controllers/taint.h"
 
 #include "base/clock.h"
 #include "base/map.h"
 #include "data/time.h"
 
-enum { GRACE_MS = 40000 };
+static int64_t grace_ms = SP_NODE_GRACE_MS;
+
+void sp_node_set_grace(int64_t ms) {
+    grace_ms = ms;
+}
 
 typedef struct heartbeat {
     int64_t seen_ms;                                /* monotonic */
@@ -43,6 +48,53 @@ static bool mark_node(sp_reconcile *r, const sp_json *node) {
     bool changed = false;
     for (size_t i = 0; i < SP_COUNT(types); i++) changed |= set_unknown(r, conditions, types[i]);
     return changed && sp_status_write(r, &sp_gvr_nodes, node, status);
+}
+
+static bool is_ours(const sp_json *taint) {
+    sp_str key = sp_json_str(sp_json_get(taint, "key"));
+    return sp_str_eqz(key, SP_TAINT_NOT_READY) || sp_str_eqz(key, SP_TAINT_UNREACHABLE);
+}
+
+static void add_taint(sp_reconcile *r, sp_json *taints, const char *key, const char *effect) {
+    sp_json *t = sp_json_object(r->arena);
+    sp_json_set_z(r->arena, t, "key", key);
+    sp_json_set_z(r->arena, t, "effect", effect);
+    sp_json_set(r->arena, t, "timeAdded", sp_json_new_time(r->arena, r->now_wall_ms));
+    sp_json_push(taints, t);
+}
+
+/* key: the one taint of ours that shall be there, NULL = none. */
+static void set_taints(sp_reconcile *r, const sp_json *node, const char *key) {
+    const sp_json *old = sp_json_dig(node, "spec", "taints", NULL);
+    size_t others = 0, right = 0, wrong = 0;
+    sp_json *patch = sp_json_object(r->arena);
+    sp_json *spec = sp_json_ensure_object(r->arena, patch, "spec");
+    sp_json *taints = sp_json_ensure_array(r->arena, spec, "taints");
+    sp_json_each(old, t) {
+        if (!is_ours(t)) {
+            sp_json_push(taints, sp_json_clone(r->arena, t));
+            others++;
+        } else if (key && sp_str_eqz(sp_json_str(sp_json_get(t, "key")), key)) {
+            right++;
+        } else {
+            wrong++;
+        }
+    }
+    if (!wrong && right == (key ? 2 : 0)) return;
+    if (key) add_taint(r, taints, key, "NoSchedule");
+    if (key) add_taint(r, taints, key, "NoExecute");
+    if (!key && !others) sp_json_set(r->arena, spec, "taints", sp_json_null(r->arena));
+    sp_json *meta = sp_json_ensure_object(r->arena, patch, "metadata"); /* a list is whole or not */
+    sp_json_set(r->arena, meta, "resourceVersion",
+                sp_json_printf(r->arena, "%llu", (unsigned long long)sp_obj_rv(node)));
+    sp_reconcile_merge(r, &sp_gvr_nodes, (sp_str){0}, sp_obj_name(node), patch);
+}
+
+static const char *taint_of(const sp_json *node) {
+    const sp_json *ready = sp_condition_get(node, "Ready");
+    sp_str status = sp_json_str(sp_json_get(ready, "status"));
+    if (sp_str_eqz(status, "True") || !status.n) return NULL;
+    return sp_str_eqz(status, "Unknown") ? SP_TAINT_UNREACHABLE : SP_TAINT_NOT_READY;
 }
 
 static const char pod_reason[] = "NodeNotReady";
@@ -83,11 +135,13 @@ static void each_pod(sp_reconcile *r, const sp_json *node, const sp_obj_list *po
 bool sp_node_decide(sp_reconcile *r, const sp_json *node, const sp_obj_list *pods,
                     int64_t silent_ms, sp_err *err) {
     (void)err;
-    if (silent_ms < GRACE_MS) {
+    if (silent_ms < grace_ms) {
+        set_taints(r, node, taint_of(node));
         if (sp_condition_is_true(node, "Ready")) each_pod(r, node, pods, unmark_pod);
-        sp_requeue_in(r, GRACE_MS - silent_ms + 100);
+        sp_requeue_in(r, grace_ms - silent_ms + 100);
         return true;
     }
+    set_taints(r, node, SP_TAINT_UNREACHABLE);
     if (mark_node(r, node))
         sp_reconcile_event(r, node, "Warning", "NodeNotReady",
                            "Node %.*s status is now: NodeNotReady", SP_ARG(sp_obj_name(node)));
@@ -127,7 +181,7 @@ static bool reconcile(void *ctx, sp_reconcile *r, sp_err *err) {
 /* true: a sign of life after silence. */
 static bool beat(heartbeat *h, char *known, sp_str time) {
     if (!time.n || time.n >= SP_TIME_MAX || sp_str_eqz(time, known)) return false;
-    bool was_silent = sp_clock_mono_ms() - h->seen_ms >= GRACE_MS;
+    bool was_silent = sp_clock_mono_ms() - h->seen_ms >= grace_ms;
     h->seen_ms = sp_clock_mono_ms();
     memcpy(known, time.p, time.n);
     known[time.n] = 0;
