@@ -264,7 +264,7 @@ def test_one_acts_and_the_next_follows(servers, candidates):
     before, began = holder(server), time.monotonic()
     assert one.end() == 0
     wait_until(lambda: holder(server) not in (None, "", before), "the next one leads")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 35
     server.call("PATCH", f"{DEPLOYMENTS}/web", {"spec": {"replicas": 9}})
     wait_until(lambda: len(pods.now) == 9, "nine pods")
     assert two.says("leading") != three.says("leading")
@@ -276,9 +276,10 @@ def test_one_acts_and_the_next_follows(servers, candidates):
 def test_a_leader_that_falls_silent_is_followed_once(servers, candidates, how):
     server = servers[0]
     pods = Pods(server)
-    one = candidates(servers[:1], "one")
+    times = ("6s", "4s", "500ms")  # long enough that a busy machine alone ends no leader
+    one = candidates(servers[:1], "one", *times)
     wait_until(lambda: holder(server), "the first one leads")
-    two = candidates(servers[1:2], "two")
+    two = candidates(servers[1:2], "two", *times)
     wait_until(lambda: two.says("standing by"), "the second one waits")
     server.call("POST", DEPLOYMENTS, deployment("web", 5))
     wait_until(lambda: len(pods.now) == 5, "five pods")
@@ -340,7 +341,8 @@ def test_the_loss_of_one_server_after_another_is_not_noticed(tmp_path, etcd, ser
         servers[n].start()
         assert servers[n].port == ports[n]
         wait_until(servers[n].ready, "it is back")
-        time.sleep(0.3)
+        wait_until(lambda: len(pods.names) >= 2, "the watch tells both")
+        time.sleep(0.3)  # for what must not come
         assert len(pods.names) == 2, "made twice"
     assert holder(servers[0]) == leader  # the lease was renewed throughout
 

@@ -154,6 +154,8 @@ def test_kubectl_notices_nothing(leaving):
     objects = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"move-{i}"}} for i in range(40)]
     done = leaving.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     assert done.out.count("created") == 40 and not done.err
+    # It may have begun behind the first of them; nothing is deleted before it has told all that there is.
+    wait_until(lambda: all(f'"move-{i}"' in "".join(seen) for i in range(40)), "the watch has told all of them")
     done = leaving.kubectl("delete", "configmap", *[f"move-{i}" for i in range(40)], "--wait=false")
     assert done.out.count("deleted") == 40
     wait_until(lambda: "".join(seen).count('"DELETED"') >= 40, "the watch tells all")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from conftest import BINARY, Sampan, busybox_image, needs_root, wait_until
+from conftest import BINARY, Sampan, busybox_image, free_port, needs_root, wait_until
 
 pytestmark = needs_root
 
@@ -69,11 +69,13 @@ class Far:
             self.agent = None
 
     def tear_down(self):
-        self.stop()
-        subprocess.run(["nsenter", f"--net=/run/netns/{self.name}", BINARY, "agent", "--cleanup", "--data-dir", self.dir],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        subprocess.run(["ip", "link", "del", "tofar"])
-        subprocess.run(["ip", "netns", "del", self.name])
+        try:
+            self.stop()
+        finally:
+            subprocess.run(["nsenter", f"--net=/run/netns/{self.name}", BINARY, "agent", "--cleanup", "--data-dir", self.dir],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(["ip", "link", "del", "tofar"])
+            subprocess.run(["ip", "netns", "del", self.name])
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +129,7 @@ def test_exec_and_port_forward(far, tmp_path):
     for _ in range(4):  # both directions full at once: windows must open again whatever the order
         assert s.kubectl("exec", "-i", "box", "--", "cat", stdin=text).out == text
     assert s.kubectl("exec", "box", "--", "sh", "-c", "exit 4", check=False).code == 4
-    with socket.socket() as x:
-        x.bind(("127.0.0.1", 0))
-        port = x.getsockname()[1]
+    port = free_port()
     p = subprocess.Popen([shutil.which("kubectl"), "port-forward", "pod/box", f"{port}:8000"], env=s.env(),
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
