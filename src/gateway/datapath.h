@@ -274,6 +274,7 @@ typedef struct sp_dial {
     struct sp_hedge *hedge; /* a second connect under way; hedge.c */
     int64_t began_ms;       /* the connect */
     sp_list waiting;
+    const sp_endpoint *avoid; /* before the start: counts as tried; only compared, may be gone */
     const sp_endpoint *tried[SP_MAX_TRIES];
     size_t tried_count, failed_count;
     bool active, timed_out, waited;

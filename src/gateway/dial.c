@@ -245,6 +245,7 @@ void sp_dial_start(sp_dial *d, sp_worker *w, sp_pool *pool, const sp_addr *clien
     d->upstream = NULL;
     d->sock = (sp_sock){.io.fd = -1};
     d->tried_count = d->failed_count = 0;
+    if (d->avoid) d->tried[d->tried_count++] = d->avoid;
     d->timed_out = d->waited = d->queued = d->came_by_queue = d->retrying = false;
     d->active = true;
     sp_alarm_init(&d->timeout, on_timeout);

@@ -82,6 +82,7 @@ struct sp_exchange {
     const sp_pool_spec *pool_spec;
     sp_pool *pool;
     sp_dial dial;
+    const sp_endpoint *avoid;  /* the next attempt goes to another one, if there is one */
     void *claimed;             /* a backend, by the dial, not attached yet */
     const sp_back *claimed_as; /* whose it is */
     sp_alarm alarm;            /* the attempt's: pause, answer, body */

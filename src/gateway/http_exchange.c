@@ -347,6 +347,7 @@ void sp_exchange_dial(sp_exchange *x) {
     x->dial.describe = describe;
     x->dial.speaks_first = true;
     x->dial.in_budget = x->retrying;
+    x->dial.avoid = x->avoid;
     x->dial.alpn = alpn(x);
     sp_dial_start(&x->dial, x->worker, x->pool, &x->client_addr);
 }
@@ -359,8 +360,11 @@ static bool can_repeat(const sp_exchange *x) {
            x->attempts < SP_MAX_TRIES;
 }
 
-static void repeat(sp_exchange *x, uint32_t after_ms) {
+/* elsewhere: it may as well be that endpoint's fault. */
+static void repeat(sp_exchange *x, uint32_t after_ms, bool elsewhere) {
+    bool choice = x->pool->balance.list.n > 1;
     x->worker->stats.retries++;
+    x->avoid = elsewhere && choice ? &x->back->upstream(x)->e : NULL;
     x->back->leave(x);
     x->fresh_only = true;
     x->answer_seen = false;
@@ -391,7 +395,7 @@ static bool repeat_by_rule(sp_exchange *x) {
     if (!may_repeat_by_rule(x)) return false;
     uint32_t pause = backoff_ms(x);
     x->repeats++;
-    repeat(x, pause);
+    repeat(x, pause, true);
     return true;
 }
 
@@ -410,7 +414,7 @@ static const char *endpoint_name(const sp_exchange *x, char ret[SP_ADDR_MAX]) {
 void sp_exchange_refused(sp_exchange *x) {
     char at[SP_ADDR_MAX];
     if (can_repeat(x))
-        repeat(x, 0);
+        repeat(x, 0, true);
     else
         sp_exchange_fail(x, 503, "the endpoint %s of %.*s refuses the request",
                          endpoint_name(x, at), SP_ARG(x->pool->name));
@@ -424,7 +428,7 @@ void sp_exchange_backend_lost(sp_exchange *x) {
     if (x->answer_begun) {
         finish(x, SP_OVER_CUT); /* a cut answer must look cut */
     } else if (x->idempotent && can_repeat(x) && (!fresh || is_in_budget(x))) {
-        repeat(x, 0);
+        repeat(x, 0, fresh);
     } else {
         sp_exchange_fail(x, 502, "the endpoint %s of %.*s closed the connection without an answer",
                          endpoint_name(x, at), SP_ARG(x->pool->name));

@@ -362,6 +362,15 @@ def test_queues_wait_in_order_and_refuse_what_is_too_much(web):
         assert {first.result()[0], second.result()[0]} == {200, 503}
 
 
+def test_second_attempts_go_to_another_server(web):
+    drops = []
+    web.servers[2].drop = lambda: drops.append(1)
+    for _ in range(60):
+        before = len(drops)
+        assert web.get()[0] == 200 and len(drops) <= before + 1
+    assert drops
+
+
 def test_second_attempts_have_a_budget(web):
     """Servers that close without an answer are asked again, but not by all at once."""
     web.policy(limits={"maxRetries": 1})
