@@ -89,7 +89,7 @@ def test_from_a_file_to_etcd_and_back(small, tmp_path):
     etcd = Etcd(tmp_path)
     target = etcd.url.replace("http://", "etcd://") + "/moved"
     try:
-        wait_until(lambda: "true" in (etcd.ctl("endpoint", "health", "--write-out=json") if not etcd.process.poll() else ""), "etcd")
+        wait_until(etcd.answers, "etcd")
         moved = sampan_run("store", "migrate", "--from", f"sqlite:{store}", "--to", target)
         assert "moved and compared one by one" in moved.stdout
         again = sampan_run("store", "migrate", "--from", f"sqlite:{store}", "--to", target, check=False)

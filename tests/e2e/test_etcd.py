@@ -32,6 +32,13 @@ class Etcd:
         return subprocess.run(["etcdctl", "--endpoints", self.url, *args], env={**os.environ, "ETCDCTL_API": "3"}, check=True,
                               capture_output=True, text=True, timeout=60).stdout
 
+    def answers(self):
+        try:
+            self.ctl("endpoint", "health")
+            return True
+        except subprocess.CalledProcessError:
+            return False
+
     def stop(self):
         self.process.kill()
         self.process.wait()

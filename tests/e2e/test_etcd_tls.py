@@ -84,19 +84,11 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     w = World(tmp_path_factory.mktemp("certificates"))
-    wait_until(lambda: answers(w.etcd), "etcd with TLS")
+    wait_until(w.etcd.answers, "etcd with TLS")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:  # it tries for ten seconds: asked for now, looked at in the end
         w.without_tls = pool.submit(refusal, w.dir, w.etcd.url.replace("https", "http"))
         yield w
     w.etcd.stop()
-
-
-def answers(etcd):
-    try:
-        etcd.ctl("endpoint", "health")
-        return True
-    except subprocess.CalledProcessError:
-        return False
 
 
 class Other:
@@ -128,7 +120,7 @@ def test_certificates_that_do_not_fit(world, tmp_path):
     wrong_name = TlsEtcd(tmp_path, world.ca, world.ca.pair("wrong-name", usage="serverAuth,clientAuth", san="DNS:etcd.example"))
     plain = Etcd(tmp_path)
     try:
-        wait_until(lambda: answers(plain), "an etcd without TLS")
+        wait_until(plain.answers, "an etcd without TLS")
         all_refuse(tmp_path, {
             "wrong CA": ("--etcd-cafile has to be the CA", url, *world.flags(ca=world.other_ca.crt)),
             "none": ("etcd does not take our certificate", url, "--etcd-cafile", str(world.ca.crt)),
@@ -251,7 +243,7 @@ def test_another_cluster_is_not_written_to(tmp_path):
     """Two endpoints that are not of one cluster: what was written to the second one would be lost."""
     (tmp_path / "other").mkdir()
     one, other = Etcd(tmp_path), Etcd(tmp_path / "other")
-    wait_until(lambda: answers(one) and answers(other), "two etcds")  # else the first endpoint is left before it is used
+    wait_until(lambda: one.answers() and other.answers(), "two etcds")  # else the first endpoint is left before it is used
     server = Api(tmp_path, Other(f"{one.url},{other.url}")).start()
     try:
         wait_until(server.ready, "the API server")
@@ -395,7 +387,7 @@ def test_users_and_their_tokens(world, tmp_path):
     server = Api(tmp_path, etcd, "a", *world.flags(pair=nobody), *as_sampan)
     seen = []
     try:
-        wait_until(lambda: answers(etcd), "etcd")
+        wait_until(etcd.answers, "etcd")
         for words in ("user add root:toor", "user grant-role root root", "user add sampan:secret", "role add sampan",
                       "role grant-permission sampan readwrite --prefix=true /sampan", "user grant-role sampan sampan", "user add poor:secret",
                       "auth enable"):

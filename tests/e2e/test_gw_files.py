@@ -159,7 +159,7 @@ def ask(port, method="GET", path="/", headers=(), body=None, tls=False):
     """What a client sees, without what programs may choose."""
     kind = http.client.HTTPSConnection if tls else http.client.HTTPConnection
     more = {"context": ssl._create_unverified_context()} if tls else {}
-    c = kind("127.0.0.1", port, timeout=10, **more)
+    c = kind("127.0.0.1", port, timeout=60, **more)
     try:
         c.request(method, path, body=body, headers={"Host": "www.example.com", **dict(headers)})
         r = c.getresponse()
@@ -343,7 +343,7 @@ frontend own
 """
 
     def who(host, port):
-        c = http.client.HTTPConnection(host, port, timeout=10)
+        c = http.client.HTTPConnection(host, port, timeout=60)
         c.request("GET", "/")
         return c.getresponse().read().decode()
 
@@ -368,7 +368,7 @@ backend all
     with serving(tmp_path, text, servers, ["P"]) as programs:
         for name, own in programs:
             def visit(cookie=None):
-                c = http.client.HTTPConnection("127.0.0.1", own["P"], timeout=10)
+                c = http.client.HTTPConnection("127.0.0.1", own["P"], timeout=60)
                 c.request("GET", "/", headers={"Cookie": cookie} if cookie else {})
                 r = c.getresponse()
                 r.read()
