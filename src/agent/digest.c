@@ -29,7 +29,7 @@ void sp_digest_end(sp_digest *d, char ret[SP_DIGEST_TEXT + 1]) {
     unsigned char sum[32];
     unsigned n = 0;
     sp_assert(EVP_DigestFinal_ex(d->md, sum, &n) == 1 && n == sizeof sum);
-    memcpy(ret, "sha256:", 7);
+    memcpy(ret, "sha256:", sizeof "sha256:");
     sp_hex_print(sum, sizeof sum, ret + 7);
 }
 

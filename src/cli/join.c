@@ -212,11 +212,10 @@ bool sp_member_is_joining(const char *dir) {
 }
 
 static bool is_empty(const sp_join_request *r, sp_err *err) {
-    static const char *const traces[] = {"etcd/data", "apiserver/state.db", "pki/ca.key"};
-    size_t n =
-        SP_COUNT(traces) - sp_member_is_joining(r->dir); /* then that key is of the cluster */
+    static const char *const traces[] = {"pki/ca.key", "etcd/data", "apiserver/state.db"};
     char path[PATH_MAX];
-    for (size_t i = 0; i < n; i++) {
+    size_t first = sp_member_is_joining(r->dir) ? 1 : 0; /* then that key is of the cluster */
+    for (size_t i = first; i < SP_COUNT(traces); i++) {
         if (sp_file_exists(path_in(r, traces[i], path)))
             return sp_fail(err, SP_CONFLICT,
                            "%s holds another installation (%s): a machine joins with an empty "

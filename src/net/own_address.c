@@ -80,7 +80,7 @@ bool sp_own_address(const char *own_bridge, char ret[46], char ret_interface[IF_
     bool any = f.found.n > 0 || *routed;
     if (is_elsewhere(&f, routed))
         memcpy(best.address, routed, sizeof routed);
-    else if (any)
+    else if (f.found.n)
         best = f.found.p[sp_own_address_choose(f.candidates.p, f.candidates.n)];
     memcpy(ret, best.address, sizeof best.address);
     if (ret_interface) memcpy(ret_interface, best.interface, sizeof best.interface);

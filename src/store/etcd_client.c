@@ -90,9 +90,11 @@ struct sp_etcd_call {
 
 static void open_endpoint(sp_etcd *e) {
     const endpoint *p = &e->endpoints.p[e->at];
+    const sp_etcd_tls *tls = p->tls ? e->tls : NULL;
+    sp_assert(!p->tls || tls);
     sp_http_client_config c = {.host = p->host,
                                .port = p->port,
-                               .tls = p->tls ? e->tls->ctx : NULL,
+                               .tls = tls ? tls->ctx : NULL,
                                .connect_timeout_ms = CONNECT_TIMEOUT_MS,
                                .prior_knowledge = !p->tls};
     e->http = sp_http_client_new(e->loop, &c);
