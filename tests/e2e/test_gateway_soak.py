@@ -8,12 +8,13 @@ import json
 import os
 import random
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
-from conftest import Sampan, free_port, own_address, wait_until
+from conftest import BINARY, Sampan, free_port, own_address, wait_until
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "8"))
 
@@ -99,7 +100,7 @@ class Clients:
         while not self.over.is_set():
             self.asked += 1
             try:
-                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+                connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=70)
                 self.one(connection)
                 if self.keep:
                     continue
@@ -138,9 +139,15 @@ def write_slice(s, ns, servers):
 
 @pytest.fixture
 def door(workdir):
-    s = Sampan(workdir / "soak", roles="apiserver,gateway").start()
+    """Its gateway lets clients wait for a server as long as a busy machine needs to write one down (a second, unless told)."""
+    s = Sampan(workdir / "soak", roles="apiserver").start()
+    gateway = subprocess.Popen([BINARY, "gateway", "--kubeconfig", s.kubeconfig, "--http-port", str(s.gateway_port), "--https-port",
+                                str(s.gateway_tls_port), "--cluster-ips", "off", "--endpoint-wait", "60s", "--grace", "0s"], stderr=subprocess.DEVNULL)
     yield s
+    gateway.terminate()
+    code = gateway.wait()
     s.stop()
+    assert code == 0
 
 
 def test_rolling_endpoints_without_a_failed_request(door):

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from conftest import BINARY, free_port, needs_root, own_address, wait_until
+from conftest import BINARY, Sampan, free_port, needs_root, own_address, wait_until
 
 pytestmark = needs_root
 
@@ -426,8 +426,21 @@ backend b
         server.shutdown()
 
 
-def test_a_copy_outlives_the_client_whose_certificate_it_tells(sampan, ns, ca):
-    host, port, seen = f"m.{ns}.test", free_port(), []
+@pytest.fixture
+def patient(tmp_path):
+    """An API server whose gateway waits long for a server: as long as it takes to write one down."""
+    s = Sampan(tmp_path / "platform", roles="apiserver").start()
+    gw = subprocess.Popen([BINARY, "gateway", "--kubeconfig", s.kubeconfig, "--http-port", str(free_port()), "--https-port", str(free_port()),
+                           "--cluster-ips", "off", "--endpoint-wait", "60s", "--grace", "0s"], stderr=subprocess.DEVNULL)
+    yield s
+    gw.terminate()
+    code = gw.wait()
+    s.stop()
+    assert code == 0
+
+
+def test_a_copy_outlives_the_client_whose_certificate_it_tells(patient, ca):
+    host, port, seen = "m.copies.test", free_port(), []
 
     class Note(Hello):
         def do_GET(self):
@@ -442,14 +455,14 @@ def test_a_copy_outlives_the_client_whose_certificate_it_tells(sampan, ns, ca):
     way["spec"]["rules"][0]["filters"] = [{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "copies", "port": 80}}}]
     copy_service, copy_slice = service("copies", copies)
     late = {**copy_slice, "endpoints": []}
-    sampan.apply(*service("web", server), copy_service, late, secret("cert", *ca.leaf("m" + ns, host)),
-                 {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": ca.pem.read_text()}}, *objects, way, namespace=ns)
-    chain, key = ca.leaf("client" + ns, "alice")
+    patient.apply(*service("web", server), copy_service, late, secret("cert", *ca.leaf("m-copies", host)),
+                  {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ca"}, "data": {"ca.crt": ca.pem.read_text()}}, *objects, way)
+    chain, key = ca.leaf("client-copies", "alice")
     (ca.dir / "c.pem").write_bytes(chain + key)
     context = ca.trusting()
     context.load_cert_chain(ca.dir / "c.pem")
     wait_until(lambda: is_served(port, host, context), "the route")  # and the client is gone; its copy waits for a server
-    sampan.apply(copy_slice, namespace=ns)
+    patient.apply(copy_slice)
     wait_until(lambda: seen, "the copy")
     assert seen[0].startswith("Hash=") and 'Subject="CN=alice"' in seen[0]
     server.shutdown()
