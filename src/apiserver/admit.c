@@ -208,10 +208,14 @@ static bool keeps_status_on_create(const sp_resource *row) {
     return !row->status_is_subresource || (!row->group[0] && strcmp(row->plural, "nodes") == 0);
 }
 
+static bool is_of_namespaces(const sp_op *op) {
+    const sp_resource *row = op->served->row;
+    return !row->group[0] && strcmp(row->plural, "namespaces") == 0;
+}
+
 /* A namespace lives until the namespace controller has emptied it and takes this finalizer off. */
 static void begin_namespace(sp_op *op, sp_json *obj) {
-    const sp_resource *row = op->served->row;
-    if (row->group[0] || strcmp(row->plural, "namespaces") != 0) return;
+    if (!is_of_namespaces(op)) return;
     sp_json *list = sp_json_ensure_array(op->arena, sp_json_ensure_object(op->arena, obj, "spec"),
                                          "finalizers");
     if (!list->count) sp_json_push(list, sp_json_new_z(op->arena, "kubernetes"));
@@ -352,8 +356,21 @@ bool sp_admit_update(sp_op *op, const sp_json *old, sp_json *obj, sp_err *err) {
 
 /* ---------- deletion ---------- */
 
+/* As the admission plugin NamespaceLifecycle: without these nothing works, and they would be made
+ * again at once. */
+static bool check_lasting(const sp_op *op, sp_err *err) {
+    static const char *const lasting[] = {"default", "kube-system", "kube-public"};
+    if (!is_of_namespaces(op)) return true;
+    for (size_t i = 0; i < SP_COUNT(lasting); i++)
+        if (sp_str_eqz(op->name, lasting[i]))
+            return sp_fail(err, SP_FORBIDDEN,
+                           "namespaces \"%s\" is forbidden: this namespace may not be deleted",
+                           lasting[i]);
+    return true;
+}
+
 bool sp_admit_delete(const sp_op *op, const sp_json *old, sp_err *err) {
-    return check_join_token(op, old, err);
+    return check_lasting(op, err) && check_join_token(op, old, err);
 }
 
 bool sp_may_vanish(const sp_json *obj) {

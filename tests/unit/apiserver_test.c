@@ -296,6 +296,18 @@ static void pods_get_time_to_stop(void **state) {
     assert_int_equal(api("GET", PODS "/p", ""), 404);
 }
 
+static void some_namespaces_last(void **state) {
+    (void)state;
+    static const char *const names[] = {"default", "kube-system", "kube-public"};
+    for (size_t i = 0; i < SP_COUNT(names); i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/api/v1/namespaces/%s", names[i]);
+        assert_int_equal(api("DELETE", path, ""), 403);
+        assert_int_equal(api("GET", path, ""), 200);
+        assert_string_equal(got("status", "phase", NULL), "Active");
+    }
+}
+
 static void namespaces_end_in_two_steps(void **state) {
     (void)state;
     assert_int_equal(api("POST", "/api/v1/namespaces", "{\"metadata\":{\"name\":\"n\"}}"), 201);
@@ -625,6 +637,7 @@ int main(void) {
                                        T(finalizers_hold),
                                        T(deletion_options),
                                        T(pods_get_time_to_stop),
+                                       T(some_namespaces_last),
                                        T(namespaces_end_in_two_steps),
                                        T(status_and_spec_are_apart),
                                        T(scales),
