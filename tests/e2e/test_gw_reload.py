@@ -219,7 +219,7 @@ def can_shake_hands(open_one):
 
 
 def test_six_reloads_under_load_lose_nothing(world):
-    world.start()
+    world.start("--grace", "120s")  # of the oldest one, until the last has come: on a busy machine, too
 
     def tcp_short():
         while True:
