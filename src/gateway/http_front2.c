@@ -22,14 +22,18 @@ void sp_front2_count(sp_front2 *s) {
     s->counted_out = s->client.sent;
 }
 
-static void end(sp_front2 *s, bool reset) {
-    if (s->dead) return;
-    s->dead = true;
+static void free_streams(sp_front2 *s) {
     sp_list_each(&s->streams, l) {
         sp_front2_stream *st = SP_CONTAINER(l, sp_front2_stream, link);
         st->closed = true;
         sp_front2_free_stream(st);
     }
+}
+
+static void end(sp_front2 *s, bool reset) {
+    if (s->dead) return;
+    s->dead = true;
+    free_streams(s);
     sp_front2_count(s);
     sp_alarm_stop(&s->alarm);
     nghttp2_session_del(s->h2);
@@ -266,10 +270,12 @@ static bool is_finished(sp_front2 *s) {
 }
 
 /* Requests that the last GOAWAY leaves out may be on their way. Closed now, the socket would answer
- * them with a reset, which makes clients fail before they have read that they may ask again. */
+ * them with a reset, which makes clients fail before they have read that they may ask again, or
+ * what was wrong with them. */
 static void linger(sp_front2 *s) {
     sp_sock *c = &s->client;
     if (!s->lingering) sp_alarm_start(s->s.worker->poller, &s->alarm, SP_TIMEOUT_LINGER);
+    if (!s->lingering) free_streams(s);
     s->lingering = true;
     sp_sock_flush(s->s.worker, c);
     sp_sock_shutdown(s->s.worker, c);
@@ -282,7 +288,8 @@ static void linger(sp_front2 *s) {
 }
 
 static bool may_linger(const sp_front2 *s) {
-    return s->left && !s->failed && !s->client.eof && !s->client.failed && !s->client.broken;
+    bool told = s->left || s->failed;
+    return told && !s->client.eof && !s->client.failed && !s->client.broken;
 }
 
 static void run(sp_front2 *s) {
