@@ -148,8 +148,9 @@ def check_perf(etcd):
     old, before, since = revision(etcd), cpu_seconds(etcd.process.pid), time.monotonic()
     done = subprocess.run(["etcdctl", "--endpoints", etcd.url, *credentials(etcd), "check", "perf", "--load=xl", "--auto-compact"],
                           env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, text=True)
-    assert time.monotonic() - since > 60, done.stdout + done.stderr
-    rate = int(re.search(r"(\d+) writes/s", done.stdout).group(1))
+    told = re.search(r"(\d+) writes/s", done.stdout)
+    assert told and time.monotonic() - since > 60, done.stdout + done.stderr
+    rate = int(told.group(1))
     return rate, 1000 * (cpu_seconds(etcd.process.pid) - before) / (revision(etcd) - old)
 
 
