@@ -257,8 +257,8 @@ static void run(sp_leader *l) {
     case SP_LEADER_CREATE: create(l); return;
     case SP_LEADER_TAKE: take(l); return;
     case SP_LEADER_LOST:
-        lose(l,
-             l->view.ours ? "the Lease could not be renewed in time" : "another one has taken it");
+        lose(l, l->view.fresh && !l->view.ours ? "another one has taken it"
+                                               : "the Lease could not be renewed in time");
         return;
     case SP_LEADER_WAIT:
         stand_by(l);
