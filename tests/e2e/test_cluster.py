@@ -306,7 +306,7 @@ def test_without_an_api_server_a_leader_ends(servers, candidates):
     wait_until(lambda: one.says("controllers are running"), "it leads")
     servers[0].process.send_signal(signal.SIGSTOP)
     try:
-        assert one.process.wait(30) == 1 and one.says("could not be renewed in time")
+        assert one.process.wait(30) == 1 and one.says("could not be renewed in time"), one.log.read_text()
     finally:
         servers[0].process.send_signal(signal.SIGCONT)
 

@@ -287,7 +287,8 @@ def test_virtual_mac(net):
     for n, priority in zip(w.nodes, (110, 100)):
         n.ours(conf(n.number, priority, more="use_vmac\n"))
     w.answers(1)
-    assert holds_vmac(a) and not holds_vmac(b)
+    wait_until(lambda: '"state":"MASTER"' in a.text(), "it has taken all, the last will is written")
+    wait_until(lambda: holds_vmac(a) and not holds_vmac(b), "the interface is on the owner only")
     client_learns(w)
     a.kill()
     w.answers(2)
