@@ -315,6 +315,23 @@ def test_virtual_mac(net):
     wait_until(lambda: not holds_vmac(a), "away with the gateway")
 
 
+def test_killed_as_soon_as_the_virtual_mac_is_there(net):
+    """The last will is written before."""
+    a, = net(1).nodes
+    with subprocess.Popen(["ip", "-n", a.name, "monitor", "link"], stdout=subprocess.PIPE, text=True) as monitor:
+        try:
+            for _ in range(4):
+                a.ours(conf(1, 110, more="use_vmac\n"))
+                while "vrrp.51" not in (line := monitor.stdout.readline()):
+                    assert line, "the monitor ended"
+                a.kill()
+                wait_until(lambda: not holds_vmac(a), "nothing is left")
+                while "Deleted" not in monitor.stdout.readline():
+                    pass
+        finally:
+            monitor.kill()
+
+
 @needs_keepalived
 def test_virtual_mac_with_real_keepalived(net):
     """Both roles. keepalived keeps its interface while it is backup, ours makes it when it becomes master."""

@@ -92,7 +92,9 @@ static void will_of(const sp_vip_router *r, sp_buf *will) {
         const sp_vip_address *a = i < r->spec->addresses.n
                                       ? &r->spec->addresses.p[i]
                                       : &r->spec->excluded.p[i - r->spec->addresses.n];
-        size_t n = sp_vip_kernel_removal(index_of(r, a), a, bytes, sizeof bytes);
+        unsigned index = index_of(r, a);
+        if (!index) continue; /* its interface is not there yet, and takes it along */
+        size_t n = sp_vip_kernel_removal(index, a, bytes, sizeof bytes);
         sp_vip_will_netlink(will, (sp_str){(char *)bytes, n});
     }
     size_t n = r->spec->vmac ? sp_vip_vmac_removal(r->spec, bytes, sizeof bytes) : 0;
@@ -201,6 +203,7 @@ void sp_vip_router_act(sp_vip_router *r, unsigned todo, sp_vrrp_state before) {
     /* Who becomes master is found before the old one, which hears it, leaves. */
     bool first = todo & SP_VRRP_DO_ADD;
     if ((todo & SP_VRRP_DO_SEND) && !first) send_advert(r);
+    if (first) sp_vip_engine_write_will(r->engine); /* who is killed meanwhile leaves nothing */
     /* with each announcement too: a lease may have run out while this process stood still */
     if (todo & (SP_VRRP_DO_ADD | SP_VRRP_DO_ANNOUNCE)) sp_vip_router_add(r);
     if (todo & SP_VRRP_DO_ANNOUNCE) sp_vip_router_announce(r);

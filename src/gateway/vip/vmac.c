@@ -121,10 +121,13 @@ bool sp_vip_vmac_remove(sp_vip_kernel *k, const sp_vip_instance *i, sp_err *err)
 
 size_t sp_vip_vmac_removal(const sp_vip_instance *i, uint8_t *ret, size_t size) {
     char buf[256], name[16];
+    uint8_t mac[6];
     sp_vip_vmac_name(i, name);
-    unsigned index = if_nametoindex(name);
-    if (!index) return 0;
-    struct nlmsghdr *h = message(buf, RTM_DELLINK, 0, index);
+    sp_vip_vmac_address(i, mac);
+    sp_vip_link l = sp_vip_link_read(name);
+    if (l.index && memcmp(l.mac, mac, sizeof mac) != 0) return 0;
+    struct nlmsghdr *h = message(buf, RTM_DELLINK, 0, 0);
+    mnl_attr_put_strz(h, IFLA_IFNAME, name);
     h->nlmsg_flags = NLM_F_REQUEST;
     sp_assert(h->nlmsg_len <= size);
     memcpy(ret, h, h->nlmsg_len);

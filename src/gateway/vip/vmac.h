@@ -14,6 +14,7 @@ SP_MUST_USE bool sp_vip_vmac_add(sp_vip_kernel *k, const sp_vip_instance *i, uns
                                  sp_err *err);
 /* With the addresses on it; one that is not there is as good as removed. */
 SP_MUST_USE bool sp_vip_vmac_remove(sp_vip_kernel *k, const sp_vip_instance *i, sp_err *err);
-/* The removal as a netlink message for somebody else to send; its length, 0 when nothing is there.
+/* The removal as a netlink message for somebody else to send, by name: it holds before the
+ * interface is there and for one made anew. Its length; 0 while another's interface has the name.
  */
 size_t sp_vip_vmac_removal(const sp_vip_instance *i, uint8_t *ret, size_t size);
