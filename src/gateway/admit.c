@@ -13,17 +13,30 @@ static sp_str value_of(const sp_admit_query *q, sp_str name) {
     return (sp_str){0};
 }
 
+/* One who comes by IPv6 has a /64 at least, and a new address of it for each request if need be
+ * (RFC 6177, RFC 8981). */
+static uint64_t hash_of_source(const sp_addr *client, uint8_t ipv6_prefix) {
+    enum { V4_BYTES = 4, USUAL_BITS = 64 };
+    if (client->family != AF_INET6)
+        return sp_str_hash((sp_str){(const char *)client->ip, V4_BYTES});
+    unsigned bits = ipv6_prefix ? SP_MIN(ipv6_prefix, 128u) : USUAL_BITS;
+    uint8_t ip[16] = {0};
+    memcpy(ip, client->ip, (bits + 7) / 8);
+    if (bits % 8) ip[bits / 8] &= (uint8_t)(0xff00 >> bits % 8);
+    return sp_str_hash((sp_str){(const char *)ip, sizeof ip});
+}
+
 /* Whose bucket. A request without the header shares one with all others without it, per source, so
  * that leaving it out gains nothing. The hash is seeded: nobody can aim at another's bucket. */
 static uint64_t key_of(const sp_rate_limit *l, const sp_admit_query *q) {
-    sp_str source = {(const char *)q->client->ip, sizeof q->client->ip}, who = {0};
+    sp_str who = {0};
     switch (l->by) {
     case SP_LIMIT_ALL: return sp_str_hash(l->name);
     case SP_LIMIT_BY_SOURCE: break;
     case SP_LIMIT_BY_HEADER: who = value_of(q, l->header); break;
     case SP_LIMIT_BY_TOKEN: who = value_of(q, SP_STR("authorization")); break;
     }
-    uint64_t h = sp_str_hash(who.n ? who : source);
+    uint64_t h = who.n ? sp_str_hash(who) : hash_of_source(q->client, l->ipv6_prefix);
     return (sp_str_hash(l->name) ^ (h << 23 | h >> 41)) * 0x9e3779b97f4a7c15u + (who.n > 0);
 }
 
@@ -54,7 +67,7 @@ sp_admission sp_admit_client(sp_limiter *l, const sp_listener_spec *spec, const 
         return SP_ADMIT_DENIED;
     if (spec->max_connections && open >= spec->max_connections) return SP_ADMIT_TOO_MANY;
     if (!spec->client_rate) return SP_ADMIT_OK;
-    uint64_t source = sp_str_hash((sp_str){(const char *)client->ip, sizeof client->ip});
+    uint64_t source = hash_of_source(client, 0);
     uint64_t key =
         (sp_str_hash(spec->owner) ^ (source << 19 | source >> 45)) * 31 + spec->addr.port;
     bool ok = sp_limiter_take(l, key, spec->client_rate, 1000, 0, now_us, &wait_ms);

@@ -167,7 +167,7 @@ typedef struct sp_listener_spec {
     sp_cidr *trusted;
     size_t trusted_count;
     uint32_t max_connections;
-    uint32_t client_rate; /* new connections per second and source; more are closed */
+    uint32_t client_rate; /* new connections per second and source (IPv6: its /64); more: closed */
     uint32_t idle_timeout_ms, head_timeout_ms, keep_alive_timeout_ms, stream_timeout_ms;
     sp_str owner; /* "Service default/web": whose it is, in messages, logs and metrics */
 } sp_listener_spec;

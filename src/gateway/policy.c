@@ -313,7 +313,8 @@ static sp_rate_limit *rate_limits(sp_arena *a, const sp_json *policy, size_t *re
                                .header = copy_of(a, it, "header"),
                                .requests = u32_of(it, "requests"),
                                .period_ms = period ? period : 1000,
-                               .burst = u32_of(it, "burst")};
+                               .burst = u32_of(it, "burst"),
+                               .ipv6_prefix = (uint8_t)u32_of(it, "ipv6Prefix")};
     }
     return l;
 }

@@ -81,6 +81,7 @@ typedef struct sp_rate_limit {
     sp_limit_key by;
     sp_str header;
     uint32_t requests, period_ms, burst; /* burst 0 = requests */
+    uint8_t ipv6_prefix;                 /* bits of an IPv6 source that count; 0 = 64 */
 } sp_rate_limit;
 
 /* What happens to a request that matched. Empty strings and zeros mean "as it was". */

@@ -122,6 +122,45 @@ static void limits_know_whom_they_count(void **state) {
     sp_limiter_free(l);
 }
 
+/* Who has a /64 has no bucket for each of its addresses. */
+static void ipv6_sources_are_prefixes(void **state) {
+    (void)state;
+    sp_limiter *l = sp_limiter_new(1024);
+    const struct {
+        uint8_t prefix;
+        const char *ip;
+        int status;
+    } rows[] = {
+        {0, "2001:db8:1:1::1", 0},     {0, "2001:db8:1:1:ffff::2", 429}, /* the same /64 */
+        {0, "2001:db8:1:2::1", 0},     {56, "2001:db8:1:1::1", 0},
+        {56, "2001:db8:1:ff::1", 429}, {56, "2001:db8:1:100::1", 0},
+        {61, "2001:db8:1:8::1", 0},    {61, "2001:db8:1:f::1", 429},
+        {61, "2001:db8:1:10::1", 0},   {128, "2001:db8:1:1::1", 0},
+        {128, "2001:db8:1:1::2", 0},   {128, "2001:db8:1:1::2", 429},
+        {1, "192.0.2.1", 0}, /* addresses of IPv4 count whole */
+        {1, "192.0.2.2", 0},           {1, "::ffff:192.0.2.2", 429},
+    };
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        sp_addr client = addr(rows[i].ip);
+        char name[8];
+        snprintf(name, sizeof name, "%u", rows[i].prefix);
+        sp_rate_limit limit = {.name = sp_str_z(name),
+                               .requests = 1,
+                               .period_ms = 60000,
+                               .ipv6_prefix = rows[i].prefix};
+        sp_route_action a = {.limits = &limit, .limit_count = 1};
+        sp_admit_query q = {.client = &client};
+        if (sp_admit_request(l, &a, &q).status != rows[i].status)
+            fail_msg("row %zu: %s by /%u", i, rows[i].ip, rows[i].prefix);
+    }
+    sp_listener_spec spec = {.client_rate = 1};
+    sp_addr one = addr("2001:db8::1"), near = addr("2001:db8::2"), far = addr("2001:db8:1::1");
+    assert_int_equal(sp_admit_client(l, &spec, &one, 0, 0), SP_ADMIT_OK);
+    assert_int_equal(sp_admit_client(l, &spec, &near, 0, 0), SP_ADMIT_TOO_FAST);
+    assert_int_equal(sp_admit_client(l, &spec, &far, 0, 0), SP_ADMIT_OK);
+    sp_limiter_free(l);
+}
+
 static void ports_let_in(void **state) {
     (void)state;
     sp_limiter *l = sp_limiter_new(1024);
@@ -282,6 +321,7 @@ int main(void) {
         cmocka_unit_test(loops_count_together),
         cmocka_unit_test(addresses_are_let_in),
         cmocka_unit_test(limits_know_whom_they_count),
+        cmocka_unit_test(ipv6_sources_are_prefixes),
         cmocka_unit_test(ports_let_in),
         cmocka_unit_test(backend_policies_become_pools),
         cmocka_unit_test(traffic_policies_become_listeners),

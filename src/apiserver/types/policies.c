@@ -178,6 +178,7 @@ FIELDS(rate_limit) = {
     {"requests", 0, GW_AT_LEAST(1), "Per period.", REQUIRED},
     {"period", 0, GW_DURATION, "1s if missing."},
     {"burst", 0, GW_AT_LEAST(1), "At once; as many as requests if missing."},
+    {"ipv6Prefix", 0, GW_RANGE(1, 128), "Bits of an IPv6 source that count; 64 if missing."},
 };
 TYPE(rate_limit, "sampan.RateLimit", NULL);
 
