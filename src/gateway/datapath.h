@@ -339,6 +339,13 @@ void sp_tunnel_accept(sp_listener *l, int fd, const sp_addr *client, const sp_ad
 /* The same with a socket from an arrival; server_name: taken, may be NULL. */
 void sp_tunnel_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const sp_addr *local,
                     char *server_name, const sp_targets *targets);
+/* Whether two connections that somebody's bytes pass through are still worth having: both peers are
+ * there, and something has moved within the limit (0 = none). A stream that is a WebSocket is
+ * watched by it, too. LIVES: to be asked again then. */
+typedef enum sp_tunnel_sight { SP_TUNNEL_LIVES, SP_TUNNEL_IDLE, SP_TUNNEL_GONE } sp_tunnel_sight;
+enum { SP_TUNNEL_FIRST_LOOK_MS = 5000 };
+sp_tunnel_sight sp_tunnel_look(const sp_sock *client, const sp_sock *server, int64_t quiet_ms,
+                               uint32_t limit_ms, uint32_t *ret_again_ms);
 /* Ends those whose upstream is cut. */
 void sp_tunnel_end_cut(sp_worker *w);
 /* Joins two connections; both are taken over with what they have received and not yet sent, and so

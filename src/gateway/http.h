@@ -38,6 +38,7 @@ typedef struct sp_front {
     void (*flush)(sp_exchange *x);
     void (*over)(sp_exchange *x, sp_over how); /* the exchange goes: the client forgets it */
     sp_sock *(*socket)(sp_exchange *x);        /* NULL: shared with other exchanges */
+    sp_sock *(*carrier)(sp_exchange *x);       /* the shared one; NULL where x->tunnel cannot be */
     /* Bytes of this exchange on the wire, for the log. */
     void (*count)(sp_exchange *x, uint64_t *ret_in, uint64_t *ret_out);
 } sp_front;
@@ -51,7 +52,8 @@ typedef struct sp_back {
     bool (*pump)(sp_exchange *x);    /* hands over what has come of the answer */
     bool (*reused)(sp_exchange *x);  /* the connection had carried requests before */
     sp_upstream *(*upstream)(sp_exchange *x);
-    void (*leave)(sp_exchange *x); /* keeps or closes it; releases the upstream */
+    sp_sock *(*carrier)(sp_exchange *x); /* its connection; NULL where no tunnel can be */
+    void (*leave)(sp_exchange *x);       /* keeps or closes it; releases the upstream */
 } sp_back;
 
 typedef enum sp_exchange_state {
@@ -90,6 +92,7 @@ struct sp_exchange {
     sp_http_body_as answer_as;
     sp_endpoint endpoint;                          /* a copy for the log */
     int64_t started_us, connected_us, answered_us; /* 0 = not so far */
+    int64_t moved_ms;                              /* of a tunnel: its last byte */
     uint64_t body_bytes;                           /* of the request so far */
     int status;                                    /* of the answer; 0 = none yet */
     uint8_t attempts, repeats;

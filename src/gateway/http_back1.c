@@ -199,6 +199,10 @@ static sp_upstream *upstream(sp_exchange *x) {
     return ((sp_backend *)x->backend)->upstream;
 }
 
+static sp_sock *carrier(sp_exchange *x) {
+    return &((sp_backend *)x->backend)->sock;
+}
+
 static bool reused(sp_exchange *x) {
     return ((sp_backend *)x->backend)->reused;
 }
@@ -331,5 +335,6 @@ const sp_back sp_back1 = {
     .pump = pump,
     .reused = reused,
     .upstream = upstream,
+    .carrier = carrier,
     .leave = leave,
 };

@@ -493,6 +493,14 @@ static uint32_t stream_ms(const sp_exchange *x) {
     return l ? l->stream_timeout_ms : 0;
 }
 
+/* A WebSocket of its own connection becomes a tunnel, which is watched there. */
+static void begin_watch(sp_exchange *x) {
+    uint32_t limit = stream_ms(x), first = SP_TUNNEL_FIRST_LOOK_MS;
+    sp_alarm_stop(&x->deadline);
+    x->moved_ms = sp_poller_now_ms(x->worker->poller);
+    sp_alarm_after(x->worker->poller, &x->alarm, limit ? SP_MIN(limit, first) : first);
+}
+
 static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
     leave_budget(x);
     x->answered_us = sp_clock_mono_us();
@@ -507,7 +515,7 @@ static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
                          .no_cors = x->cors};
     x->front->head(x, h, &edit);
     if (x->tunnel)
-        sp_alarm_stop(&x->alarm), sp_alarm_stop(&x->deadline);
+        begin_watch(x);
     else if (!x->hop.entry->action->backend_timeout_ms)
         sp_alarm_start_or(x->worker->poller, &x->alarm, stream_ms(x), SP_TIMEOUT_STREAM);
 }
@@ -560,6 +568,7 @@ void sp_exchange_answer_end(sp_exchange *x, sp_str trailers) {
 /* --- the machine --- */
 
 static void touch_alarm(sp_exchange *x) {
+    if (x->tunnel) x->moved_ms = sp_poller_now_ms(x->worker->poller);
     if (x->tunnel || x->hop.entry->action->backend_timeout_ms) return;
     if (x->answer_begun)
         sp_alarm_start_or(x->worker->poller, &x->alarm, stream_ms(x), SP_TIMEOUT_STREAM);
@@ -614,11 +623,24 @@ static void run_out_of_time(sp_exchange *x) {
         sp_exchange_fail(x, 504, "the service %.*s did not answer in time", SP_ARG(x->pool->name));
 }
 
+static void look_at_tunnel(sp_exchange *x) {
+    uint32_t again;
+    int64_t quiet = sp_poller_now_ms(x->worker->poller) - x->moved_ms;
+    switch (
+        sp_tunnel_look(x->front->carrier(x), x->back->carrier(x), quiet, stream_ms(x), &again)) {
+    case SP_TUNNEL_LIVES: sp_alarm_after(x->worker->poller, &x->alarm, again); break;
+    case SP_TUNNEL_IDLE: sp_exchange_answer_end(x, (sp_str){0}); break;
+    case SP_TUNNEL_GONE: finish(x, SP_OVER_CUT); break;
+    }
+}
+
 static void on_alarm(sp_alarm *a) {
     sp_exchange *x = SP_CONTAINER(a, sp_exchange, alarm);
     sp_exchange_hold(x);
     if (x->state == SP_EXCHANGE_PAUSE)
         sp_exchange_dial(x);
+    else if (x->tunnel && x->answer_begun)
+        look_at_tunnel(x);
     else
         run_out_of_time(x);
     sp_exchange_let_go(x);

@@ -325,7 +325,8 @@ static void on_event(sp_io *io) {
 static void check_stall(sp_front2 *s) {
     bool moved = s->client.sent != s->sent_before;
     s->sent_before = s->client.sent;
-    if (!moved && s->held + s->client.out.n >= SP_H2_STALL_BYTES) {
+    bool stalled = !moved && s->held + s->client.out.n >= SP_H2_STALL_BYTES;
+    if (stalled || sp_sock_vanished(&s->client)) {
         end(s, true);
         return;
     }

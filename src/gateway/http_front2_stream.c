@@ -246,6 +246,10 @@ static sp_sock *no_socket(sp_exchange *x) {
     return NULL;
 }
 
+static sp_sock *connection(sp_exchange *x) {
+    return &((sp_front2_stream *)x->client)->s->client;
+}
+
 static void count(sp_exchange *x, uint64_t *ret_in, uint64_t *ret_out) {
     const sp_front2_stream *st = x->client;
     *ret_in = st->received;
@@ -264,5 +268,6 @@ static const sp_front front2 = {
     .flush = flush,
     .over = over,
     .socket = no_socket,
+    .carrier = connection,
     .count = count,
 };

@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PIPE_BYTES = 1 << 20, SPARE_PIPES = 16, WATCH_MS = 5000, LOOK_EVERY_MS = 15000 };
+enum { PIPE_BYTES = 1 << 20, SPARE_PIPES = 16, LOOK_EVERY_MS = 15000 };
 
 typedef struct half {
     sp_pipe pipe; /* read < 0: copying */
@@ -307,21 +307,28 @@ static uint32_t idle_limit(const tunnel *t) {
     return !ms || (t->pool_idle_ms && t->pool_idle_ms < ms) ? t->pool_idle_ms : ms;
 }
 
+sp_tunnel_sight sp_tunnel_look(const sp_sock *client, const sp_sock *server, int64_t quiet_ms,
+                               uint32_t limit_ms, uint32_t *ret_again_ms) {
+    if (sp_sock_vanished(client) || sp_sock_vanished(server)) return SP_TUNNEL_GONE;
+    if (limit_ms && quiet_ms >= limit_ms) return SP_TUNNEL_IDLE;
+    int64_t again = limit_ms ? SP_MIN(limit_ms - quiet_ms, LOOK_EVERY_MS) : LOOK_EVERY_MS;
+    *ret_again_ms = (uint32_t)again;
+    return SP_TUNNEL_LIVES;
+}
+
 /* Most connections are over before it rings first, and cost the server's socket no options. */
 static void on_watch(sp_alarm *a) {
     tunnel *t = SP_CONTAINER(a, tunnel, watch);
     sp_poller *p = t->s.worker->poller;
-    int64_t quiet = sp_poller_now_ms(p) - t->moved_ms, limit = idle_limit(t);
+    uint32_t again;
     if (!t->probed && t->server.io.fd >= 0) sp_sock_probe(t->server.io.fd);
     t->probed |= t->server.io.fd >= 0;
-    bool gone = sp_sock_vanished(&t->client) || sp_sock_vanished(&t->server);
-    if (gone || (limit && quiet >= limit)) {
-        end(t, gone);
-        return;
-    }
-    int64_t wait = t->probed ? LOOK_EVERY_MS : WATCH_MS;
-    if (limit) wait = SP_MIN(wait, SP_MAX(limit - quiet, 1));
-    sp_alarm_after(p, a, (uint32_t)wait);
+    sp_tunnel_sight sight = sp_tunnel_look(
+        &t->client, &t->server, sp_poller_now_ms(p) - t->moved_ms, idle_limit(t), &again);
+    if (sight == SP_TUNNEL_LIVES)
+        sp_alarm_after(p, a, t->probed ? again : SP_MIN(again, (uint32_t)SP_TUNNEL_FIRST_LOOK_MS));
+    else
+        end(t, sight == SP_TUNNEL_GONE);
 }
 
 static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *local) {
@@ -338,7 +345,9 @@ static tunnel *new_tunnel(sp_listener *l, const sp_addr *client, const sp_addr *
     t->started_ms = t->moved_ms = sp_poller_now_ms(w->poller);
     sp_alarm_init(&t->watch, on_watch);
     uint32_t limit = idle_limit(t);
-    sp_alarm_after(w->poller, &t->watch, limit ? SP_MIN(limit, (uint32_t)WATCH_MS) : WATCH_MS);
+    sp_alarm_after(w->poller, &t->watch,
+                   limit ? SP_MIN(limit, (uint32_t)SP_TUNNEL_FIRST_LOOK_MS)
+                         : SP_TUNNEL_FIRST_LOOK_MS);
     return t;
 }
 
@@ -359,7 +368,8 @@ static void begin(tunnel *t, const sp_targets *targets) {
     sp_affinity_request r = {.client = &t->s.client};
     t->pool_idle_ms = w->config->pools[pool].idle_timeout_ms;
     if (t->pool_idle_ms)
-        sp_alarm_after(w->poller, &t->watch, SP_MIN(idle_limit(t), (uint32_t)WATCH_MS));
+        sp_alarm_after(w->poller, &t->watch,
+                       SP_MIN(idle_limit(t), (uint32_t)SP_TUNNEL_FIRST_LOOK_MS));
     t->pool = sp_pool_ref(w->pool_at.p[pool]);
     t->dial = sp_zalloc(1, sizeof *t->dial);
     t->dial->affinity = sp_affinity_of(&w->config->pools[pool], &r);

@@ -106,9 +106,9 @@ class Raw:
 class Client:
     """A well-behaved HTTP/2 client (python3-h2) on one connection."""
 
-    def __init__(self, port, host="one.test"):
+    def __init__(self, port, host="one.test", address="127.0.0.1"):
         self.host = host
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.sock = socket.create_connection((address, port), timeout=PATIENCE)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.h2.initiate_connection()
         self.answers, self.over, self.gone = {}, set(), []

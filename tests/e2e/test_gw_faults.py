@@ -2,7 +2,9 @@
 
 SAMPAN_FAULTS_LONG=1 adds what takes a minute: a server that vanishes under a tunnel, 10,000 idle connections.
 """
+import concurrent.futures
 import contextlib
+import ctypes
 import os
 import resource
 import select
@@ -54,6 +56,7 @@ class Server:
 
     def serve(self, s):
         self.open += 1
+        self.peer = s
         with contextlib.suppress(OSError, ValueError), s:
             self.act(s)
         self.ends += 1
@@ -547,6 +550,59 @@ def test_the_way_to_the_server_is_cut(far):
     assert time.monotonic() - begin < 3 * 4 + 28  # attempts, and a slow machine
     sh(f"ip -n {name} link set eth0 up")
     wait_until(lambda: g.get() == 200, "it is well again")
+
+
+def within(name, make):
+    """What make() returns, with its sockets in that namespace."""
+    def there():
+        with open(f"/run/netns/{name}") as f:
+            assert ctypes.CDLL(None, use_errno=True).setns(f.fileno(), 0) == 0
+        return make()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(there).result()
+
+
+def websocket(s):
+    """Switches and gives back what it hears."""
+    with s.makefile("rb") as f:
+        if read_head(f)[1].get("upgrade"):
+            s.sendall(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            while data := s.recv(1000):
+                s.sendall(data)
+
+
+@needs_root
+def test_a_websocket_stream_over_a_cut_way_ends(tmp_path):
+    """Over HTTP/2, whichever side has vanished: no FIN, no reset."""
+    name = f"ws{os.getpid()}"
+    link, port = f"{name[:10]}a", free_port()
+    local, g = Server(), None
+    try:
+        sh(f"ip netns add {name} && ip link add {link} type veth peer name eth0 netns {name} && ip addr add 10.79.1.1/24 dev {link} &&"
+           f"ip link set {link} up && ip -n {name} addr add 10.79.1.2/24 dev eth0 && ip -n {name} link set eth0 up &&"
+           f"ip route change 10.79.1.0/24 dev {link} src 10.79.1.1 rto_min 5ms")
+        far = within(name, lambda: Server("10.79.1.2"))
+        local.act = far.act = websocket
+        g = Gateway(tmp_path, [far], f"listen near\n  mode http\n  bind 10.79.1.1:{port}\n  server s {local.at}\n")
+        mine, theirs = Client(g.http), within(name, lambda: Client(port, address="10.79.1.1"))
+        streams = {}
+        for c in (mine, theirs):
+            streams[c] = c.ask("CONNECT", "/ws", pseudo=[(":protocol", "websocket")], headers=[("sec-websocket-version", "13")], end=False)
+            c.h2.send_data(streams[c], b"hello")
+            c.flush()
+            while c.answers[streams[c]]["body"] != b"hello":
+                assert c.read()
+        assert local.open == far.open == 1
+        sh(f"ip -n {name} addr flush dev eth0")
+        mine.h2.send_data(streams[mine], b"anybody?")
+        mine.flush()
+        local.peer.sendall(b"anybody?")
+        assert mine.answer(streams[mine])["reset"] is not None
+        wait_until(lambda: local.ends == 1, "the server is told, too")
+    finally:
+        if g:
+            g.stop()
+        sh(f"ip link del {link}; ip netns del {name}", check=False)
 
 
 @needs_root
