@@ -95,7 +95,7 @@ struct sp_exchange {
     int64_t moved_ms;                              /* of a tunnel: its last byte */
     uint64_t body_bytes;                           /* of the request so far */
     int status;                                    /* of the answer; 0 = none yet */
-    uint8_t attempts, repeats;
+    uint8_t attempts, repeats, refusals;
     bool idempotent, to_head, keep_client, fresh_only;
     bool body_touched; /* part of the request's body went upstream */
     bool copying;

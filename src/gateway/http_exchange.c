@@ -139,7 +139,8 @@ static void report(sp_exchange *x) {
 }
 
 /* The pool's budget for second attempts is for those that could be too much for servers in need;
- * not for what a kept connection lost, or an endpoint gave back untouched because it leaves. */
+ * not for what a kept connection lost, nor for the first time that an endpoint gave a request back
+ * untouched. */
 static bool is_in_budget(sp_exchange *x) {
     uint32_t most = x->pool->limits.max_retries;
     if (!most || x->retrying) return true;
@@ -411,9 +412,12 @@ static const char *endpoint_name(const sp_exchange *x, char ret[SP_ADDR_MAX]) {
     return ret;
 }
 
+/* Once is a matter of course: an endpoint that leaves says so by GOAWAY while requests are on their
+ * way, and one that takes few streams at a time refuses those that crossed its SETTINGS. Who is
+ * refused again has met endpoints that have enough to do. */
 void sp_exchange_refused(sp_exchange *x) {
     char at[SP_ADDR_MAX];
-    if (can_repeat(x))
+    if (can_repeat(x) && (x->refusals++ == 0 || is_in_budget(x)))
         repeat(x, 0, true);
     else
         sp_exchange_fail(x, 503, "the endpoint %s of %.*s refuses the request",

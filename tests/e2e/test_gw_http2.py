@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from conftest import wait_until
 from gw_wire import (ACK, CALM, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PRIORITY, PROTOCOL, RST,
                      SETTINGS, STREAM_CLOSED, WINDOW, Client, Raw, World, block, frame, h2_server, read_body, read_head)
 
@@ -178,6 +179,36 @@ def test_refused_streams_go_elsewhere(world, client):
     a = client.get("POST", "/refuse2", host="two.test", body=b"", trailers=[("x-sum", "0")])  # a body that is nothing but its end
     got = json.loads(a["body"])
     assert a["status"] == 200 and got["body"] == "" and got["trailers"] == {"x-sum": "0"}
+
+
+def busy(server, conn, stream, headers, body, trailers):
+    """Refuses /busy six at a time, twice; the next one waits for /go."""
+    def fine(stream):
+        conn.send_headers(stream, [(":status", "200")], end_stream=True)
+    if headers[":path"] != "/busy":
+        if headers[":path"] == "/go":
+            fine(server.last)
+        return fine(stream)
+    server.note(stream)
+    server.last = stream
+    if len(server.seen) in (6, 12):
+        for s in server.seen[-6:]:
+            conn.reset_stream(s, 7)
+
+
+def test_streams_refused_again_need_a_place(world, client):
+    world.sampan.apply({"apiVersion": "sampan.dev/v1alpha1", "kind": "BackendPolicy", "metadata": {"name": "three"}, "spec": {
+        "targetRefs": [{"group": "", "kind": "Service", "name": "three"}], "limits": {"maxRetries": 1}}})
+    server = world.serve("three", h2_server(busy), protocol="kubernetes.io/h2c")
+    wait_until(lambda: world.sampan.get("backendpolicies", "three").get("status"), "the policy is carried out")
+    assert client.get(path="/", host="three.test")["status"] == 200  # a connection for all
+    streams = [client.ask(path="/busy", host="three.test") for _ in range(6)]
+    while len(client.over.intersection(streams)) < 5:
+        assert client.read()
+    assert sorted(client.answer(s)["status"] for s in client.over.intersection(streams)) == [503] * 5
+    wait_until(lambda: len(server.seen) >= 13, "the one with a place")
+    assert client.get(path="/go", host="three.test")["status"] == 200
+    assert sorted(client.answer(s)["status"] for s in streams) == [200] + [503] * 5 and len(server.seen) == 13
 
 
 def test_websocket_over_a_stream(world, client):
