@@ -26,6 +26,7 @@ static bool was_tried(const sp_balance_query *q, const sp_endpoint *e) {
 typedef struct choice {
     sp_balance *b;
     const sp_balance_query *q;
+    sp_balance_algorithm algorithm;
     bool full; /* somebody could be taken but for the limit */
 } choice;
 
@@ -184,7 +185,7 @@ static sp_endpoint *by_hash(choice *c, const sp_balance_group *g, uint32_t group
 
 static sp_endpoint *from_group(choice *c, uint32_t group) {
     const sp_balance_group *g = &c->b->groups.p[group];
-    switch (c->b->algorithm) {
+    switch (c->algorithm) {
     case SP_BALANCE_ROUND_ROBIN:
     case SP_BALANCE_LEAST: return from_heap(c, g);
     case SP_BALANCE_HASH: return by_hash(c, g, group);
@@ -210,9 +211,10 @@ static bool still_serves(choice *c, const sp_endpoint *e, bool or_draining) {
     return (well || (or_draining && e->draining && !e->ready)) && may_take(c, e);
 }
 
-/* sessionAffinity remembers where each client went. When the table is full even after the expired
- * ones have left, further clients are spread by a hash of their address, which needs no memory and
- * still sends the same client to the same endpoint while the list stands still. */
+/* sessionAffinity: where a client goes first is told by a hash of its address, on which all loops
+ * (and all gateways) agree without asking each other; each remembers it, so that a client stays
+ * when the list changes. When the table is full even after the expired ones have left, the hash
+ * alone still sends the same client to the same endpoint while the list stands still. */
 typedef struct visit {
     uint64_t endpoint;
     int64_t expires_ms;
@@ -264,19 +266,18 @@ static uint64_t client_hash(const sp_addr *client) {
 }
 
 static sp_endpoint *with_affinity(choice *c) {
-    sp_balance_query spread = *c->q;
+    sp_balance_query by_source = *c->q;
+    by_source.hash = client_hash(c->q->client);
+    choice first = {c->b, &by_source, SP_BALANCE_HASH, false};
     sp_endpoint *e = recall(c);
-    if (!e && c->b->clients.n >= SP_BALANCE_MAX_CLIENTS) spread.random = client_hash(c->q->client);
-    const sp_balance_query *asked = c->q;
-    c->q = &spread;
-    if (!e) e = choose(c);
-    c->q = asked;
+    if (!e) e = choose(&first);
+    c->full |= first.full;
     if (e) remember(c, e);
     return e;
 }
 
 sp_endpoint *sp_balance_pick(sp_balance *b, const sp_balance_query *q, bool *ret_full) {
-    choice c = {b, q, false};
+    choice c = {b, q, b->algorithm, false};
     if (!b->built || q->now_ms >= b->next_change_ms) sp_balance_build(b, q->now_ms);
     sp_endpoint *e = q->sticky ? sp_balance_by_sticky(b, q->sticky) : NULL;
     if (e && !still_serves(&c, e, true)) e = NULL;

@@ -73,6 +73,23 @@ static sp_problem resolve_ns(sp_arena *a, const sp_cluster_view *v, sp_referrer 
 
 /* --- backends --- */
 
+/* A protocol that requests of this kind of route cannot be sent by. Names without a domain are
+ * hints (any IANA service name); bytes go to every port. */
+static sp_problem protocol_problem(sp_arena *a, sp_referrer from, const sp_json *port) {
+    static const char *const known[] = {"kubernetes.io/h2c", "kubernetes.io/ws",
+                                        "kubernetes.io/wss"};
+    sp_str app = sp_json_text(port, "appProtocol");
+    bool grpc = strcmp(from.kind, "GRPCRoute") == 0;
+    if ((!grpc && strcmp(from.kind, "HTTPRoute") != 0) || sp_str_chr(app, '/') < 0)
+        return (sp_problem){0};
+    for (size_t i = 0; i < (grpc ? 1 : SP_COUNT(known)); i++)
+        if (sp_str_eqz(app, known[i])) return (sp_problem){0};
+    return problem(
+        a, "UnsupportedProtocol",
+        "a %s cannot reach a port whose appProtocol is %.*s (known: kubernetes.io/h2c%s)",
+        from.kind, SP_ARG(app), grpc ? "" : ", kubernetes.io/ws, kubernetes.io/wss");
+}
+
 sp_backend sp_ref_backend(sp_arena *a, const sp_cluster_view *v, sp_referrer from,
                           const sp_json *ref) {
     sp_str kind = sp_json_text(ref, "kind"), group = sp_json_text(ref, "group"),
@@ -96,6 +113,7 @@ sp_backend sp_ref_backend(sp_arena *a, const sp_cluster_view *v, sp_referrer fro
                             (long long)number);
     else if (policy)
         b.problem = sp_ref_policy_tls(a, v, policy).invalid;
+    if (b.port && !b.problem.reason) b.problem = protocol_problem(a, from, b.port);
     return b;
 }
 
