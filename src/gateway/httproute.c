@@ -74,6 +74,8 @@ sp_str sp_http_rule_fault(sp_arena *a, sp_route_kind kind, const sp_json *rule, 
     if (!fault.n) fault = backends_fault(a, rule, where);
     if (!fault.n && is_z(sp_json_get(rule, "sessionPersistence"), "type", "Header"))
         fault = sp_arena_printf(a, "%s.sessionPersistence: type Header is not supported", where);
+    if (!fault.n && sp_json_dig(rule, "sessionPersistence", "idleTimeout", NULL))
+        fault = sp_arena_printf(a, "%s.sessionPersistence: idleTimeout is not supported", where);
     return fault;
 }
 
@@ -173,7 +175,8 @@ static sp_pool_spec pool_wish(const rule_visit *r, sp_str *ret_suffix) {
     sp_str name = sp_json_text(cookie, "name");
     if (!name.n) name = sp_json_text(session, "sessionName");
     like.sticky.cookie = name.n ? sp_arena_str(a, name) : SP_STR("sampan-session");
-    if (is_z(cookie, "lifetimeType", "Permanent"))
+    if (is_z(cookie, "lifetimeType", "Permanent") ||
+        is_z(sp_json_get(session, "cookieConfig"), "lifetimeType", "Permanent"))
         like.sticky.ttl_ms = duration_ms(session, "absoluteTimeout");
     *ret_suffix = sp_arena_printf(a, "@%.*s/%zu", SP_ARG(r->owner), r->index);
     return like;

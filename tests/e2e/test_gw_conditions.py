@@ -194,14 +194,22 @@ def test_timeouts_and_retries_of_rules(s, ns):
 
 
 def test_sessions_stay(s, ns):
+    """By a cookie, in the spelling of v1.1 to v1.4 and in the later one."""
     port = free_port()
+    rule = lambda at, **more: {"matches": [{"path": {"value": at}}], "backendRefs": [to("red")], "sessionPersistence": {"absoluteTimeout": "1h", **more}}
     s.apply(gateway("gw", {"name": "http", "port": port, "protocol": "HTTP"}),
-            route("HTTPRoute", "r", "gw", [{"backendRefs": [to("red")], "sessionPersistence": {
-                "sessionName": "cart", "type": "Cookie", "absoluteTimeout": "1h", "cookieConfig": {"lifetimeType": "Permanent"}}}], ["s.test"]), namespace=ns)
-    wait_who(port, ("s.test", "/", "red"))
-    cookie = curl(port, "s.test")[1]["set-cookie"]
-    assert cookie.startswith("cart=") and "Max-Age=3600" in cookie
-    assert "set-cookie" not in curl(port, "s.test", "/", "-H", f"Cookie: {cookie.split(';')[0]}")[1]
+            route("HTTPRoute", "r", "gw", [rule("/old", sessionName="cart", cookieConfig={"lifetimeType": "Permanent"}), rule("/brief", sessionName="till"),
+                                           rule("/new", cookie={"name": "cart", "lifetimeType": "Permanent"}), rule("/idle", idleTimeout="1m")], ["s.test"]), namespace=ns)
+    wait_who(port, ("s.test", "/new", "red"))
+    for path in ("/old", "/new"):
+        cookie = curl(port, "s.test", path)[1]["set-cookie"]
+        assert cookie.startswith("cart=") and "Max-Age=3600" in cookie
+        assert "set-cookie" not in curl(port, "s.test", path, "-H", f"Cookie: {cookie.split(';')[0]}")[1]
+    brief = curl(port, "s.test", "/brief")[1]["set-cookie"]
+    assert brief.startswith("till=") and "Max-Age" not in brief
+    # Not carried out, and told.
+    wait_until(lambda: parent_conditions(s, "httproute", "r", ns).get("PartiallyInvalid") == ("True", "UnsupportedValue"), "idleTimeout")
+    assert curl(port, "s.test", "/idle")[0] == 404
 
 
 def test_a_bad_change_harms_nobody(s, ns):

@@ -113,7 +113,17 @@ FIELDS(header_config) = {
 };
 TYPE(header_config, "HeaderConfig", NULL);
 
+/* As v1.1 to v1.4 of the Gateway API spell it; cookie and header are the later spelling. */
+FIELDS(cookie_lifetime) = {
+    {"lifetimeType", 0, ENUM_DEFAULT("Session", "Permanent"),
+     "Until the browser is closed, or for absoluteTimeout."},
+};
+TYPE(cookie_lifetime, "CookieLifetime", NULL);
+
 FIELDS(session_persistence) = {
+    {"sessionName", 0, GW_TEXT(NULL, 128), "Name of the cookie or header."},
+    {"idleTimeout", 0, GW_DURATION, "How long without a request at most."},
+    {"cookieConfig", 0, T(cookie_lifetime)},
     {"absoluteTimeout", 0, GW_DURATION, "How long at most."},
     {"type", 0, ENUM_DEFAULT("Cookie", "Header"), "What remembers the server."},
     {"cookie", 0, T(cookie_config)},

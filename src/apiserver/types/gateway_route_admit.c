@@ -254,17 +254,20 @@ static void check_timeouts(const sp_at *at, const sp_json *timeouts) {
 }
 
 static void check_session(const sp_at *at, const sp_json *session) {
-    static const char *const kinds[][2] = {{"Cookie", "cookie"}, {"Header", "header"}};
-    const sp_json *cookie = sp_json_get(session, "cookie");
+    static const char *const kinds[][2] = {
+        {"Cookie", "cookie"}, {"Header", "header"}, {"Cookie", "cookieConfig"}};
     if (!session) return;
-    if (is_z(cookie, "lifetimeType", "Permanent") && !sp_json_get(session, "absoluteTimeout"))
+    bool permanent = is_z(sp_json_get(session, "cookie"), "lifetimeType", "Permanent") ||
+                     is_z(sp_json_get(session, "cookieConfig"), "lifetimeType", "Permanent");
+    if (permanent && !sp_json_get(session, "absoluteTimeout"))
         sp_say_invalid(at, "sessionPersistence", session,
                        "AbsoluteTimeout must be specified when cookie lifetimeType is Permanent");
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < SP_COUNT(kinds); i++)
         if (!is_z(session, "type", kinds[i][0]) && sp_json_get(session, kinds[i][1]))
             sp_say_invalid(at, "sessionPersistence", session, "%s must be nil if type is not %s",
                            kinds[i][1], kinds[i][0]);
-    if (is_z(session, "type", "Header") && !sp_json_get(session, "header"))
+    if (is_z(session, "type", "Header") && !sp_json_get(session, "header") &&
+        !sp_json_get(session, "sessionName"))
         sp_say_invalid(at, "sessionPersistence", session,
                        "header must be specified for Header type");
 }
