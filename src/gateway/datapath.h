@@ -219,12 +219,14 @@ static inline int sp_sock_send_flags(const sp_sock *c) {
 }
 /* Before connect: the last packet of the TCP handshake waits for the first bytes to travel with. */
 void sp_sock_speak_first(int fd);
-/* Of the poller: what was on its way could not be sent. */
-void sp_sock_on_send_failed(sp_io *io);
+/* Of the poller: the worker's. */
+void sp_sock_on_unsent(void *worker, sp_io *io, sp_str rest, int error);
+void sp_worker_put_before(sp_worker *w, sp_buf *b, sp_str bytes);
 /* recv with the flags kept right; counts nothing. For sock.c and tls_sock.c. */
 ssize_t sp_sock_recv(sp_sock *c, char *to, size_t size);
 
 /* --- tls_sock.c --- */
+void sp_sock_tls_on_unsent(sp_worker *w, sp_sock *c, sp_str rest); /* of encrypted bytes */
 /* From now on the socket speaks TLS by ctx (referenced). server_name: of clients, see tls_io.h.
  * received: what was read from the socket already. Nothing is sent yet. */
 void sp_sock_start_tls(sp_worker *w, sp_sock *c, sp_tls_ctx *ctx, bool server,

@@ -111,14 +111,14 @@ bool sp_dial_connect(sp_dial *d, const sp_upstream *u, sp_sock *sock, void (*on_
     const sp_addr *to = &u->e.addr;
     struct sockaddr_storage ss;
     socklen_t len = sp_addr_to_sock(to, &ss);
-    int fd = socket(to->family, SOCK_STREAM | sp_poller_sock_flags(d->worker->poller), 0);
+    int fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return false;
     sp_sock_tune(fd);
     if (!d->probed_later) sp_sock_probe(fd);
     if (d->speaks_first || d->pool->send_proxy || d->pool->tls_wanted) sp_sock_speak_first(fd);
     *sock = (sp_sock){0};
-    if (!sp_poller_connect(d->worker->poller, &sock->io, fd, (struct sockaddr *)&ss, len,
-                           on_event)) {
+    bool begun = connect(fd, (struct sockaddr *)&ss, len) == 0 || errno == EINPROGRESS;
+    if (!begun || !sp_poller_add(d->worker->poller, &sock->io, fd, on_event)) {
         int error = errno;
         close(fd);
         errno = error;

@@ -50,7 +50,7 @@ static void on_listener_event(sp_io *io) {
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
         if (!may_accept(l->worker)) return;
-        int fd = accept4(io->fd, (struct sockaddr *)&from, &len, sp_poller_sock_flags(io->poller));
+        int fd = accept4(io->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED)) continue;
         if (fd < 0) {
             if (errno == EAGAIN)

@@ -526,6 +526,7 @@ int sp_gateway_main(int argc, char **argv) {
                 argv[1]);
         return 2;
     }
+    const char *engine = getenv("SAMPAN_IO_ENGINE");
     gateway g = {.bind = "0.0.0.0",
                  .service_cidr = "10.96.0.0/16",
                  .metrics_bind = "127.0.0.1",
@@ -535,7 +536,7 @@ int sp_gateway_main(int argc, char **argv) {
                  .idle_timeout = "75s",
                  .access_log_format = "text",
                  .grace = "10s",
-                 .io_engine = getenv("SAMPAN_IO_ENGINE") ? getenv("SAMPAN_IO_ENGINE") : "epoll",
+                 .io_engine = engine && *engine ? engine : "auto",
                  .http_port = DEFAULT_HTTP_PORT,
                  .https_port = DEFAULT_HTTPS_PORT,
                  .max_connections = 100000,
@@ -585,7 +586,8 @@ int sp_gateway_main(int argc, char **argv) {
         {"loops", 0, SP_FLAG_INT, &g.loops, "N",
          "threads that carry traffic (as many as CPUs may be used)"},
         {"io-engine", 0, SP_FLAG_STR, &g.io_engine, "NAME",
-         "epoll, io_uring, or auto: io_uring where it can be had ($SAMPAN_IO_ENGINE, epoll)"},
+         "small sends leave one by one (epoll), together (io_uring), or together where that can be "
+         "had (auto; $SAMPAN_IO_ENGINE, auto)"},
         {"script-checks", 0, SP_FLAG_BOOL, &g.options.script_checks, NULL,
          "let BackendPolicies name commands that run here as checks"},
         {"sticky-key-file", 0, SP_FLAG_STR, &g.sticky_key_file, "FILE",

@@ -5,7 +5,6 @@
 #include "gateway/poller_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -35,7 +34,8 @@ static void set_timer(sp_poller *p, int64_t at_ms) {
 
 static void schedule(sp_poller *p) {
     if (p->outer) return; /* looked at before each sleep */
-    int64_t next = sp_list_empty(&p->again) ? sp_wheel_next_ms(&p->wheel) : p->now_ms;
+    bool now = !sp_list_empty(&p->again) || (p->batch && sp_batch_waiting(p->batch));
+    int64_t next = !now ? sp_wheel_next_ms(&p->wheel) : p->now_ms;
     if (next != INT64_MAX) set_timer(p, next);
 }
 
@@ -59,79 +59,39 @@ void sp_alarm_start_or(sp_poller *p, sp_alarm *a, uint32_t ms, sp_timeout class)
 
 /* --- descriptors --- */
 
+/* Outside a turn nothing would end it. */
+static bool batching(const sp_poller *p) {
+    return p->batch && p->event_count;
+}
+
 static void set_place(sp_poller *p, int fd, sp_place at) {
     while ((size_t)fd >= p->places.n) sp_vec_push(&p->places, (sp_place){0});
     p->places.p[fd] = at;
 }
 
-static bool watch(const sp_poller *p, int fd, uint32_t number) {
-    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                            .data.u64 = (uint64_t)number << 32 | (uint32_t)fd};
-    return epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &e) == 0;
-}
-
 bool sp_poller_add(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)) {
     uint32_t number = ++p->last_number;
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                            .data.u64 = (uint64_t)number << 32 | (uint32_t)fd};
     *io = (sp_io){.fd = fd, .on_event = on_event, .poller = p};
     sp_list_init(&io->again);
-    if (watch(p, fd, number)) {
-        set_place(p, fd, (sp_place){io, number});
-        return true;
-    }
+    set_place(p, fd, (sp_place){io, number});
+    if (batching(p) && sp_batch_watch(p->batch, io, &e)) return true;
+    if (epoll_ctl(p->epfd, EPOLL_CTL_ADD, fd, &e) == 0) return true;
+    p->places.p[fd].io = NULL;
     io->fd = -1;
     return false;
-}
-
-/* --- sockets --- */
-
-static void place_sock(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)) {
-    *io = (sp_io){.fd = fd, .on_event = on_event, .poller = p};
-    sp_list_init(&io->again);
-    set_place(p, fd, (sp_place){io, ++p->last_number});
-}
-
-int sp_poller_sock_flags(const sp_poller *p) {
-    return p->ring ? SOCK_CLOEXEC : SOCK_CLOEXEC | SOCK_NONBLOCK;
-}
-
-static void stop_blocking(int fd) {
-    (void)fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
-}
-
-static bool by_ring(const sp_poller *p, int fd) {
-    if (p->ring && fd > SP_RING_MAX_FD) stop_blocking(fd);
-    return p->ring && fd <= SP_RING_MAX_FD;
-}
-
-bool sp_poller_add_sock(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)) {
-    if (!by_ring(p, fd)) return sp_poller_add(p, io, fd, on_event);
-    place_sock(p, io, fd, on_event);
-    sp_ring_add(p->ring, io);
-    return true;
-}
-
-bool sp_poller_connect(sp_poller *p, sp_io *io, int fd, const struct sockaddr *to, socklen_t len,
-                       void (*on_event)(sp_io *)) {
-    if (by_ring(p, fd)) {
-        place_sock(p, io, fd, on_event);
-        sp_ring_connect(p->ring, io, to, len);
-        return true;
-    }
-    return (connect(fd, to, len) == 0 || errno == EINPROGRESS) &&
-           sp_poller_add(p, io, fd, on_event);
 }
 
 int sp_io_error(const sp_io *io) {
     int error = 0;
     socklen_t len = sizeof error;
-    if (io->failure) return io->failure;
     if (io->error || io->hup) getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     return error;
 }
 
 ssize_t sp_io_recv(sp_io *io, char *to, size_t size) {
     ssize_t n;
-    if (io->completes) return sp_ring_recv(io->poller->ring, io, to, size);
     do n = recv(io->fd, to, size, 0);
     while (n < 0 && errno == EINTR);
     /* A short read means the socket is empty, unless its last byte is in there. */
@@ -141,35 +101,17 @@ ssize_t sp_io_recv(sp_io *io, char *to, size_t size) {
 }
 
 bool sp_io_send(sp_io *io, sp_str first, sp_str second, int flags) {
-    return io->completes && sp_ring_send(io->poller->ring, io, first, second, flags);
-}
-
-void sp_io_await_writable(sp_io *io) {
-    io->writable = false;
-    if (io->completes) sp_ring_await_writable(io->poller->ring, io);
+    return batching(io->poller) && sp_batch_send(io->poller->batch, io, first, second, flags);
 }
 
 void sp_io_push(sp_io *io) {
-    if (io->sending) sp_ring_submit(io->poller->ring);
+    if (io->sending) sp_batch_submit(io->poller->batch);
 }
 
-void sp_poller_on_send_failed(sp_poller *p, void (*fn)(sp_io *io)) {
-    p->on_send_failed = fn;
-}
-
-bool sp_io_leave_ring(sp_io *io) {
-    if (!io->completes) return true;
-    if (io->fd < 0 || !sp_ring_let_go(io->poller->ring, io)) return false;
-    sp_poller *p = io->poller;
-    uint32_t number = ++p->last_number; /* completions of before are nobody's */
-    stop_blocking(io->fd);
-    if (!watch(p, io->fd, number)) {
-        sp_ring_stay(p->ring, io);
-        return false;
-    }
-    p->places.p[io->fd].number = number;
-    io->completes = io->leaving = io->starved = false;
-    return true;
+void sp_poller_on_unsent(sp_poller *p, void (*fn)(void *ctx, sp_io *io, sp_str rest, int error),
+                         void *ctx) {
+    p->on_unsent = fn;
+    p->on_unsent_ctx = ctx;
 }
 
 void sp_io_move(sp_io *from, sp_io *to, void (*on_event)(sp_io *)) {
@@ -181,23 +123,30 @@ void sp_io_move(sp_io *from, sp_io *to, void (*on_event)(sp_io *)) {
     from->fd = -1;
 }
 
+static void submit(const sp_poller *p) {
+    if (p->batch) sp_batch_submit(p->batch);
+}
+
 void sp_io_close(sp_io *io) {
-    if (!io->poller || io->fd < 0) return;
+    sp_poller *p = io->poller;
+    if (!p || io->fd < 0) return;
     sp_list_remove(&io->again);
-    if (io->completes)
-        sp_ring_close(io->poller->ring, io);
-    else
+    if (!batching(p) || !sp_batch_close(p->batch, io)) {
+        submit(p);
         close(io->fd); /* leaves the set as soon as nobody holds a copy */
-    io->poller->places.p[io->fd].io = NULL;
+    }
+    p->places.p[io->fd].io = NULL;
     io->fd = -1;
 }
 
 /* Closing would not do: the socket may have been handed to another process. */
 void sp_io_leave(sp_io *io) {
-    if (!io->poller || io->fd < 0) return;
+    sp_poller *p = io->poller;
+    if (!p || io->fd < 0) return;
     sp_list_remove(&io->again);
-    io->poller->places.p[io->fd].io = NULL;
-    (void)epoll_ctl(io->poller->epfd, EPOLL_CTL_DEL, io->fd, NULL);
+    submit(p);
+    p->places.p[io->fd].io = NULL;
+    (void)epoll_ctl(p->epfd, EPOLL_CTL_DEL, io->fd, NULL);
     io->fd = -1;
 }
 
@@ -218,7 +167,7 @@ static void deliver(const sp_poller *p, const struct epoll_event *e) {
     sp_io *io = at.io;
     if (!io || at.number != e->data.u64 >> 32) return; /* of a descriptor that was closed */
     if (e->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) io->readable = true;
-    if (e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) io->writable = true;
+    if (e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) io->writable = !io->sending;
     if (e->events & (EPOLLRDHUP | EPOLLHUP)) io->hup = true;
     if (e->events & EPOLLERR) io->error = true;
     io->on_event(io);
@@ -263,15 +212,11 @@ static bool take_events(sp_poller *p, int timeout_ms) {
 }
 
 static bool turn(sp_poller *p, int timeout_ms) {
-    bool outside = false;
-    if (!p->ring)
-        outside = take_events(p, timeout_ms);
-    else if (sp_ring_turn(p->ring, timeout_ms))
-        outside = take_events(p, 0);
+    bool outside = take_events(p, timeout_ms);
     p->event_count = 1;
-    if (p->ring && sp_wheel_next_ms(&p->wheel) <= p->now_ms) sp_ring_catch_up(p->ring);
     run_again(p);
     sp_wheel_run(&p->wheel, p->now_ms); /* before the end: what alarms put off is for this turn */
+    if (p->batch) sp_batch_end_turn(p->batch);
     end_turn(p);
     return outside;
 }
@@ -294,14 +239,20 @@ bool sp_engine_choose(const char *name, sp_engine *ret, sp_err *err) {
     if (strcmp(name, "epoll") == 0) return true;
     if (!any && strcmp(name, "io_uring") != 0)
         return sp_fail(err, SP_BAD_REQUEST, "--io-engine %s: auto, epoll or io_uring", name);
-    sp_ring_free(sp_ring_new(NULL, &why));
+    sp_batch_free(sp_batch_new(NULL, &why));
     if (!why) *ret = SP_ENGINE_IO_URING;
     if (why && any) sp_info("epoll is used, io_uring cannot be had", SP_KV("why", why));
     return any || !why ||
            sp_fail(err, SP_CONFLICT,
-                   "--io-engine io_uring: %s (Linux 6.1 is needed, and that "
+                   "--io-engine io_uring: %s (Linux 5.18 is needed, and that "
                    "neither seccomp nor kernel.io_uring_disabled forbids it)",
                    why);
+}
+
+static void make_batch(sp_poller *p, sp_engine engine) {
+    const char *why = NULL;
+    if (engine == SP_ENGINE_IO_URING) p->batch = sp_batch_new(p, &why);
+    if (why) sp_warn("a loop sends without io_uring", SP_KV("why", why));
 }
 
 sp_poller *sp_poller_new(uv_loop_t *loop, sp_engine engine) {
@@ -309,7 +260,6 @@ sp_poller *sp_poller_new(uv_loop_t *loop, sp_engine engine) {
     p->epfd = epoll_create1(EPOLL_CLOEXEC);
     sp_assert(p->epfd >= 0);
     p->now_ms = sp_clock_mono_ms();
-    p->engine = engine;
     sp_list_init(&p->again);
     sp_wheel_init(&p->wheel, p->now_ms);
     sp_assert(uv_poll_init(loop, &p->poll, p->epfd) == 0);
@@ -317,6 +267,7 @@ sp_poller *sp_poller_new(uv_loop_t *loop, sp_engine engine) {
     p->poll.data = p->timer.data = p;
     p->handles = 2;
     uv_poll_start(&p->poll, UV_READABLE, on_ready);
+    make_batch(p, engine);
     return p;
 }
 
@@ -331,7 +282,7 @@ sp_poller *sp_poller_free(sp_poller *p) {
     if (!p) return NULL;
     sp_vec_each(&p->graves, g) free(*g);
     sp_vec_free(&p->graves);
-    p->ring = sp_ring_free(p->ring);
+    p->batch = sp_batch_free(p->batch);
     sp_vec_free(&p->places);
     p->freed = true;
     uv_poll_stop(&p->poll);
@@ -351,7 +302,7 @@ static int outside_ms(uv_loop_t *loop) {
 }
 
 static int sleep_ms(sp_poller *p, uv_loop_t *loop) {
-    if (!sp_list_empty(&p->again)) return 0;
+    if (!sp_list_empty(&p->again) || (p->batch && sp_batch_waiting(p->batch))) return 0;
     int64_t next = sp_wheel_next_ms(&p->wheel);
     int outside = outside_ms(loop);
     if (next == INT64_MAX) return outside;
@@ -359,18 +310,10 @@ static int sleep_ms(sp_poller *p, uv_loop_t *loop) {
     return outside < 0 ? (int)ours : SP_MIN(outside, (int)ours);
 }
 
-/* A ring belongs to the thread that makes it. */
-static void make_ring(sp_poller *p) {
-    const char *why = NULL;
-    if (p->engine == SP_ENGINE_IO_URING) p->ring = sp_ring_new(p, &why);
-    if (why) sp_warn("a loop does without io_uring", SP_KV("why", why));
-}
-
 void sp_poller_run(sp_poller *p) {
     uv_loop_t *loop = p->timer.loop;
     struct epoll_event e = {.events = EPOLLIN, .data.u64 = OUTSIDE};
     p->outer = true;
-    make_ring(p);
     uv_poll_stop(&p->poll);
     uv_timer_stop(&p->timer);
     sp_assert(epoll_ctl(p->epfd, EPOLL_CTL_ADD, uv_backend_fd(loop), &e) == 0);

@@ -1,6 +1,6 @@
 /* The data path's own readiness loop: an edge-triggered epoll set, timers by class, and memory that
- * is freed only when no event of the current batch can name it any more. With the other engine,
- * io_uring (ring.h), connected sockets are not in the set, and the set hangs in the ring.
+ * is freed only when no event of the current batch can name it any more. What the events of a turn
+ * send leaves together, by io_uring where it can be had (batch.h).
  *
  * The set hangs in a libuv loop as one descriptor. A thread that has little else to do turns that
  * round with sp_poller_run: then the libuv loop is one descriptor of the set, and a turn costs one
@@ -21,58 +21,37 @@ typedef struct sp_io sp_io;
 struct sp_io {
     int fd; /* -1 when closed */
     bool readable, writable;
-    bool hup;   /* the other side sent its last byte or is gone */
-    bool error; /* SO_ERROR is worth a look */
+    bool hup;     /* the other side sent its last byte or is gone */
+    bool error;   /* SO_ERROR is worth a look */
+    bool sending; /* bytes of it wait in the batch; not writable until its next event */
     void (*on_event)(sp_io *io);
     sp_poller *poller;
-    /* Of ring.c; nobody else's. */
-    bool completes : 1; /* the ring has it, not the epoll set */
-    bool connecting : 1, receiving : 1, sending : 1, awaits_room : 1, watched : 1; /* under way */
-    bool halting : 1;     /* what receives is being cancelled */
-    bool ended : 1;       /* the other side's FIN came */
-    bool starved : 1;     /* there was no buffer */
-    bool leaving : 1;     /* for the epoll set, as soon as nothing is under way */
-    bool was_watched : 1; /* and that told something */
-    uint8_t slot, full_bufs;
-    int16_t failure;                     /* errno */
-    uint16_t buf, arrived_at, arrived_n; /* bytes of a buffer */
-    struct sp_spilled *spilled;          /* and of those before; owned */
     sp_list again; /* member of the poller's list of those that have more to do */
 };
 
 typedef enum sp_engine { SP_ENGINE_EPOLL, SP_ENGINE_IO_URING } sp_engine;
 
-/* name: epoll, io_uring, or auto: io_uring where the kernel lets us have it, and one line in the
- * log where it does not. io_uring asked for by name and not to be had is an error. */
+/* name: epoll (each send by itself), io_uring (in batches), or auto: io_uring where the kernel lets
+ * us have it, and one line in the log where it does not. io_uring asked for by name and not to be
+ * had is an error. */
 bool sp_engine_choose(const char *name, sp_engine *ret, sp_err *err);
-sp_poller *sp_poller_new(uv_loop_t *loop, sp_engine engine); /* io_uring: in sp_poller_run only */
+sp_poller *sp_poller_new(uv_loop_t *loop, sp_engine engine);
 /* Everything must have been closed. Freed once libuv has let go; returns NULL. */
 sp_poller *sp_poller_free(sp_poller *p);
 int64_t sp_poller_now_ms(const sp_poller *p); /* monotonic, of the batch */
 bool sp_poller_add(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)); /* errno */
-/* --- connected sockets: theirs is all below, as one engine does by events and the other by
- * completions. Make them with these flags. --- */
-int sp_poller_sock_flags(const sp_poller *p);
-bool sp_poller_add_sock(sp_poller *p, sp_io *io, int fd, void (*on_event)(sp_io *)); /* errno */
-/* Writable when it has ended; then sp_io_error tells how. errno. */
-bool sp_poller_connect(sp_poller *p, sp_io *io, int fd, const struct sockaddr *to, socklen_t len,
-                       void (*on_event)(sp_io *));
 int sp_io_error(const sp_io *io); /* errno, 0 = none */
 /* recv, and readable is kept right. */
 ssize_t sp_io_recv(sp_io *io, char *to, size_t size);
-/* True when both are on their way as one: the next event of it tells when the kernel has them;
- * until then it is not writable. False: send them yourself. */
+/* True when both leave as one with the batch: the next event of it tells when they have. False:
+ * send them yourself. */
 bool sp_io_send(sp_io *io, sp_str first, sp_str second, int flags);
-/* send gave EAGAIN or took less. */
-void sp_io_await_writable(sp_io *io);
-/* For splice: true when the descriptor may be read and written by any call (and does not block).
- * False: not yet; its next event is a good time to ask again. */
-bool sp_io_leave_ring(sp_io *io);
-/* What was sent is in the kernel, so that a call on the descriptor comes after it. */
+/* What waits in the batch is sent, so that a call on the descriptor comes after it. */
 void sp_io_push(sp_io *io);
-/* fn when bytes that were on their way could not be sent; on_event follows. */
-void sp_poller_on_send_failed(sp_poller *p, void (*fn)(sp_io *io));
-
+/* fn when bytes of the batch were not taken: rest is what is left (lent), error an errno, 0 when
+ * there is only no room. on_event follows. */
+void sp_poller_on_unsent(sp_poller *p, void (*fn)(void *ctx, sp_io *io, sp_str rest, int error),
+                         void *ctx);
 void sp_io_close(sp_io *io); /* harmless when closed; fd is closed too */
 void sp_io_leave(sp_io *io); /* the same, but the descriptor stays open: it is somebody else's */
 /* Hands the open descriptor and its flags over; from is closed as far as its owner can see. */

@@ -1,8 +1,8 @@
-/* What the poller's two engines share: poller.c (epoll, and everything common) and ring.c. */
+/* What poller.c and batch.c share. */
 #pragma once
 #include "base/vec.h"
+#include "gateway/batch.h"
 #include "gateway/poller.h"
-#include "gateway/ring.h"
 
 #include <sys/epoll.h>
 
@@ -18,8 +18,7 @@ typedef struct sp_place {
 
 struct sp_poller {
     int epfd;
-    sp_engine engine;
-    sp_ring *ring; /* NULL: epoll */
+    sp_batch *batch; /* NULL: each send by itself */
     uv_poll_t poll;
     uv_timer_t timer;
     int handles; /* of libuv, not yet closed */
@@ -37,5 +36,6 @@ struct sp_poller {
     SP_VEC(void *) graves;
     void (*turn_end)(void *ctx);
     void *turn_end_ctx;
-    void (*on_send_failed)(sp_io *io);
+    void (*on_unsent)(void *ctx, sp_io *io, sp_str rest, int error);
+    void *on_unsent_ctx;
 };

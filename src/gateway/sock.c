@@ -64,7 +64,7 @@ bool sp_sock_vanished(const sp_sock *c) {
 
 bool sp_sock_open(sp_worker *w, sp_sock *c, int fd, void (*on_event)(sp_io *)) {
     *c = (sp_sock){0};
-    return sp_poller_add_sock(w->poller, &c->io, fd, on_event);
+    return sp_poller_add(w->poller, &c->io, fd, on_event);
 }
 
 void sp_sock_take(sp_sock *c, sp_sock *from, void (*on_event)(sp_io *)) {
@@ -135,8 +135,25 @@ void sp_sock_add(sp_worker *w, sp_sock *c, sp_str bytes) {
     if (bytes.n) sp_buf_add(sp_sock_out(w, c), bytes);
 }
 
-void sp_sock_on_send_failed(sp_io *io) {
-    SP_CONTAINER(io, sp_sock, io)->broken = true;
+void sp_worker_put_before(sp_worker *w, sp_buf *b, sp_str bytes) {
+    sp_buf behind = *b;
+    *b = sp_worker_take_buf(w);
+    sp_buf_add(b, bytes);
+    sp_buf_add(b, sp_buf_str(&behind));
+    sp_worker_give_buf(w, &behind);
+}
+
+void sp_sock_on_unsent(void *ctx, sp_io *io, sp_str rest, int error) {
+    sp_worker *w = ctx;
+    sp_sock *c = SP_CONTAINER(io, sp_sock, io);
+    if (error) {
+        c->broken = true;
+    } else if (c->tls) {
+        sp_sock_tls_on_unsent(w, c, rest);
+    } else {
+        c->sent -= rest.n;
+        sp_worker_put_before(w, &c->out, rest);
+    }
 }
 
 /* A vector of one costs the kernel more than a plain send. */
@@ -157,11 +174,11 @@ static void write_plain(sp_worker *w, sp_sock *c, sp_str bytes) {
         do n = send_both(c, sp_buf_str(&c->out), bytes);
         while (n < 0 && errno == EINTR);
         if (n < 0) {
-            sp_io_await_writable(&c->io);
+            c->io.writable = false;
             if (errno != EAGAIN) c->broken = true;
             n = 0;
         } else if ((size_t)n < c->out.n + bytes.n) {
-            sp_io_await_writable(&c->io);
+            c->io.writable = false;
         }
     }
     c->sent += (size_t)n;

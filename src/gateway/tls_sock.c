@@ -33,8 +33,13 @@ static void send_some(sp_sock *c, sp_str *bytes) {
     do n = send(c->io.fd, bytes->p, bytes->n, sp_sock_send_flags(c));
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN) c->broken = true;
-    if (n < (ssize_t)bytes->n) sp_io_await_writable(&c->io);
+    if (n < (ssize_t)bytes->n) c->io.writable = false;
     *bytes = sp_str_from(*bytes, (size_t)SP_MAX(n, 0));
+}
+
+void sp_sock_tls_on_unsent(sp_worker *w, sp_sock *c, sp_str rest) {
+    sp_worker_put_before(w, &c->tls->wire, rest);
+    c->held = true;
 }
 
 static void flush_held(sp_worker *w, sp_sock *c) {

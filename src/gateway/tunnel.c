@@ -101,7 +101,7 @@ static bool drain_pipe(half *h) {
         ssize_t n = splice(h->pipe.read, NULL, dest->io.fd, NULL, h->in_pipe,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
         if (n < 0) {
-            sp_io_await_writable(&dest->io);
+            dest->io.writable = false;
             if (errno != EAGAIN) dest->broken = true;
             return false;
         }
@@ -132,10 +132,6 @@ static void fill_pipe(sp_worker *w, half *h) {
     h->bulk = false;
 }
 
-static bool may_splice(sp_worker *w, half *h) {
-    return sp_io_leave_ring(&from(h)->io) && sp_io_leave_ring(&to(h)->io) && take_pipe(w, &h->pipe);
-}
-
 static void copy_once(sp_worker *w, half *h) {
     sp_str bytes = sp_sock_read(w, from(h));
     /* Its end is behind these bytes already, and found by one of the next reads. */
@@ -162,7 +158,7 @@ static bool run_half(sp_worker *w, half *h) {
             return true;
         }
         if (!sp_sock_has_input(src) && !src->in.n) return true;
-        if (h->bulk && h->pipe.read < 0 && !may_splice(w, h)) h->bulk = false;
+        if (h->bulk && h->pipe.read < 0 && !take_pipe(w, &h->pipe)) h->bulk = false;
         if (h->pipe.read >= 0)
             fill_pipe(w, h);
         else

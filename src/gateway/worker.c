@@ -195,7 +195,7 @@ sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s) {
     w->loop = loop;
     w->settings = *s;
     w->poller = sp_poller_new(loop, s->engine);
-    sp_poller_on_send_failed(w->poller, sp_sock_on_send_failed);
+    sp_poller_on_unsent(w->poller, sp_sock_on_unsent, w);
     w->random = sp_rng_u64() | 1;
     w->scratch = sp_malloc(3 * SP_READ_SIZE);
     w->config = sp_gateway_config_new();
