@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_EVENT = 64, RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000 };
+enum { ACCEPTS_PER_EVENT = 8, RETRY_MIN_MS = 500, RETRY_MAX_MS = 30000 };
 
 void sp_listener_unref(sp_listener *l) {
     if (--l->refs) return;
