@@ -12,6 +12,7 @@ pytest.importorskip("h2")
 
 
 def test_rolling_restart(tmp_path):
+    tmp_path = tmp_path / "made" / "by it"
     done = subprocess.run([TOP / "examples" / "05-balanced-api" / "run", "--short", "--out", tmp_path], text=True,
                           capture_output=True, timeout=170, env={**os.environ, "SAMPAN": str(BINARY)})
     assert done.returncode == 0, done.stdout + done.stderr
