@@ -467,3 +467,39 @@ def test_a_copy_outlives_the_client_whose_certificate_it_tells(patient, ca):
     assert seen[0].startswith("Hash=") and 'Subject="CN=alice"' in seen[0]
     server.shutdown()
     copies.shutdown()
+
+
+def ocsp_response(ca, name):
+    """What the CA says about this leaf, DER: good."""
+    files = {n: ca.dir / f"{name}.{n}" for n in ("req", "der", "index")}
+    serial = subprocess.run(["openssl", "x509", "-in", ca.dir / f"{name}.crt", "-noout", "-serial"], check=True, capture_output=True, text=True)
+    files["index"].write_text(f"V\t400101000000Z\t\t{serial.stdout.strip().split('=')[1]}\tunknown\t/CN={name}\n")
+    subprocess.run(["openssl", "ocsp", "-issuer", ca.dir / "mid.crt", "-cert", ca.dir / f"{name}.crt", "-no_nonce", "-reqout", files["req"]],
+                   check=True, capture_output=True)
+    subprocess.run(["openssl", "ocsp", "-index", files["index"], "-CA", ca.dir / "mid.crt", "-rsigner", ca.dir / "mid.crt", "-rkey", ca.dir / "mid.key",
+                    "-reqin", files["req"], "-respout", files["der"], "-ndays", "2"], check=True, capture_output=True)
+    return files["der"].read_bytes()
+
+
+def stapled(port, host):
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", host, "-status"], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=60)
+    return re.search(r"Cert Status: (\w+)|OCSP response: (no response sent)", done.stdout + done.stderr)[0]
+
+
+def test_what_the_ca_says_goes_along(sampan, ns, ca):
+    """An OCSP response of the Secret is stapled; without one nothing is, and a new one needs no restart."""
+    port, host = free_port(), f"ocsp.{ns}.test"
+    server = backend("stapled")
+    chain, key = ca.leaf("ocsp", host)
+    plain = secret("cert", chain, key)
+    sampan.apply(*service("web", server), plain, *gateway(https("own", port, host, "cert")), route("HTTPRoute", "own", host, "web"), namespace=ns)
+    wait_until(lambda: is_served(port, host, ca.trusting()), "the name")
+    assert stapled(port, host) == "OCSP response: no response sent"
+    plain["data"]["tls.ocsp-staple"] = base64.b64encode(ocsp_response(ca, "ocsp")).decode()
+    sampan.apply(plain, namespace=ns)
+    wait_until(lambda: stapled(port, host) == "Cert Status: good", "the staple")
+    done = subprocess.run(["curl", "-sS", "--cert-status", "--cacert", ca.pem, "--resolve", f"{host}:{port}:127.0.0.1", f"https://{host}:{port}/"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith("stapled"), done
+    server.shutdown()
