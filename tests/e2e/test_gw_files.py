@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from conftest import BINARY, TOP, free_port, wait_until
+from test_gw_tls import Ca, ocsp_response, stapled
 
 EXAMPLE = TOP / "examples" / "12-highly-available-api"
 HAPROXY = shutil.which("haproxy") or "/usr/sbin/haproxy"
@@ -323,6 +324,31 @@ backend one
             assert ours == theirs
             ours, theirs = (ask(own["Q"], tls=True, **r) for _, own in programs)
             assert ours == theirs and ["x-tls", "yes"] in ours["asked"][3]
+
+
+@needs_haproxy
+def test_what_stands_beside_a_certificate(tmp_path, servers):
+    """FILE.key and FILE.ocsp; and, with ssl-load-extra-del-ext, NAME.key of NAME.crt."""
+    ca = Ca(tmp_path / "ca")
+    chain, key = ca.leaf("site", "www.example.com")
+    for name in ("site.pem", "site.pem.key", "other.crt", "other.key"):
+        (tmp_path / name).write_bytes(key if name.endswith("key") else chain)
+    (tmp_path / "site.pem.ocsp").write_bytes(ocsp_response(ca, "site"))
+    text = f"""
+global
+    ssl-load-extra-del-ext
+    crt-base {tmp_path}
+frontend web
+    bind 127.0.0.1:@P@ ssl crt site.pem
+    bind 127.0.0.1:@Q@ ssl crt other.crt
+    default_backend one
+backend one
+    server s1 127.0.0.1:@S1@
+"""
+    with serving(tmp_path, text, servers, ["P", "Q"]) as programs:
+        for _, own in programs:
+            assert stapled(own["P"], "www.example.com") == "Cert Status: good"
+            assert stapled(own["Q"], "www.example.com") == "OCSP response: no response sent"
 
 
 @needs_haproxy

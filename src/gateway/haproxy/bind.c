@@ -1,4 +1,5 @@
 /* bind: where clients come in. */
+#include "data/base64.h"
 #include "gateway/haproxy/model.h"
 
 static bool port_range(sp_str text, uint16_t *ret_first, uint16_t *ret_last) {
@@ -64,9 +65,30 @@ static bool one_address(sp_hap *h, unsigned line, sp_str text, sp_hap_bind *b) {
     return false;
 }
 
+/* What haproxy looks for beside a certificate (ssl-load-extra-files, -del-ext): FILE.key where it
+ * holds no key, or NAME.key for NAME.crt; FILE.ocsp, which becomes a block of PEM. */
+static sp_str with_extras(sp_hap *h, sp_str file, sp_str pem) {
+    sp_arena *a = h->arena;
+    bool crt = sp_str_ends(file, SP_STR(".crt"));
+    sp_str stem = crt ? sp_str_sub(file, 0, file.n - 4) : file, more;
+    if (sp_str_find(pem, SP_STR("KEY-----")) < 0 &&
+        (sp_hap_file_if_any(h, h->crt_base, sp_arena_printf(a, "%.*s.key", SP_ARG(file)), &more) ||
+         sp_hap_file_if_any(h, h->crt_base, sp_arena_printf(a, "%.*s.key", SP_ARG(stem)), &more)))
+        pem = sp_arena_printf(a, "%.*s\n%.*s", SP_ARG(pem), SP_ARG(more));
+    sp_str ocsp = sp_arena_printf(a, "%.*s.ocsp", SP_ARG(file));
+    if (sp_hap_file_if_any(h, h->crt_base, ocsp, &more)) {
+        sp_auto(sp_buf) b = {0};
+        sp_base64_encode(&b, more);
+        pem = sp_arena_printf(a, "%.*s\n%s%.*s\n%s", SP_ARG(pem), SP_HAP_OCSP_BEGIN,
+                              SP_ARG(sp_buf_str(&b)), SP_HAP_OCSP_END);
+    }
+    return pem;
+}
+
 static void bind_crt(sp_hap *h, unsigned line, sp_str v, sp_hap_bind *b) {
     sp_str pem;
     if (!sp_hap_file(h, line, h->crt_base, v, &pem)) return;
+    if (sp_str_chr(pem, '\f') < 0) pem = with_extras(h, v, pem); /* else the files of a directory */
     b->cert_pem = b->cert_pem.n
                       ? sp_arena_printf(h->arena, "%.*s\f%.*s", SP_ARG(b->cert_pem), SP_ARG(pem))
                       : pem;

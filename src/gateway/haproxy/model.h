@@ -112,7 +112,9 @@ typedef struct sp_hap_bind {
     bool implied;            /* IPv4 of an address ::; yields to who says it */
     uint8_t verify;          /* sp_client_verify's order: nobody, optional, required */
     sp_str cert_pem, ca_pem; /* contents: all certificates one after the other */
-    sp_str crt;              /* as it was written */
+#define SP_HAP_OCSP_BEGIN "-----BEGIN OCSP RESPONSE-----\n" /* in cert_pem; one line between */
+#define SP_HAP_OCSP_END "-----END OCSP RESPONSE-----\n"
+    sp_str crt; /* as it was written */
 } sp_hap_bind;
 
 typedef struct sp_hap_server {
@@ -209,6 +211,8 @@ bool sp_hap_number(sp_hap *h, unsigned line, sp_str text, uint64_t max, uint64_t
 /* The word at index, or an error that says what is missing. */
 bool sp_hap_word(sp_hap *h, const sp_hap_line *l, size_t index, const char *what, sp_str *ret);
 bool sp_hap_file(sp_hap *h, unsigned line, sp_str base, sp_str path, sp_str *ret);
+/* The same where it need not be there. */
+bool sp_hap_file_if_any(sp_hap *h, sp_str base, sp_str path, sp_str *ret);
 sp_str sp_hap_lower(sp_arena *a, sp_str s);
 /* A name as Kubernetes takes it: lower case, anything else a dash. */
 sp_str sp_hap_id(sp_arena *a, sp_str name);

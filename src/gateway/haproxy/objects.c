@@ -168,6 +168,15 @@ static sp_str base64(sp_arena *a, sp_str s) {
     return sp_arena_str(a, sp_buf_str(&b));
 }
 
+/* The line of base64 that bind.c made of FILE.ocsp; empty = none. */
+static sp_str staple(sp_str pem) {
+    static const char begin[] = SP_HAP_OCSP_BEGIN;
+    ptrdiff_t at = sp_str_find(pem, sp_str_z(begin));
+    if (at < 0) return (sp_str){0};
+    sp_str line, rest = sp_str_from(pem, (size_t)at + sizeof begin - 1);
+    return sp_str_cut(&rest, '\n', &line) ? line : (sp_str){0};
+}
+
 /* One Secret for each file; parts stand between form feeds. Returns the list of references. */
 static sp_json *certificates(sp_hap *h, const sp_hap_bind *b, sp_str name) {
     sp_json *refs = sp_json_array(h->arena);
@@ -184,9 +193,11 @@ static sp_json *certificates(sp_hap *h, const sp_hap_bind *b, sp_str name) {
         sp_str secret = sp_arena_printf(h->arena, "%.*s-tls-%u", SP_ARG(name), ++n);
         sp_json *o = sp_hap_object(h, "v1", "Secret", secret);
         sp_json_set_z(h->arena, o, "type", "kubernetes.io/tls");
-        sp_json_set(h->arena, o, "data",
-                    sp_hap_make(h, "{'tls.crt':~,'tls.key':~}", base64(h->arena, cert),
-                                base64(h->arena, key)));
+        sp_json *data = sp_hap_make(h, "{'tls.crt':~,'tls.key':~}", base64(h->arena, cert),
+                                    base64(h->arena, key));
+        sp_str ocsp = staple(pem);
+        if (ocsp.n) sp_json_set(h->arena, data, "tls.ocsp-staple", sp_json_new_str(h->arena, ocsp));
+        sp_json_set(h->arena, o, "data", data);
         sp_hap_emit(h, o);
         sp_json_push(refs, sp_hap_make(h, "{'name':~}", secret));
     }

@@ -50,11 +50,20 @@ bool sp_hap_word(sp_hap *h, const sp_hap_line *l, size_t index, const char *what
     return false;
 }
 
+static sp_str full_path(sp_hap *h, sp_str base, sp_str path) {
+    if (!base.n || !path.n || path.p[0] == '/') return path;
+    return sp_arena_printf(h->arena, "%.*s/%.*s", SP_ARG(base), SP_ARG(path));
+}
+
+bool sp_hap_file_if_any(sp_hap *h, sp_str base, sp_str path, sp_str *ret) {
+    sp_err err = {0};
+    return h->options->read_file &&
+           h->options->read_file(h->options->ctx, h->arena, full_path(h, base, path), ret, &err);
+}
+
 bool sp_hap_file(sp_hap *h, unsigned line, sp_str base, sp_str path, sp_str *ret) {
     sp_err err = {0};
-    sp_str full = path;
-    if (base.n && path.n && path.p[0] != '/')
-        full = sp_arena_printf(h->arena, "%.*s/%.*s", SP_ARG(base), SP_ARG(path));
+    sp_str full = full_path(h, base, path);
     if (!h->options->read_file)
         sp_fail(&err, SP_INVALID, "%.*s: no files can be read here", SP_ARG(full));
     else if (h->options->read_file(h->options->ctx, h->arena, full, ret, &err))
