@@ -198,9 +198,8 @@ static void find_host_ip(sp_agent *g, const char *told) {
         snprintf(g->host_ip, sizeof g->host_ip, "%s", told);
         return;
     }
-    if (!sp_own_address(g->net.bridge, g->host_ip,
-                        NULL)) /* no other network: pods reach us there */
-        sp_ipv4_print(g->net.gateway, g->host_ip);
+    /* Without another network pods reach us there. */
+    if (!sp_own_address(g->net.bridge, g->host_ip, NULL)) sp_ipv4_print(g->net.gateway, g->host_ip);
 }
 
 bool sp_machine_prepare(sp_agent *g, const sp_machine_options *o, sp_err *err) {

@@ -274,9 +274,11 @@ static bool is_finished(sp_front2 *s) {
  * what was wrong with them. */
 static void linger(sp_front2 *s) {
     sp_sock *c = &s->client;
-    if (!s->lingering) sp_alarm_start(s->s.worker->poller, &s->alarm, SP_TIMEOUT_LINGER);
-    if (!s->lingering) free_streams(s);
-    s->lingering = true;
+    if (!s->lingering) {
+        sp_alarm_start(s->s.worker->poller, &s->alarm, SP_TIMEOUT_LINGER);
+        free_streams(s);
+        s->lingering = true;
+    }
     sp_sock_flush(s->s.worker, c);
     sp_sock_shutdown(s->s.worker, c);
     for (int budget = STEPS_PER_EVENT; budget && sp_sock_has_input(c); budget--)

@@ -213,8 +213,7 @@ static size_t bind_word(sp_hap *h, const sp_hap_line *l, size_t i, sp_hap_bind *
 
 /* As the system does it (net.ipv6.bindv6only is 0); our own sockets carry one family each. */
 static bool takes_ipv4_too(const sp_hap_bind *b) {
-    static const uint8_t any[16];
-    return b->addr.family == AF_INET6 && !b->v6only && !memcmp(b->addr.ip, any, sizeof any);
+    return b->addr.family == AF_INET6 && !b->v6only && sp_addr_is_any(&b->addr);
 }
 
 void sp_hap_bind_line(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
