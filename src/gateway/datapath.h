@@ -70,6 +70,10 @@ struct sp_pool {
 };
 sp_pool *sp_pool_ref(sp_pool *p);
 void sp_pool_unref(sp_worker *w, sp_pool *p);
+/* A place in the pool's budget for second attempts; *held: we have one that counts. False: all are
+ * used up. */
+bool sp_pool_take_retry(sp_pool *p, bool *held);
+void sp_pool_give_retry(sp_pool *p, bool *held);
 void sp_upstream_ref(sp_upstream *u);
 void sp_upstream_unref(sp_upstream *u);
 /* Referenced and counted open; release is the other half (also of a dial's OK). */

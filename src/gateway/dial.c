@@ -18,8 +18,7 @@ static void stop_waiting(sp_dial *d) {
     sp_alarm_stop(&d->give_up);
     sp_queue_leave(d);
     sp_list_remove(&d->waiting);
-    if (d->retrying) sp_count_add(&d->pool->shared->retries, -1);
-    d->retrying = false;
+    sp_pool_give_retry(d->pool, &d->retrying);
 }
 
 static void finish(sp_dial *d, sp_dial_result r) {
@@ -168,10 +167,7 @@ static void wait_for_change(sp_dial *d) {
 
 /* False when the pool's budget for second attempts is used up. */
 bool sp_dial_may_retry(sp_dial *d) {
-    if (d->retrying || d->in_budget || !d->pool->limits.max_retries) return true;
-    d->retrying = sp_count_try(&d->pool->shared->retries, d->pool->limits.max_retries);
-    if (!d->retrying) d->worker->stats.retries_refused++;
-    return d->retrying;
+    return d->in_budget || sp_pool_take_retry(d->pool, &d->retrying);
 }
 
 static void wait_for_place(sp_dial *d, bool in_front) {

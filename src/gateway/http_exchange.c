@@ -142,16 +142,7 @@ static void report(sp_exchange *x) {
  * not for what a kept connection lost, nor for the first time that an endpoint gave a request back
  * untouched. */
 static bool is_in_budget(sp_exchange *x) {
-    uint32_t most = x->pool->limits.max_retries;
-    if (!most || x->retrying) return true;
-    x->retrying = sp_count_try(&x->pool->shared->retries, most);
-    if (!x->retrying) x->worker->stats.retries_refused++;
-    return x->retrying;
-}
-
-static void leave_budget(sp_exchange *x) {
-    if (x->retrying) sp_count_add(&x->pool->shared->retries, -1);
-    x->retrying = false;
+    return sp_pool_take_retry(x->pool, &x->retrying);
 }
 
 static void finish(sp_exchange *x, sp_over how) {
@@ -165,7 +156,7 @@ static void finish(sp_exchange *x, sp_over how) {
         log_request(x, how);
     }
     sp_dial_cancel(&x->dial);
-    leave_budget(x);
+    sp_pool_give_retry(x->pool, &x->retrying);
     report(x);
     if (x->backend) x->back->leave(x);
     x->front->over(x, how);
@@ -506,7 +497,7 @@ static void begin_watch(sp_exchange *x) {
 }
 
 static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
-    leave_budget(x);
+    sp_pool_give_retry(x->pool, &x->retrying);
     x->answered_us = sp_clock_mono_us();
     x->answer_begun = true;
     x->status = h->status;

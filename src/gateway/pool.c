@@ -64,6 +64,19 @@ sp_pool *sp_pool_ref(sp_pool *p) {
     return p;
 }
 
+bool sp_pool_take_retry(sp_pool *p, bool *held) {
+    uint32_t most = p->limits.max_retries;
+    if (!most || *held) return true;
+    *held = sp_count_try(&p->shared->retries, most);
+    if (!*held) p->worker->stats.retries_refused++;
+    return *held;
+}
+
+void sp_pool_give_retry(sp_pool *p, bool *held) {
+    if (*held) sp_count_add(&p->shared->retries, -1);
+    *held = false;
+}
+
 static void drop_upstream(sp_upstream *u) {
     u->e.gone = true;
     u->e.ready = u->e.draining = false;
