@@ -144,6 +144,8 @@ void sp_exchange_taken(sp_exchange *x);
 void sp_exchange_bad_answer(sp_exchange *x, const char *why);
 /* No (more) answer will come: asks elsewhere where that is safe. */
 void sp_exchange_backend_lost(sp_exchange *x);
+/* What went to the endpoint can be sent once more, if nothing of its answer counts. */
+bool sp_exchange_can_resend(const sp_exchange *x);
 /* The endpoint said that it did nothing with the request: safe to ask elsewhere, whatever it is. */
 void sp_exchange_refused(sp_exchange *x);
 

@@ -236,7 +236,7 @@ static bool switch_protocols(sp_exchange *x, sp_h1_head *h, sp_str rest) {
  * way there, which it has not read: not the answer to that. */
 static bool is_stale(const sp_exchange *x, const sp_h1_head *h) {
     return h->status == 408 && !h->keep_alive && reused((sp_exchange *)x) && x->idempotent &&
-           x->request_done && (!x->body_touched || x->copying) && x->attempts < SP_MAX_TRIES;
+           x->request_done && sp_exchange_can_resend(x);
 }
 
 /* False: no more can be done with these bytes. */

@@ -346,10 +346,13 @@ void sp_exchange_dial(sp_exchange *x) {
 
 /* --- once more --- */
 
+bool sp_exchange_can_resend(const sp_exchange *x) {
+    return (!x->body_touched || x->copying) && x->attempts < SP_MAX_TRIES;
+}
+
 /* Nothing of the answer is here, and what was sent can be sent again. */
 static bool can_repeat(const sp_exchange *x) {
-    return !x->answer_begun && !x->answer_seen && (!x->body_touched || x->copying) &&
-           x->attempts < SP_MAX_TRIES;
+    return !x->answer_begun && !x->answer_seen && sp_exchange_can_resend(x);
 }
 
 /* elsewhere: it may as well be that endpoint's fault. */
