@@ -518,14 +518,7 @@ static int run_addresses(const gateway *g) {
     return sp_vip_run(&o);
 }
 
-int sp_gateway_main(int argc, char **argv) {
-    if (argc > 1 && sp_gateway_is_command(argv[1])) return sp_gateway_command(argc - 1, argv + 1);
-    if (argc > 1 && argv[1][0] != '-') {
-        fprintf(stderr,
-                "sampan gateway: there is no command \"%s\"; sampan gateway --help lists them\n",
-                argv[1]);
-        return 2;
-    }
+static gateway defaults(void) {
     const char *engine = getenv("SAMPAN_IO_ENGINE");
     gateway g = {.bind = "0.0.0.0",
                  .service_cidr = "10.96.0.0/16",
@@ -543,6 +536,28 @@ int sp_gateway_main(int argc, char **argv) {
                  .level = SP_LOG_INFO,
                  .predecessor = -1,
                  .settings = sp_worker_defaults()};
+    return g;
+}
+
+static int do_as_told(gateway *g) {
+    sp_log_set_level(g->verbose ? SP_LOG_DEBUG : g->level);
+    if (g->check || g->print_objects) {
+        sp_files_paths paths = paths_of(g);
+        return sp_files_check(&paths, g->print_objects);
+    }
+    if (g->keepalived_conf && !g->kubeconfig && !g->haproxy_cfg) return run_addresses(g);
+    return run(g);
+}
+
+int sp_gateway_main(int argc, char **argv) {
+    if (argc > 1 && sp_gateway_is_command(argv[1])) return sp_gateway_command(argc - 1, argv + 1);
+    if (argc > 1 && argv[1][0] != '-') {
+        fprintf(stderr,
+                "sampan gateway: there is no command \"%s\"; sampan gateway --help lists them\n",
+                argv[1]);
+        return 2;
+    }
+    gateway g = defaults();
     const sp_flag flags[] = {
         SP_FLAG_GROUP("What is served"),
         {"kubeconfig", 0, SP_FLAG_STR, &g.kubeconfig, "FILE",
@@ -624,11 +639,5 @@ int sp_gateway_main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--vip-will") == 0) return sp_vip_will_main();
     int code = sp_flags_parse(&u, &argc, argv);
     if (code != SP_FLAGS_GO_ON) return code;
-    sp_log_set_level(g.verbose ? SP_LOG_DEBUG : g.level);
-    if (g.check || g.print_objects) {
-        sp_files_paths paths = paths_of(&g);
-        return sp_files_check(&paths, g.print_objects);
-    }
-    if (g.keepalived_conf && !g.kubeconfig && !g.haproxy_cfg) return run_addresses(&g);
-    return run(&g);
+    return do_as_told(&g);
 }
