@@ -28,7 +28,9 @@ void sp_steer_set(sp_steer *s, const sp_steering *said) {
         bool covered = !said->pool.n || sp_str_eq(old->pool, said->pool);
         if (covered && sp_str_eq(old->server, said->server)) drop(s, i);
     }
-    if (said->state == SP_STEER_AS_IT_IS && said->weight < 0) return;
+    /* "As it is" is kept beside others: they may mean the same server by another of its names, or
+     * in more pools. */
+    if (said->state == SP_STEER_AS_IT_IS && said->weight < 0 && !s->list.n) return;
     sp_steering fresh = *said;
     fresh.pool = (sp_str){sp_str_dup(said->pool), said->pool.n};
     fresh.server = (sp_str){sp_str_dup(said->server), said->server.n};

@@ -20,7 +20,8 @@ typedef struct sp_steering {
 
 sp_steer *sp_steer_new(void);
 sp_steer *sp_steer_free(sp_steer *s); /* takes NULL, returns NULL */
-/* Replaces what was said about this server; nothing said forgets it. Copied. */
+/* Replaces what was said about this server, by whichever of its names; {0, weight -1} takes it
+ * back. Copied. */
 void sp_steer_set(sp_steer *s, const sp_steering *said);
 /* A sp_build_overlay_fn; ctx is the sp_steer. */
 void sp_steer_overlay(void *ctx, sp_gateway_config *c);

@@ -225,6 +225,13 @@ def test_servers_are_steered_by_commands(sampan, ns, tmp_path):
         assert set(answers(40)) == {"one", "two"}
         command("weight", "192.0.2.2", "0")
         assert answers() == {"one": 12}
+        command("enable", f"192.0.2.2:{port}")  # by another of its names
+        assert set(answers(40)) == {"one", "two"}
+        command("drain", f"192.0.2.2:{port}")
+        command("enable", "192.0.2.2", "--pool", f"{ns}/shop:{public}")  # of all pools, one
+        assert set(answers(40)) == {"one", "two"}
+        command("drain", "192.0.2.2")
+        assert answers() == {"one": 12}
         refused = command("drain", "nobody", check=False)
         assert refused.returncode == 1 and "there is no server nobody" in refused.stderr
         assert command("weight", "192.0.2.2", "300", check=False).returncode == 2
