@@ -14,6 +14,7 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.request
 
 import h2.config
 import h2.connection
@@ -83,7 +84,7 @@ def reset(s):
 
 
 class Gateway:
-    def __init__(self, directory, servers, more="", limit=None, connect="1s", response="4s"):
+    def __init__(self, directory, servers, more="", limit=None, connect="1s", response="4s", flags=()):
         self.http, self.tcp, self.log = free_port(), free_port(), directory / "log"
         lines = "".join(f"  server s{i} {s.at}\n" for i, s in enumerate(servers))
         cfg = directory / "haproxy.cfg"
@@ -92,7 +93,7 @@ class Gateway:
                        f"listen tcp\n  mode tcp\n  bind 127.0.0.1:{self.tcp}\n  timeout server 60s\n  timeout client 60s\n{lines}{more}")
         limits = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))) if limit else None
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen([BINARY, "gateway", "--haproxy-cfg", cfg, "--loops", "2", "--grace", "1s"], stderr=log, preexec_fn=limits)
+            self.process = subprocess.Popen([BINARY, "gateway", "--haproxy-cfg", cfg, "--loops", "2", "--grace", "1s", *flags], stderr=log, preexec_fn=limits)
         wait_until(lambda: "gateway is ready" in self.log.read_text() or self.process.poll() is not None, "the gateway")
         assert self.process.poll() is None, self.log.read_text()
 
@@ -208,6 +209,66 @@ def test_a_client_that_half_closes_gets_its_answer(gateway, server):
         s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         s.shutdown(socket.SHUT_WR)
         assert status(s) == 200
+
+
+def test_who_leaves_the_queue(tmp_path):
+    """Whoever resets its connection or stream, or closes one of HTTP/2. A client that has only closed its half of a
+    connection of HTTP/1.1 or TCP is answered: it may be all that it had to say."""
+    gate, asked, port, tcp, metrics, log = threading.Event(), [], free_port(), free_port(), free_port(), tmp_path / "access.log"
+
+    def held(s):
+        with s.makefile("rb") as f:
+            asked.append(read_head(f)[0][1])
+            gate.wait(PATIENCE)
+            s.sendall(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    s = Server()
+    s.act = held
+    more = "".join(f"listen q{p}\n  mode {mode}\n  timeout queue 60s\n  bind 127.0.0.1:{p}\n  server s {s.at} maxconn 1\n"
+                   for p, mode in ((port, "http"), (tcp, "tcp")))
+    g = Gateway(tmp_path, [s], more, flags=["--metrics-port", str(metrics), "--access-log", str(log)])
+    g.http = port
+    queued = []
+
+    def queue(client):
+        queued.append(client)
+        wait_until(lambda: f"sampan_gateway_queued_total {len(queued)}\n" in
+                   urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics").read().decode(), f"{len(queued)} have come to wait")
+        return client
+
+    def http(path, more=""):
+        c = g.connect()
+        c.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n".encode())
+        return c
+
+    def through(path):
+        c = g.connect(tcp)
+        c.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        return c
+
+    first, first_tcp = http("/first"), through("/first-tcp")
+    wait_until(lambda: len(asked) == 2, "both places are taken")
+    stay = [queue(http("/half")), queue(through("/half-tcp"))]
+    go = [queue(http("/reset")), queue(http("/reset-body", "Content-Length: 10\r\n")), queue(through("/reset-tcp"))]
+    two, three = Client(port), Client(port)
+    stream = two.ask(path="/stream")
+    queue(two)
+    three.ask(path="/three")
+    queue(three)
+    for c in stay:
+        c.shutdown(socket.SHUT_WR)
+    for c in go:
+        reset(c)
+    two.h2.reset_stream(stream)
+    two.flush()
+    three.close()
+    wait_until(lambda: log.read_text().count("\n") == 5, f"five have left: {log.read_text()}")
+    assert len(asked) == 2
+    gate.set()
+    for c in (first, first_tcp, *stay):
+        with c:
+            assert status(c) == 200
+    assert sorted(asked) == ["/first", "/first-tcp", "/half", "/half-tcp"]
+    g.stop()
 
 
 # --- cut at each moment ---
