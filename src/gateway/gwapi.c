@@ -111,7 +111,7 @@ static sp_str rule_faults(sp_arena *a, sp_route_kind kind, const sp_json *route,
     sp_str text = {0};
     size_t i = 0, bad = 0;
     sp_json_each(sp_json_dig(route, "spec", "rules", NULL), rule) {
-        sp_str fault = sp_http_rule_fault(a, kind, rule, i++);
+        sp_str fault = sp_http_rule_fault(a, kind, route, rule, i++);
         if (!fault.n) continue;
         bad++;
         text = sp_arena_printf(a, "%.*s%s%.*s", SP_ARG(text), text.n ? "; " : "", SP_ARG(fault));

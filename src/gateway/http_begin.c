@@ -211,6 +211,7 @@ void sp_exchange_begin(sp_exchange *x, const char *server_name) {
     x->idempotent = sp_http_is_idempotent(x->request.method);
     x->request_done = x->request.framing == SP_H1_NO_BODY && !x->tunnel;
     x->hop.trailers = takes_trailers(&x->request);
+    x->hop.server_name = server_name ? sp_str_z(server_name) : (sp_str){0};
     x->hop.trusted = is_trusted(x->listener->spec, &x->client_addr);
     if (!x->tunnel) x->hop.upgrade = sp_http_upgrade(&x->request);
     if (sp_str_eq(x->request.method, SP_STR("CONNECT")) ||

@@ -35,7 +35,9 @@ sp_exchange *sp_exchange_new(const sp_front *front, void *client, const sp_sessi
     sp_alarm_init(&x->deadline, on_deadline);
     sp_addr_format_ip(&s->client, x->client_ip);
     x->hop.client_ip = sp_str_z(x->client_ip);
+    x->hop.local = s->local;
     x->hop.port = s->local.port;
+    x->hop.client_port = s->client.port;
     for (size_t i = 0; i < SP_COUNT(x->hop.random); i++) x->hop.random[i] = sp_worker_random(w);
     return x;
 }

@@ -2,6 +2,7 @@
  * understood, so both sides of the gateway agree on where a message ends whatever they were sent.
  */
 #include "gateway/http_head.h"
+#include "gateway/http_value.h"
 
 /* --- which fields end here --- */
 
@@ -90,6 +91,26 @@ static void write_edits(sp_buf *b, const sp_header_edit *e) {
     if (!e) return;
     for (size_t i = 0; i < e->set_count; i++) field(b, e->set[i].name, e->set[i].value);
     for (size_t i = 0; i < e->add_count; i++) field(b, e->add[i].name, e->add[i].value);
+}
+
+static void write_varying(sp_buf *b, const sp_header *list, size_t n, const sp_h1_head *h,
+                          const sp_http_hop *hop) {
+    for (size_t i = 0; i < n; i++) {
+        sp_buf_add(b, list[i].name);
+        sp_buf_add(b, SP_STR(": "));
+        sp_value_write(b, list[i].value, h, hop);
+        sp_buf_add(b, SP_STR("\r\n"));
+    }
+}
+
+static void write_request_edits(sp_buf *b, const sp_header_edit *e, const sp_h1_head *h,
+                                const sp_http_hop *hop) {
+    if (!e->varies) {
+        write_edits(b, e);
+        return;
+    }
+    write_varying(b, e->set, e->set_count, h, hop);
+    write_varying(b, e->add, e->add_count, h, hop);
 }
 
 /* --- requests --- */
@@ -206,13 +227,27 @@ static void write_forwarded_element(sp_buf *b, const sp_http_hop *hop) {
                   v6 ? "]\"" : "", hop->tls ? "https" : "http");
 }
 
-static void write_forwarded(sp_buf *b, const sp_http_hop *hop, const sp_header *const seen[OURS]) {
-    field(b, ours[PROTO],
-          seen[PROTO] ? seen[PROTO]->value
-          : hop->tls  ? SP_STR("https")
-                      : SP_STR("http"));
-    field(b, ours[XHOST], seen[XHOST] ? seen[XHOST]->value : hop->target.host);
-    if (seen[PORT]) {
+/* What a rule says about the client goes in place of what we would say. */
+static bool is_said(const sp_header_edit *e, sp_str name) {
+    for (size_t i = 0; i < e->set_count; i++)
+        if (sp_str_eq(e->set[i].name, name)) return true;
+    for (size_t i = 0; i < e->add_count; i++)
+        if (sp_str_eq(e->add[i].name, name)) return true;
+    return false;
+}
+
+static void write_forwarded(sp_buf *b, const sp_http_hop *hop, const sp_header_edit *edit,
+                            const sp_header *const seen[OURS]) {
+    if (!is_said(edit, ours[PROTO]))
+        field(b, ours[PROTO],
+              seen[PROTO] ? seen[PROTO]->value
+              : hop->tls  ? SP_STR("https")
+                          : SP_STR("http"));
+    if (!is_said(edit, ours[XHOST]))
+        field(b, ours[XHOST], seen[XHOST] ? seen[XHOST]->value : hop->target.host);
+    if (is_said(edit, ours[PORT])) {
+        /* written with the edits */
+    } else if (seen[PORT]) {
         field(b, ours[PORT], seen[PORT]->value);
     } else {
         sp_buf_add(b, SP_STR("x-forwarded-port: "));
@@ -238,11 +273,13 @@ static void write_client(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop,
     sp_buf_add(b, SP_STR("\r\n"));
 }
 
-static void write_ids(sp_buf *b, const sp_http_hop *hop, const sp_header *const seen[OURS]) {
+static void write_ids(sp_buf *b, const sp_http_hop *hop, const sp_header_edit *edit,
+                      const sp_header *const seen[OURS]) {
     char id[SP_HTTP_ID_BYTES], parent[16];
     sp_str made = made_id(hop, id);
     bool named = seen[REQUEST_ID] && seen[REQUEST_ID]->value.n;
-    field(b, ours[REQUEST_ID], named ? seen[REQUEST_ID]->value : made);
+    if (!is_said(edit, ours[REQUEST_ID]))
+        field(b, ours[REQUEST_ID], named ? seen[REQUEST_ID]->value : made);
     if (seen[TRACEPARENT] && is_trace(seen[TRACEPARENT]->value)) {
         field(b, ours[TRACEPARENT], seen[TRACEPARENT]->value);
         return;
@@ -296,11 +333,11 @@ void sp_http_write_request_fields(sp_buf *b, const sp_h1_head *h, const sp_http_
             !is_disguised(edit, f->name))
             field(b, f->name, f->value);
     }
-    write_edits(b, edit);
-    write_client(b, h, hop, hop->trusted);
-    write_forwarded(b, hop, seen);
+    write_request_edits(b, edit, h, hop);
+    if (!is_said(edit, ours[FOR])) write_client(b, h, hop, hop->trusted);
+    write_forwarded(b, hop, edit, seen);
     write_cert(b, hop, seen);
-    write_ids(b, hop, seen);
+    write_ids(b, hop, edit, seen);
 }
 
 void sp_http_write_target(sp_buf *b, const sp_h1_head *h, const sp_http_hop *hop) {

@@ -23,8 +23,11 @@ sp_str sp_http_upgrade(const sp_h1_head *h);
 /* What the gateway knows of the request beside its head. */
 typedef struct sp_http_hop {
     sp_str client_ip;
-    uint16_t port; /* the one the client came to */
-    bool tls;      /* the client's connection is encrypted */
+    sp_addr local; /* what the client came to */
+    uint16_t port; /* its port */
+    uint16_t client_port;
+    sp_str server_name; /* of TLS (SNI); {0} = none */
+    bool tls;           /* the client's connection is encrypted */
     /* Of TLS: what its certificate says (tls_io.h), or why that was not accepted. */
     sp_str client_cert, client_cert_error;
     bool trusted;  /* its X-Forwarded-* and Forwarded are believed and continued, not replaced */

@@ -77,6 +77,8 @@ static void copy_request(const sp_exchange *from, sp_exchange *to) {
     sp_buf_add(&to->head, sp_buf_str(&from->head));
     size_t cert_at = to->head.n; /* the client's connection may be gone before the copy is sent */
     sp_buf_add(&to->head, from->hop.client_cert);
+    size_t name_at = to->head.n;
+    sp_buf_add(&to->head, from->hop.server_name);
     memcpy(to->path_scratch, from->path_scratch, sizeof to->path_scratch);
     to->request = from->request;
     to->request.headers = list;
@@ -87,7 +89,8 @@ static void copy_request(const sp_exchange *from, sp_exchange *to) {
     sp_str ip = to->hop.client_ip;
     to->hop = from->hop;
     to->hop.client_ip = ip;
-    to->hop.client_cert = sp_str_from(sp_buf_str(&to->head), cert_at);
+    to->hop.client_cert = sp_str_sub(sp_buf_str(&to->head), cert_at, name_at - cert_at);
+    to->hop.server_name = sp_str_from(sp_buf_str(&to->head), name_at);
     to->hop.upgrade = (sp_str){0};
     to->hop.target.host = moved(from, to, from->hop.target.host);
     to->hop.target.path = moved(from, to, from->hop.target.path);

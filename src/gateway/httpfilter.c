@@ -1,4 +1,5 @@
 /* Filters of HTTPRoutes and GRPCRoutes: header changes, redirects, rewrites, mirrors, CORS. */
+#include "gateway/http_value.h"
 #include "gateway/httproute.h"
 
 static size_t count_of(const sp_json *list) {
@@ -19,6 +20,24 @@ static sp_str type_fault(sp_arena *a, const sp_json *f, const char *where, size_
                            SP_ARG(type));
 }
 
+/* sampan.dev/request-header-variables: "true": %[src] and the like in values of request headers are
+ * filled in. The Host is none of them: what the endpoint is asked for would be up to the client. */
+static sp_str variables_fault(sp_arena *a, const sp_json *f, const char *where, size_t i) {
+    static const char *const lists[] = {"set", "add"};
+    for (size_t k = 0; k < 2; k++)
+        sp_json_each(sp_json_dig(f, "requestHeaderModifier", lists[k], NULL), h) {
+            sp_str name = sp_json_text(h, "name"), value;
+            sp_err err = {0};
+            bool varies;
+            if (!sp_value_compile(a, sp_json_text(h, "value"), &value, &varies, &err))
+                return sp_arena_printf(a, "%s.filters[%zu]: header \"%.*s\": %s", where, i,
+                                       SP_ARG(name), err.text);
+            if (varies && sp_str_ieq(name, SP_STR("host")))
+                return sp_arena_printf(a, "%s.filters[%zu]: Host cannot have variables", where, i);
+        }
+    return (sp_str){0};
+}
+
 static sp_str header_fault(sp_arena *a, const sp_json *f, const char *where, size_t i) {
     static const char *const members[] = {"requestHeaderModifier", "responseHeaderModifier"};
     static const char *const lists[] = {"set", "add"};
@@ -32,11 +51,17 @@ static sp_str header_fault(sp_arena *a, const sp_json *f, const char *where, siz
     return (sp_str){0};
 }
 
-sp_str sp_http_filters_fault(sp_arena *a, const sp_json *filters, const char *where) {
+bool sp_http_has_variables(const sp_json *route) {
+    return sp_str_eqz(sp_obj_annotation(route, "sampan.dev/request-header-variables"), "true");
+}
+
+sp_str sp_http_filters_fault(sp_arena *a, const sp_json *filters, const char *where,
+                             bool variables) {
     size_t i = 0;
     sp_json_each(filters, f) {
         sp_str fault = type_fault(a, f, where, i);
         if (!fault.n) fault = header_fault(a, f, where, i);
+        if (!fault.n && variables) fault = variables_fault(a, f, where, i);
         if (fault.n) return fault;
         i++;
     }
@@ -71,6 +96,15 @@ static void add_removes(sp_arena *a, sp_header_edit *e, const sp_json *names) {
     e->remove = to;
 }
 
+static sp_str value_of(sp_arena *a, const sp_json *header, bool variables) {
+    sp_str value = sp_json_text(header, "value");
+    sp_err err = {0};
+    bool varies;
+    if (variables && !sp_value_compile(a, value, &value, &varies, &err))
+        value = (sp_str){0}; /* the rule was judged before */
+    return sp_arena_str(a, value);
+}
+
 static void add_headers(sp_arena *a, sp_header_edit *e, const sp_json *list, bool set) {
     sp_header **to = set ? &e->set : &e->add;
     size_t *n = set ? &e->set_count : &e->add_count;
@@ -79,7 +113,7 @@ static void add_headers(sp_arena *a, sp_header_edit *e, const sp_json *list, boo
         sp_str name = sp_translate_lower(a, sp_json_text(h, "name"));
         if (set) forget_header(e->set, &e->set_count, name);
         if (set) forget_header(e->add, &e->add_count, name);
-        (*to)[(*n)++] = (sp_header){name, sp_arena_str(a, sp_json_text(h, "value"))};
+        (*to)[(*n)++] = (sp_header){name, value_of(a, h, e->varies)};
     }
 }
 

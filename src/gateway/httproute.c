@@ -56,22 +56,25 @@ static sp_str matches_fault(sp_arena *a, const sp_json *rule, const char *where)
     return (sp_str){0};
 }
 
-static sp_str backends_fault(sp_arena *a, const sp_json *rule, const char *where) {
+static sp_str backends_fault(sp_arena *a, const sp_json *rule, const char *where, bool variables) {
     size_t i = 0;
     sp_json_each(sp_json_get(rule, "backendRefs"), b) {
         sp_str at = sp_arena_printf(a, "%s.backendRefs[%zu]", where, i++);
-        sp_str fault = sp_http_filters_fault(a, sp_json_get(b, "filters"), sp_arena_strz(a, at));
+        sp_str fault =
+            sp_http_filters_fault(a, sp_json_get(b, "filters"), sp_arena_strz(a, at), variables);
         if (fault.n) return fault;
     }
     return (sp_str){0};
 }
 
-sp_str sp_http_rule_fault(sp_arena *a, sp_route_kind kind, const sp_json *rule, size_t index) {
+sp_str sp_http_rule_fault(sp_arena *a, sp_route_kind kind, const sp_json *route,
+                          const sp_json *rule, size_t index) {
+    bool variables = sp_http_has_variables(route);
     if (kind != SP_ROUTE_HTTP && kind != SP_ROUTE_GRPC) return (sp_str){0};
     const char *where = sp_arena_strz(a, sp_arena_printf(a, "spec.rules[%zu]", index));
     sp_str fault = matches_fault(a, rule, where);
-    if (!fault.n) fault = sp_http_filters_fault(a, sp_json_get(rule, "filters"), where);
-    if (!fault.n) fault = backends_fault(a, rule, where);
+    if (!fault.n) fault = sp_http_filters_fault(a, sp_json_get(rule, "filters"), where, variables);
+    if (!fault.n) fault = backends_fault(a, rule, where, variables);
     if (!fault.n && is_z(sp_json_get(rule, "sessionPersistence"), "type", "Header"))
         fault = sp_arena_printf(a, "%s.sessionPersistence: type Header is not supported", where);
     if (!fault.n && sp_json_dig(rule, "sessionPersistence", "idleTimeout", NULL))
@@ -221,6 +224,7 @@ static sp_route_action *rule_action(const rule_visit *r) {
     act->request_timeout_ms = duration_ms(timeouts, "request");
     act->backend_timeout_ms = duration_ms(timeouts, "backendRequest");
     set_retry(r->t->arena, act, sp_json_get(r->rule, "retry"));
+    act->request.varies = sp_http_has_variables(r->route);
     sp_http_filters(r->t, r->from, sp_json_get(r->rule, "filters"), act);
     add_backends(r, act);
     set_answer(r->t->arena, act, r->route);
@@ -308,7 +312,7 @@ void sp_http_entries(sp_translator *t, uint32_t table, sp_route_kind kind, const
         const sp_json *matches = sp_json_get(rule, "matches");
         r.rule = rule;
         e.order = (uint32_t)r.index;
-        if (!sp_http_rule_fault(t->arena, kind, rule, r.index).n) {
+        if (!sp_http_rule_fault(t->arena, kind, route, rule, r.index).n) {
             const sp_route_action *act = rule_action(&r), **variants = variants_of(&r, act);
             if (!count_of(matches)) add_match(&r, table, NULL, e, hosts, act, variants);
             sp_json_each(matches, m) add_match(&r, table, m, e, hosts, act, variants);

@@ -36,6 +36,7 @@ typedef struct sp_header_edit {
     sp_header *set, *add;
     sp_str *remove;
     size_t set_count, add_count, remove_count;
+    bool varies; /* of requests: values are compiled ones (http_value.h) */
 } sp_header_edit;
 
 typedef enum sp_path_edit {

@@ -281,7 +281,33 @@ backend stream
     server s3 127.0.0.1:@S3@
 """, [dict(path=p) for p in ("/", "/open", "/shut", "/none")] + [dict(port="Q", path=p) for p in ("/alive", "/other")] + [dict(port="R", path="/x")])
 
-TABLE = {"routing": ROUTING, "changes": CHANGES, "edges": EDGES}
+VALUES = ("""
+frontend web
+    bind 127.0.0.1:@P@
+    http-request set-header X-Real-IP %[src]
+    http-request set-header X-Client %ci
+    http-request set-header X-Way "from %[src] to %[dst], all of it 100%%"
+    http-request set-header X-Tls %[ssl_fc]
+    http-request set-header X-Proto %[ssl_fc,iif(https,http)]
+    http-request set-header X-Sni a%[ssl_fc_sni]b
+    http-request set-header X-Asked "%[method] %[path]"
+    http-request set-header X-Query %[query]
+    http-request set-header X-Pathq %[pathq]
+    http-request set-header X-Url %[url]
+    http-request set-header X-Host %[req.hdr(Host)]
+    http-request set-header X-Last %[hdr(x-in)]
+    http-request set-header X-Line %[req.fhdr(X-In)]
+    http-request add-header X-Also %[src] if { path_beg /two }
+    http-request set-header X-Forwarded-Proto https if { path /two }
+    default_backend one
+backend one
+    http-request set-header X-Backend %[src]
+    server s1 127.0.0.1:@S1@
+""", [dict(path=p) for p in ("/", "/a?b=c", "/two", "/a%20b", "/a//b?c=d&e")] + [dict(method="POST", body="abc", path="/two?x=%41")]
+     + [dict(headers={"X-In": v, "X-Also": "mine", "X-Real-IP": "6.6.6.6"}) for v in ("a", "a, b", "a,", 'a, "b, c"', "")]
+     + [dict(headers={"Host": h}) for h in ("WWW.example.com:81", "[::1]:80")])
+
+TABLE = {"routing": ROUTING, "changes": CHANGES, "edges": EDGES, "values": VALUES}
 
 
 @needs_haproxy
@@ -302,6 +328,39 @@ def test_answers_are_those_of_haproxy(tmp_path, servers, name):
         assert not wrong, "\n".join(wrong)
 
 
+def test_what_a_rule_says_of_the_client_is_said_once(tmp_path, servers):
+    """In place of what the gateway would say. And the port, which differs from client to client."""
+    port, cfg = free_port(), tmp_path / "x.cfg"
+    cfg.write_text(HEAD + f"""
+frontend web
+    bind 127.0.0.1:{port}
+    http-request set-header X-Forwarded-Proto https if {{ path /set }}
+    http-request add-header X-Forwarded-Proto https if {{ path /add }}
+    http-request set-header X-Forwarded-Port 8443
+    http-request set-header X-Port %[src_port]
+    http-request set-header X-Id %[unique-id]
+    default_backend one
+backend one
+    server s1 127.0.0.1:{servers["s1"]}
+""")
+    process = subprocess.Popen([BINARY, "gateway", "--haproxy-cfg", cfg, "--grace", "1s"])
+    try:
+        wait_until(lambda: can_connect(port), "the gateway")
+        for path, proto in (("/", "http"), ("/set", "https"), ("/add", "https")):
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            c.request("GET", path, headers={"X-Forwarded-Proto": "gopher", "X-Forwarded-Port": "70"})
+            mine = c.sock.getsockname()[1]
+            got = json.loads(c.getresponse().read())["headers"]
+            assert [v for k, v in got if k == "x-forwarded-proto"] == [proto]
+            assert [v for k, v in got if k == "x-forwarded-port"] == ["8443"]
+            assert [v for k, v in got if k == "x-port"] == [str(mine)]
+            assert [v for k, v in got if k == "x-id"] == [v for k, v in got if k == "x-request-id"]
+            c.close()
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 @needs_haproxy
 def test_tls_and_what_depends_on_the_listener(tmp_path, servers):
     pem = tmp_path / "site.pem"
@@ -314,6 +373,7 @@ frontend web
     bind 127.0.0.1:@Q@ ssl crt {pem} alpn http/1.1
     http-request redirect scheme https code 301 if {{ path_beg /safe }} !{{ ssl_fc }}
     http-request set-header X-Tls yes if {{ ssl_fc }}
+    http-request set-header X-How "%[ssl_fc] %[ssl_fc_sni] %[ssl_fc,iif(https,http)] %[req.hdr(host)]"
     default_backend one
 backend one
     server s1 127.0.0.1:@S1@

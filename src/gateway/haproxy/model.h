@@ -96,6 +96,7 @@ typedef struct sp_hap_step {
     unsigned line;
     uint16_t status;
     bool response; /* of the headers of the answer */
+    bool varies;   /* value has variables, as %[NAME], and %% for a percent sign */
     sp_str name, value;
     sp_hap_target target;
     sp_hap_cond cond, also; /* both must hold */

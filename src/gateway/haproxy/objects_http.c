@@ -1,6 +1,7 @@
 /* Rules as HTTPRoutes, TLSRoutes and TCPRoutes. Rules in a row that share host names and
  * annotations make one HTTPRoute; sampan.dev/precedence keeps the order of all of them. */
 #include "gateway/haproxy/objects.h"
+#include "gateway/http_value.h"
 #include "net/http.h"
 
 #include <stdio.h>
@@ -134,6 +135,7 @@ static bool by_prefix(const sp_hap_rule *r, sp_str prefix) {
 typedef struct rule_parts {
     const sp_hap_atom *hosts; /* the first condition on the host: host names of the route */
     sp_str prefix;            /* matched by PathPrefix, for an edit; "" = not */
+    bool varies;              /* some header's value is another one for each request */
     sp_str cut, rewrite;      /* else: cut off by a pattern's first group; what comes instead */
     unsigned line;
 } rule_parts;
@@ -180,12 +182,82 @@ static void drop_named(sp_json *list, sp_str name) {
     }
 }
 
+/* The bind line's port is the same for all requests. */
+static sp_str with_port(sp_hap *h, const sp_hap_door *d, sp_str value) {
+    static const sp_str port = SP_STR_INIT("%[dst_port]"), percent = SP_STR_INIT("%%");
+    sp_auto(sp_buf) b = {0};
+    while (value.n) {
+        size_t n = 1;
+        if (sp_str_starts(value, port))
+            n = port.n;
+        else if (sp_str_starts(value, percent))
+            n = percent.n;
+        if (n == port.n)
+            sp_buf_u64(&b, d->port);
+        else
+            sp_buf_add(&b, sp_str_sub(value, 0, n));
+        value = sp_str_from(value, n);
+    }
+    return sp_arena_str(h->arena, sp_buf_str(&b));
+}
+
+/* As the object says it. all_vary: the route's annotation is on, so a percent sign is two. */
+static sp_str header_value(sp_hap *h, const sp_hap_door *d, const sp_hap_step *s, bool all_vary) {
+    sp_auto(sp_buf) b = {0};
+    sp_err err = {0};
+    sp_str value = with_port(h, d, s->value);
+    bool varies;
+    if (s->varies && all_vary && !s->response) return value;
+    if (s->varies) sp_assert(sp_value_compile(h->arena, value, &value, &varies, &err));
+    if (!all_vary || s->response) return value;
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] == '%') sp_buf_addc(&b, '%');
+        sp_buf_addc(&b, value.p[i]);
+    }
+    return sp_arena_str(h->arena, sp_buf_str(&b));
+}
+
+/* A variable is what the client sent; lines before it must not have changed that. */
+static void check_order(sp_hap *h, const sp_hap_rule *r, size_t at, sp_str compiled) {
+    const sp_hap_step *s = r->edits[at];
+    for (size_t i = 0; i < at; i++) {
+        const sp_hap_step *before = r->edits[i];
+        if (before->response || !sp_value_reads(compiled, sp_hap_lower(h->arena, before->name)))
+            continue;
+        sp_hap_error(h, s->line,
+                     "\"%.*s\" is what the client sent, not what line %u makes of %.*s: put this "
+                     "line first",
+                     SP_ARG(s->value), before->line, SP_ARG(before->name));
+    }
+    if (r->path && r->path->line < s->line && sp_value_reads_path(compiled))
+        sp_hap_error(h, s->line,
+                     "\"%.*s\" is the path that the client sent, not what line %u makes of it: "
+                     "put this line first",
+                     SP_ARG(s->value), r->path->line);
+}
+
+/* Some value is another one for each request. */
+static bool has_variables(sp_hap *h, const sp_hap_door *d, const sp_hap_rule *r) {
+    bool any = false;
+    for (size_t i = 0; i < r->edit_count; i++) {
+        sp_str compiled;
+        sp_err err = {0};
+        bool varies;
+        if (!r->edits[i]->varies || r->edits[i]->response) continue;
+        sp_assert(sp_value_compile(h->arena, with_port(h, d, r->edits[i]->value), &compiled,
+                                   &varies, &err));
+        any |= varies;
+        if (varies) check_order(h, r, i, compiled);
+    }
+    return any;
+}
+
 /* Objects remove first, then set, then add; so a later line takes back what it overrides. */
-static void add_edit(sp_hap *h, const sp_hap_door *d, sp_json *filter, const sp_hap_step *s) {
+static void add_edit(sp_hap *h, const sp_hap_door *d, sp_json *filter, const sp_hap_step *s,
+                     bool all_vary) {
     static const char *const lists[] = {"set", "add", "remove"};
     size_t which = s->kind == SP_STEP_SET ? 0 : s->kind == SP_STEP_ADD ? 1 : 2;
-    sp_str value = s->value;
-    if (sp_str_eqz(value, "%[dst_port]")) value = sp_arena_printf(h->arena, "%u", d->port);
+    sp_str value = header_value(h, d, s, all_vary);
     if (which != 1)
         for (size_t i = 0; i < 3; i++) drop_named(sp_json_get(filter, lists[i]), s->name);
     sp_json *list = sp_json_ensure_array(h->arena, filter, lists[which]);
@@ -209,14 +281,15 @@ static void drop_empty(sp_json *filter) {
     }
 }
 
-static void header_filters(sp_hap *h, const sp_hap_door *d, const sp_hap_rule *r,
-                           sp_json *filters) {
+static void header_filters(sp_hap *h, const sp_hap_door *d, const sp_hap_rule *r, sp_json *filters,
+                           bool all_vary) {
     static const char *const kinds[][2] = {{"RequestHeaderModifier", "requestHeaderModifier"},
                                            {"ResponseHeaderModifier", "responseHeaderModifier"}};
     for (size_t response = 0; response < 2; response++) {
         sp_json *filter = sp_json_object(h->arena);
         for (size_t i = 0; i < r->edit_count; i++)
-            if (r->edits[i]->response == (response == 1)) add_edit(h, d, filter, r->edits[i]);
+            if (r->edits[i]->response == (response == 1))
+                add_edit(h, d, filter, r->edits[i], all_vary);
         drop_empty(filter);
         if (!filter->count) continue;
         sp_json *f = sp_hap_make(h, "{'type':~}", sp_str_z(kinds[response][0]));
@@ -305,7 +378,8 @@ static void backend_parts(sp_hap *h, const sp_hap_rule *r, sp_json *rule) {
 static sp_json *rule_of(sp_hap *h, const sp_hap_door *d, const sp_hap_rule *r, rule_parts *parts) {
     sp_json *rule = sp_json_object(h->arena), *filters = sp_json_array(h->arena);
     sp_json *matches = sp_json_array(h->arena);
-    header_filters(h, d, r, filters);
+    parts->varies = has_variables(h, d, r);
+    header_filters(h, d, r, filters, parts->varies);
     if (r->redirect && !r->redirect->target.location.n)
         redirect_filter(h, r, filters, parts);
     else
@@ -425,6 +499,7 @@ void sp_hap_http_routes(sp_hap *h, const sp_hap_door *d, const sp_hap_rules *rul
         sp_json *rule = rule_of(h, d, r, &parts);
         sp_json *hosts = host_names(h, parts.hosts), *notes = annotations_of(h, r);
         if (parts.rewrite.n) annotate(h, notes, "sampan.dev/rewrite-path", parts.rewrite);
+        if (parts.varies) annotate(h, notes, "sampan.dev/request-header-variables", SP_STR("true"));
         if (!fits(&p, r, hosts, notes)) {
             finish_route(h, d, &p);
             p = (pending){.hosts = hosts, .notes = sp_json_clone(h->arena, notes), .first = r};

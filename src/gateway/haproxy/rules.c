@@ -1,6 +1,7 @@
 /* Lines that depend on the request: http-request, redirect, use_backend, tcp-request. Each becomes
  * a step with a condition; tree.c orders them. */
 #include "gateway/haproxy/model.h"
+#include "gateway/http_value.h"
 #include "net/http.h"
 
 /* Takes the condition at index; false: said already, nothing is pushed. */
@@ -50,6 +51,55 @@ static bool constant(sp_hap *h, const sp_hap_line *l, sp_str text, sp_str *ret) 
     return true;
 }
 
+/* Letters of log formats that have a name, too. */
+static const struct {
+    const char *letters, *name;
+} aliases[] = {{"%ci", "%[src]"},      {"%cp", "%[src_port]"},  {"%fi", "%[dst]"},
+               {"%fp", "%[dst_port]"}, {"%ID", "%[unique-id]"}, {"%HM", "%[method]"},
+               {"%HP", "%[path]"}};
+
+static const char *alias_of(sp_str text, size_t *ret_n) {
+    for (size_t i = 0; i < SP_COUNT(aliases); i++) {
+        *ret_n = strlen(aliases[i].letters);
+        if (sp_str_starts(text, sp_str_z(aliases[i].letters))) return aliases[i].name;
+    }
+    return NULL;
+}
+
+/* With all variables by name; false when there is none. */
+static bool with_names(sp_hap *h, sp_str text, sp_str *ret) {
+    sp_auto(sp_buf) b = {0};
+    bool any = false;
+    for (size_t i = 0; i < text.n;) {
+        size_t n = 0;
+        sp_str rest = sp_str_from(text, i);
+        const char *name = alias_of(rest, &n);
+        any |= name || sp_str_starts(rest, SP_STR("%["));
+        if (!name) n = sp_str_starts(rest, SP_STR("%%")) ? 2 : 1;
+        sp_buf_add(&b, name ? sp_str_z(name) : sp_str_sub(rest, 0, n));
+        i += n;
+    }
+    *ret = sp_arena_str(h->arena, sp_buf_str(&b));
+    return any;
+}
+
+/* A constant, or a value with variables. */
+static bool header_value(sp_hap *h, const sp_hap_line *l, sp_str text, sp_hap_step *s) {
+    sp_err err = {0};
+    sp_str compiled;
+    if (!with_names(h, text, &s->value)) return constant(h, l, text, &s->value);
+    bool port = sp_str_eqz(s->value, "%[dst_port]"); /* of the bind line: a constant */
+    if (!sp_value_compile(h->arena, s->value, &compiled, &s->varies, &err))
+        sp_hap_error(h, l->number, "\"%.*s\": %s", SP_ARG(text), err.text);
+    else if (s->response && !port)
+        sp_hap_error(h, l->number, "\"%.*s\": values in answers are constants", SP_ARG(text));
+    else if (sp_str_ieq(s->name, SP_STR("host")) && !port)
+        sp_hap_error(h, l->number, "\"%.*s\": the Host is a constant", SP_ARG(text));
+    else
+        return true;
+    return false;
+}
+
 static bool is_one_of(sp_str s, const char *const *list) {
     for (; *list; list++)
         if (sp_str_eqz(s, *list)) return true;
@@ -62,8 +112,10 @@ static bool said_anyway(sp_hap *h, const sp_hap_line *l, sp_str name, sp_str val
     static const char *const host[] = {"%[req.hdr(host)]", "%[req.hdr(Host)]", "%[hdr(host)]",
                                        NULL};
     bool forwarded = sp_str_ieq(name, SP_STR("x-forwarded-for")) && is_one_of(value, client);
+    static const char *const tls[] = {"%[ssl_fc,iif(https,http)]", NULL};
     bool hosted = sp_str_ieq(name, SP_STR("x-forwarded-host")) && is_one_of(value, host);
-    if (!forwarded && !hosted) return false;
+    bool told = sp_str_ieq(name, SP_STR("x-forwarded-proto")) && is_one_of(value, tls);
+    if (!forwarded && !hosted && !told) return false;
     sp_hap_note(h, l->number, "%.*s is set by the gateway itself, for every request", SP_ARG(name));
     return true;
 }
@@ -81,8 +133,7 @@ static void edit(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at, sp
         return;
     }
     if (has_value && said_anyway(h, l, s.name, value)) return;
-    if (has_value && !sp_str_eqz(value, "%[dst_port]") && !constant(h, l, value, &value)) return;
-    s.value = value;
+    if (has_value && !header_value(h, l, value, &s)) return;
     push(h, p, l, at + (has_value ? 2 : 1), &p->steps, s);
 }
 
