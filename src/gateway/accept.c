@@ -4,6 +4,9 @@
  * or a tunnel takes the socket over. All of it has one deadline, and until it is over a connection
  * costs an arrival and, in the handshake, what OpenSSL needs.
  *
+ * The first answer of a handshake costs a signature, as much as ten requests. So that those who are
+ * served already do not wait for all who come, hellos queue up: one per turn, after all else.
+ *
  * The entry is looked up again after the handshake, because the configuration may have changed
  * meanwhile; the certificate was chosen before. */
 #include "base/clock.h"
@@ -20,6 +23,7 @@
 typedef enum stage {
     PROXY_HEADER,
     HELLO,
+    QUEUED, /* its hello was read */
     HANDSHAKE,
     LEAVING /* refused: reading until the client has seen why */
 } stage;
@@ -29,6 +33,7 @@ typedef struct arrival {
     sp_listener *listener;
     sp_sock client;
     sp_alarm alarm;
+    sp_list queued; /* member of the worker's hellos; the first of them is called again */
     stage stage;
     bool acme; /* an ACME server looks at our certificate (RFC 8737), and that is all */
 } arrival;
@@ -106,7 +111,29 @@ void sp_session_count(sp_session *s, sp_listener *l) {
 
 /* --- the end of an arrival --- */
 
+static void call_next_hello(sp_worker *w) {
+    if (!sp_list_empty(&w->hellos))
+        sp_io_again(&SP_CONTAINER(w->hellos.next, arrival, queued)->client.io);
+}
+
+static bool is_next_hello(const arrival *a) {
+    return a->s.worker->hellos.next == &a->queued;
+}
+
+static void queue_hello(arrival *a) {
+    a->stage = QUEUED;
+    sp_list_append(&a->s.worker->hellos, &a->queued);
+    if (is_next_hello(a)) call_next_hello(a->s.worker);
+}
+
+static void leave_queue(arrival *a) {
+    bool next = is_next_hello(a);
+    sp_list_remove(&a->queued);
+    if (next) call_next_hello(a->s.worker);
+}
+
 static void end(arrival *a, bool reset) {
+    leave_queue(a);
     sp_alarm_stop(&a->alarm);
     sp_sock_close(a->s.worker, &a->client, reset);
     sp_listener_unref(a->listener);
@@ -241,7 +268,7 @@ static bool answer_challenge(arrival *a, sp_str bytes, const sp_hello *hello) {
         sp_sock_start_tls(a->s.worker, &a->client, ctx, true, NULL, bytes);
         sp_tls_server_unref(server); /* the connection holds what it needs */
         a->acme = true;
-        a->stage = HANDSHAKE;
+        queue_hello(a);
         return true;
     }
     return false;
@@ -270,26 +297,24 @@ static void choose(arrival *a, sp_str bytes, const sp_hello *hello) {
     }
     sp_tls_ctx *ctx = sp_tls_server_pick(server, sp_str_z(hello->sni));
     sp_sock_start_tls(w, &a->client, ctx, true, NULL, bytes);
-    a->stage = HANDSHAKE;
+    queue_hello(a);
 }
 
-static bool read_hello(arrival *a) {
+static void read_hello(arrival *a) {
     sp_worker *w = a->s.worker;
     const sp_listener_spec *spec = a->listener->spec;
     sp_hello hello;
     if (!spec || !spec->sni_count) {
         hand_over(a, spec ? &spec->plain : NULL);
-        return false;
+        return;
     }
     sp_str bytes = sp_sock_read(w, &a->client);
     switch (sp_hello_parse(bytes, w->scratch + 2 * SP_READ_SIZE, &hello)) {
-    case SP_HELLO_MORE: return await_more(a, bytes);
-    case SP_HELLO_NOT_TLS: refuse_plain(a, bytes); return false;
-    case SP_HELLO_BAD: refuse(a, SP_ALERT_DECODE_ERROR, "a broken ClientHello"); return false;
-    case SP_HELLO_OK: break;
+    case SP_HELLO_MORE: (void)await_more(a, bytes); return;
+    case SP_HELLO_NOT_TLS: refuse_plain(a, bytes); return;
+    case SP_HELLO_BAD: refuse(a, SP_ALERT_DECODE_ERROR, "a broken ClientHello"); return;
+    case SP_HELLO_OK: choose(a, bytes, &hello);
     }
-    choose(a, bytes, &hello);
-    return a->stage == HANDSHAKE;
 }
 
 static void shake_hands(arrival *a) {
@@ -326,12 +351,20 @@ static void read_rest(arrival *a) {
 }
 
 static void run(arrival *a) {
-    if (a->stage == PROXY_HEADER && !read_proxy_header(a)) return;
-    if (a->stage == HELLO && !read_hello(a)) return;
-    if (a->stage == HANDSHAKE)
+    switch (a->stage) {
+    case PROXY_HEADER:
+        if (read_proxy_header(a)) read_hello(a);
+        return;
+    case HELLO: read_hello(a); return;
+    case QUEUED:
+        if (!is_next_hello(a)) return;
+        leave_queue(a);
+        a->stage = HANDSHAKE;
         shake_hands(a);
-    else if (a->stage == LEAVING)
-        read_rest(a);
+        return;
+    case HANDSHAKE: shake_hands(a); return;
+    case LEAVING: read_rest(a); return;
+    }
 }
 
 static void on_event(sp_io *io) {
@@ -363,6 +396,7 @@ static void arrive(sp_listener *l, int fd, const sp_addr *client, const sp_addr 
     a->client.io.fd = -1;
     l->refs++;
     sp_alarm_init(&a->alarm, on_alarm);
+    sp_list_init(&a->queued);
     if (!sp_sock_open(w, &a->client, fd, on_event)) {
         close(fd);
         end(a, true);

@@ -147,6 +147,7 @@ struct sp_worker {
     sp_h1_head answer;                      /* of the answer being read; valid for one event */
     SP_VEC(struct sp_exchange *) exchanges; /* spare */
     struct sp_h2_pool *h2_pool;             /* memory for streams; NULL until there are some */
+    sp_list hellos;                         /* of TLS clients that wait for an answer; accept.c */
     sp_list mirrors;                        /* copies of requests under way */
     size_t mirror_count;
     sp_buf log;

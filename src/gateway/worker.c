@@ -203,6 +203,7 @@ sp_worker *sp_worker_new(uv_loop_t *loop, const sp_worker_settings *s) {
     w->sockets = s->sockets ? s->sockets : sp_sockets_new(1);
     sp_list_init(&w->sessions);
     sp_list_init(&w->queues);
+    sp_list_init(&w->hellos);
     sp_list_init(&w->mirrors);
     sp_worker_init_accept(w);
     set_timeouts(w);

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 
@@ -230,6 +231,36 @@ def test_clients_that_do_not_speak_tls(door, ca):
     assert serves(door.port, door.a, ca.trusting())[0] == 200
     for s in slow:
         s.close()
+
+
+def hello_of(context, name):
+    """The first words of a handshake, and nothing more."""
+    out = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name).do_handshake()
+    return out.read()
+
+
+def test_many_hellos_at_once_and_clients_that_leave_meanwhile(door, ca):
+    """They queue for their signatures; who is gone holds up nobody, and the others are all served."""
+    hello, reset = hello_of(ca.trusting(), door.a), struct.pack("ii", 1, 0)
+    staying, leaving, served = [], [], []
+    for _ in range(60):
+        for group in (staying, leaving):
+            group.append(socket.create_connection(("127.0.0.1", door.port), 30))
+
+    def shake(s):
+        with ca.trusting().wrap_socket(s, server_hostname=door.a) as c:
+            served.append(ask(c, door.a)[0])
+    threads = [threading.Thread(target=shake, args=(s,)) for s in staying]
+    for t, gone in zip(threads, leaving):
+        gone.sendall(hello)
+        t.start()
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        gone.close()
+    for t in threads:
+        t.join(60)
+    assert served == [200] * 60
 
 
 def test_the_certificate_of_last_resort_survives_a_restart(sampan, ns):
