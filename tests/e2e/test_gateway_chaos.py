@@ -2,6 +2,7 @@
 
 CHAOS_SEED repeats a run, CHAOS_SECONDS makes it longer. Most useful with a sanitized binary.
 """
+import http.client
 import os
 import random
 import socket
@@ -125,6 +126,15 @@ def door(workdir):
     assert s.stop() == 0, s.logs()
 
 
+def by_the_good_one(s, **how):
+    """Server 9 answers; until the gateway knows of it, the unruly ones do, in their ways."""
+    try:
+        status, text = s.http(**how)
+    except http.client.HTTPException:
+        return False
+    return status == 200 and text.startswith("9 ")
+
+
 def test_nothing_that_others_do_ends_it(door):
     s, lb, over, sent = door, free_port(), threading.Event(), []
     print(f"CHAOS_SEED={SEED}")
@@ -148,5 +158,5 @@ def test_nothing_that_others_do_ends_it(door):
     for c in clients:
         c.join(10)
     write_slice(s, "default", [(Server(9), "ready")])
-    wait_until(lambda: s.http(headers={"Host": "chaos.test"})[0] == 200 and s.http(port=lb)[0] == 200, "good manners again")
+    wait_until(lambda: by_the_good_one(s, headers={"Host": "chaos.test"}) and by_the_good_one(s, port=lb), "good manners again")
     assert len(sent) > 100 and s.role_pids().get("gateway") == pid
