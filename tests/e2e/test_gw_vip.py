@@ -456,11 +456,12 @@ def test_upgrade_keeps_the_address(net, tmp_path, what, version, advert):
     proxy, control = tmp_path / "haproxy.cfg", tmp_path / "control.sock"
     proxy.write_text("defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 9s\n  timeout server 9s\n"
                      "listen api\n  bind *:16443\n  server s1 127.0.0.1:6443\n")
-    b.ours(conf(2, 105, version, advert))
     a.ours(conf(1, 100, version, advert, script="/bin/sh -c 'sleep 0.5'"),
            *(("--haproxy-cfg", str(proxy), "--control-socket", str(control)) if what == "gateway" else ()))
     w.answers(1)
     wait_until(lambda: '"state":"MASTER"' in a.text(), "it is said after it is done")
+    b.ours(conf(2, 105, version, advert))  # second: never master before, however the two started
+    wait_until(lambda: '"state":"BACKUP"' in b.text(), "the other node has started")
     before, changes = len(b.text()), a.text().count('"state":"MASTER"')
     a.kill(signal.SIGUSR2)
     wait_until(lambda: "others of this node were master before" in a.text(), "the successor is master from its start")
