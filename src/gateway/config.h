@@ -108,6 +108,7 @@ typedef struct sp_pool_spec {
     uint8_t send_proxy;         /* PROXY protocol: 0, 1 or 2 */
     uint32_t connect_timeout_ms, response_timeout_ms, idle_timeout_ms;
     bool reset_on_removal;       /* TCP and upgraded connections of an endpoint that is gone */
+    bool reset_on_check_failure; /* the same ones, when its check fails */
     uint32_t goaway_per_million; /* of requests on HTTP/2 clients: say GOAWAY after this one */
     sp_endpoint_spec *endpoints;
     size_t endpoint_count;
@@ -168,7 +169,8 @@ typedef struct sp_listener_spec {
     size_t trusted_count;
     uint32_t max_connections;
     uint32_t client_rate; /* new connections per second and source (IPv6: its /64); more: closed */
-    uint32_t idle_timeout_ms, head_timeout_ms, keep_alive_timeout_ms, stream_timeout_ms;
+    uint32_t idle_timeout_ms, head_timeout_ms, keep_alive_timeout_ms;
+    uint32_t upgraded_idle_ms; /* a WebSocket and the like without traffic; 0 = no limit */
     sp_str owner; /* "Service default/web": whose it is, in messages, logs and metrics */
 } sp_listener_spec;
 

@@ -488,14 +488,14 @@ static void add_cookie(sp_exchange *x) {
     sp_buf_add(&x->extra, SP_STR("\r\n"));
 }
 
-static uint32_t stream_ms(const sp_exchange *x) {
+static uint32_t upgraded_idle_ms(const sp_exchange *x) {
     const sp_listener_spec *l = x->listener->spec;
-    return l ? l->stream_timeout_ms : 0;
+    return l ? l->upgraded_idle_ms : 0;
 }
 
 /* A WebSocket of its own connection becomes a tunnel, which is watched there. */
 static void begin_watch(sp_exchange *x) {
-    uint32_t limit = stream_ms(x), first = SP_TUNNEL_FIRST_LOOK_MS;
+    uint32_t limit = upgraded_idle_ms(x), first = SP_TUNNEL_FIRST_LOOK_MS;
     sp_alarm_stop(&x->deadline);
     x->moved_ms = sp_poller_now_ms(x->worker->poller);
     sp_alarm_after(x->worker->poller, &x->alarm, limit ? SP_MIN(limit, first) : first);
@@ -517,7 +517,7 @@ static void begin_answer(sp_exchange *x, const sp_h1_head *h) {
     if (x->tunnel)
         begin_watch(x);
     else if (!x->hop.entry->action->backend_timeout_ms)
-        sp_alarm_start_or(x->worker->poller, &x->alarm, stream_ms(x), SP_TIMEOUT_STREAM);
+        sp_alarm_start(x->worker->poller, &x->alarm, SP_TIMEOUT_STREAM);
 }
 
 /* The endpoint answers in place of switching. From here on nothing of the stream may reach it: it
@@ -571,7 +571,7 @@ static void touch_alarm(sp_exchange *x) {
     if (x->tunnel) x->moved_ms = sp_poller_now_ms(x->worker->poller);
     if (x->tunnel || x->hop.entry->action->backend_timeout_ms) return;
     if (x->answer_begun)
-        sp_alarm_start_or(x->worker->poller, &x->alarm, stream_ms(x), SP_TIMEOUT_STREAM);
+        sp_alarm_start(x->worker->poller, &x->alarm, SP_TIMEOUT_STREAM);
     else
         sp_alarm_start_or(x->worker->poller, &x->alarm, attempt_ms(x), SP_TIMEOUT_RESPONSE);
 }
@@ -626,8 +626,8 @@ static void run_out_of_time(sp_exchange *x) {
 static void look_at_tunnel(sp_exchange *x) {
     uint32_t again;
     int64_t quiet = sp_poller_now_ms(x->worker->poller) - x->moved_ms;
-    switch (
-        sp_tunnel_look(x->front->carrier(x), x->back->carrier(x), quiet, stream_ms(x), &again)) {
+    switch (sp_tunnel_look(x->front->carrier(x), x->back->carrier(x), quiet, upgraded_idle_ms(x),
+                           &again)) {
     case SP_TUNNEL_LIVES: sp_alarm_after(x->worker->poller, &x->alarm, again); break;
     case SP_TUNNEL_IDLE: sp_exchange_answer_end(x, (sp_str){0}); break;
     case SP_TUNNEL_GONE: finish(x, SP_OVER_CUT); break;

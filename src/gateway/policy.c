@@ -199,6 +199,7 @@ static void apply_protection(sp_pool_spec *p, const sp_json *spec) {
         if (sp_json_get(times, keys[i])) *to[i] = ms_of(times, keys[i]);
     p->send_proxy = sp_str_eqz(proxy, "v1") ? 1 : sp_str_eqz(proxy, "v2") ? 2 : 0;
     p->reset_on_removal = sp_str_eqz(sp_json_text(spec, "onRemoval"), "Reset");
+    p->reset_on_check_failure = sp_str_eqz(sp_json_text(spec, "onCheckFailure"), "Reset");
     p->goaway_per_million = (uint32_t)(SP_MIN(SP_MAX(chance, 0.0), 1.0) * 1e6 + 0.5);
 }
 
@@ -290,6 +291,7 @@ static void apply_to_listener(sp_arena *a, sp_listener_spec *l, const sp_json *s
     l->idle_timeout_ms = ms_of(times, "clientIdle");
     l->head_timeout_ms = ms_of(times, "requestHead");
     l->keep_alive_timeout_ms = ms_of(times, "keepAlive");
+    l->upgraded_idle_ms = ms_of(times, "upgradedIdle");
 }
 
 static sp_rate_limit *rate_limits(sp_arena *a, const sp_json *policy, size_t *ret_count) {

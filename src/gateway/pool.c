@@ -175,7 +175,7 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
     const sp_sticky_spec *sticky = &pool->sticky;
     e->sticky =
         sticky->cookie.n ? sp_affinity_sticky(sticky->key, pool->name, s->name, &s->addr) : 0;
-    u->cut = false;
+    u->cut = pool->reset_on_check_failure && s->sick;
     e->ready = s->ready;
     e->draining = s->draining;
     e->no_newcomers = s->no_newcomers;
@@ -215,6 +215,7 @@ static void update_endpoints(sp_worker *w, sp_pool *p, const sp_pool_spec *spec)
         sp_vec_push(&list, &u->e);
         members |= i >= before.n || before.p[i] != &u->e;
         members |= update_upstream(p, spec, u, s, now);
+        w->cuts |= u->cut;
     }
     members |= before.n != list.n;
     p->balance.list = list;

@@ -299,7 +299,7 @@ void sp_tunnel_end_cut(sp_worker *w) {
 static uint32_t idle_limit(const tunnel *t) {
     const sp_listener_spec *spec = t->listener->spec;
     uint32_t ms = spec ? spec->idle_timeout_ms : 0;
-    if (t->upgraded || (!ms && !t->pool_idle_ms)) return spec ? spec->stream_timeout_ms : 0;
+    if (t->upgraded) return spec ? spec->upgraded_idle_ms : 0;
     return !ms || (t->pool_idle_ms && t->pool_idle_ms < ms) ? t->pool_idle_ms : ms;
 }
 

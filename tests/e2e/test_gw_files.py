@@ -467,6 +467,73 @@ backend all
             wait_until(lambda: drawn.add(visit()[0]) or len(drawn) == 3, f"{name}: strangers come to all of them")
 
 
+@contextlib.contextmanager
+def raw_server(answer=b""):
+    """Says this to every client and keeps its connection; yields its port and a function that closes the door."""
+    door, held = socket.create_server(("127.0.0.1", 0)), []
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(door.accept()[0])
+                if answer:
+                    held[-1].recv(65536)
+                    held[-1].sendall(answer)
+
+    def close():
+        with contextlib.suppress(OSError):
+            door.shutdown(socket.SHUT_RDWR)
+        door.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield door.getsockname()[1], close
+    finally:
+        close()
+        for s in held:
+            s.close()
+
+
+def sees_the_end(c):
+    c.settimeout(60)
+    with contextlib.suppress(ConnectionResetError):
+        return c.recv(1) == b""
+    return True
+
+
+@needs_haproxy
+def test_connections_of_a_server_that_is_marked_down_are_ended(tmp_path):
+    text = ("listen a\n mode tcp\n timeout client 10m\n timeout server 10m\n bind 127.0.0.1:@P@\n"
+            " server s 127.0.0.1:@S@ check port @C@ inter 200ms fall 2 on-marked-down shutdown-sessions\n")
+    with raw_server(b"hello") as (port, _), raw_server() as (checked, fail), contextlib.ExitStack() as stack:
+        with serving(tmp_path, text, {"S": port, "C": checked}, "P") as running:
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", ports["P"]), 60)) for _, ports in running]
+            for c in clients:
+                c.sendall(b"hello")
+                assert c.recv(5) == b"hello"
+            fail()
+            assert all(sees_the_end(c) for c in clients)
+
+
+@needs_haproxy
+def test_an_upgraded_connection_without_traffic_has_timeout_tunnel(tmp_path):
+    """Said where haproxy wants it: in the backend."""
+    text = ("frontend f\n timeout client 10m\n bind 127.0.0.1:@P@\n default_backend b\n"
+            "backend b\n timeout server 10m\n timeout tunnel 1s\n server s 127.0.0.1:@S@\n")
+    upgraded = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: talk\r\n\r\n"
+    with raw_server(upgraded) as (port, _), contextlib.ExitStack() as stack:
+        with serving(tmp_path, text, {"S": port}, "P") as running:
+            for name, ports in running:
+                c = stack.enter_context(socket.create_connection(("127.0.0.1", ports["P"]), 60))
+                c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: talk\r\n\r\n")
+                seen = b""
+                while b"\r\n\r\n" not in seen:
+                    assert (more := c.recv(4096)), (name, seen)
+                    seen += more
+                assert seen.startswith(b"HTTP/1.1 101 "), (name, seen)
+                assert sees_the_end(c), name
+
+
 # --- life ---
 
 def test_sighup_reads_again_and_a_bad_file_changes_nothing(tmp_path, servers):

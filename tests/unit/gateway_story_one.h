@@ -6,7 +6,7 @@ enum { MAX_SERVERS = 4, BULK = 8 << 20 };
 
 typedef struct endpoint_is {
     uint16_t port;
-    bool ready, draining;
+    bool ready, draining, sick;
 } endpoint_is;
 
 static struct {
@@ -14,7 +14,7 @@ static struct {
     size_t endpoint_count;
     uint16_t tcp_port, http_port;
     sp_pool_limits limits;
-    bool reset_on_removal;
+    bool reset_on_removal, reset_on_check_failure;
     const char *service, *protocol; /* of the pool's name; NULL = ns/web, none */
     uint32_t max_connections;       /* of each endpoint */
 } t;
@@ -37,6 +37,7 @@ static sp_gateway_config *make_config(void) {
     for (size_t i = 0; i < t.endpoint_count; i++) {
         e[i] = (sp_endpoint_spec){.ready = t.endpoints[i].ready,
                                   .draining = t.endpoints[i].draining,
+                                  .sick = t.endpoints[i].sick,
                                   .max_connections = t.max_connections};
         sp_assert(sp_addr_parse(SP_STR("127.0.0.1"), t.endpoints[i].port, &e[i].addr));
     }
@@ -48,6 +49,7 @@ static sp_gateway_config *make_config(void) {
         .algorithm = SP_BALANCE_ROUND_ROBIN,
         .limits = t.limits,
         .reset_on_removal = t.reset_on_removal,
+        .reset_on_check_failure = t.reset_on_check_failure,
         .endpoints = e,
         .endpoint_count = t.endpoint_count};
     c->pool_count = 1;

@@ -148,6 +148,30 @@ static void tcp_endpoint_removed_and_cut(void) {
     CLOSE(c, s, c2, s2, la, lb);
 }
 
+static void tcp_check_failed(void) {
+    uint16_t a, b;
+    int la = listen_on(&a), lb = listen_on(&b);
+    ENDPOINTS({a, true}, {b, true});
+    int c = dial(t.tcp_port), s = take(la), c2 = dial(t.tcp_port), s2 = take(lb);
+    ENDPOINTS({a, false, false, true}, {b, true});
+    say(c, "one"); /* kept, if nothing is said */
+    hear(s, "one");
+    t.reset_on_check_failure = true;
+    ENDPOINTS({a, false, false, true}, {b, true});
+    hear_reset(c);
+    hear_reset(s);
+    say(c2, "two");
+    hear(s2, "two");
+    ENDPOINTS({a, true}, {b, false}); /* well again; the other one is out, but not by a check */
+    int c3 = dial(t.tcp_port), s3 = take(la);
+    say(c3, "three");
+    hear(s3, "three");
+    say(c2, "four");
+    hear(s2, "four");
+    t.reset_on_check_failure = false;
+    CLOSE(c, s, c2, s2, c3, s3, la, lb);
+}
+
 /* The Service itself goes, not one of its endpoints; another one has taken its port. */
 static void tcp_service_removed_and_cut(void) {
     uint16_t a, b;
@@ -316,6 +340,7 @@ int main(void) {
         STORY(a_second_connect_is_not_needed),
         STORY(tcp_endpoint_removed),
         STORY(tcp_endpoint_removed_and_cut),
+        STORY(tcp_check_failed),
         STORY(tcp_service_removed_and_cut),
         STORY(tcp_service_removed_while_dialling),
         STORY(tcp_draining),

@@ -154,6 +154,8 @@ FIELDS(backend_policy_spec) = {
     {"proxyProtocol", 0, ENUM("v1", "v2"), "Tell servers the client's address: v1 or v2."},
     {"onRemoval", 0, ENUM_DEFAULT("Keep", "Reset"),
      "TCP connections of a server that is removed: Keep or Reset."},
+    {"onCheckFailure", 0, ENUM_DEFAULT("Keep", "Reset"),
+     "TCP connections of a server whose check fails: Keep or Reset."},
     {"goawayChance", 0, CHANCE, "Of a request, to make its HTTP/2 client connect anew."},
     {"servers", 0, GW_LIST(T(server_spec), 0, 1024), "What is different for single servers."},
 };
@@ -191,6 +193,7 @@ FIELDS(client_timeouts) = {
     {"clientIdle", 0, GW_DURATION, "A connection without traffic."},
     {"requestHead", 0, GW_DURATION, "For a request's head."},
     {"keepAlive", 0, GW_DURATION, "A connection between requests."},
+    {"upgradedIdle", 0, GW_DURATION, "A WebSocket or other upgraded connection without traffic."},
 };
 TYPE(client_timeouts, "sampan.ClientTimeouts", NULL);
 

@@ -124,6 +124,7 @@ typedef struct sp_hap_server {
     sp_strs addresses; /* host as IP addresses */
     uint16_t port, check_port;
     bool check, backup, disabled, tls, no_verify, check_tls, h2, agent, weight_given, alpn_h2;
+    bool reset_when_down; /* on-marked-down shutdown-sessions */
     uint8_t send_proxy;
     uint32_t weight, maxconn, inter_ms, fast_ms, down_ms, rise, fall, slow_ms, agent_ms;
     uint16_t agent_port;

@@ -166,6 +166,21 @@ static uint8_t proxy_header(sp_hap *h, const sp_hap_proxy *b) {
     return b->servers.n ? b->servers.p[0].send_proxy : 0;
 }
 
+/* A server without a check is never marked down. */
+static bool resets_when_down(sp_hap *h, const sp_hap_proxy *b) {
+    bool any = false, all = true;
+    sp_vec_each(&b->servers, s) {
+        bool checked = s->check || s->agent;
+        any |= checked && s->reset_when_down;
+        all &= !checked || s->reset_when_down;
+    }
+    if (any && !all)
+        sp_hap_note(h, b->line,
+                    "on-marked-down shutdown-sessions of \"%.*s\" holds for all of its servers",
+                    SP_ARG(b->name));
+    return any;
+}
+
 static uint32_t slow_start(const sp_hap_proxy *b) {
     uint32_t ms = 0;
     sp_vec_each(&b->servers, s) ms = SP_MAX(ms, s->slow_ms);
@@ -197,6 +212,7 @@ void sp_hap_backend_policy(sp_hap *h, const sp_hap_proxy *b) {
     if (b->http) set_duration(h, times, "response", b->timeouts.server);
     set_part(h, spec, "timeouts", times);
     if (proxy) sp_json_set_z(h->arena, spec, "proxyProtocol", proxy == 1 ? "v1" : "v2");
+    if (resets_when_down(h, b)) sp_json_set_z(h->arena, spec, "onCheckFailure", "Reset");
     set_part(h, spec, "servers", servers(h, b));
     sp_hap_emit(h, o);
 }
@@ -280,8 +296,9 @@ void sp_hap_listener_policy(sp_hap *h, const sp_hap_door *d, const sp_strs *allo
                             const sp_strs *denied) {
     const sp_hap_proxy *p = d->front;
     sp_json *times = sp_json_object(h->arena);
-    bool tunnel = !p->http && p->timeouts.tunnel;
-    set_duration(h, times, "clientIdle", tunnel ? p->timeouts.tunnel : p->timeouts.client);
+    uint32_t tunnel = p->timeouts.tunnel ? p->timeouts.tunnel : p->timeouts.client;
+    set_duration(h, times, "clientIdle", p->http ? p->timeouts.client : tunnel);
+    if (p->http) set_duration(h, times, "upgradedIdle", tunnel);
     if (p->http) set_duration(h, times, "requestHead", p->timeouts.http_request);
     if (p->http) set_duration(h, times, "keepAlive", p->timeouts.http_keep_alive);
     if (!times->count && !p->maxconn && !d->bind->accept_proxy && !allowed->n && !denied->n) return;

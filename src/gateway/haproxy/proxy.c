@@ -28,8 +28,7 @@ void sp_hap_timeout(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at)
                 {"queue", &p->timeouts.queue},
                 {"http-request", &p->timeouts.http_request},
                 {"http-keep-alive", &p->timeouts.http_keep_alive},
-                {"tunnel", &p->timeouts.tunnel,
-                 p->http ? "upgraded connections have timeout client" : NULL},
+                {"tunnel", &p->timeouts.tunnel, NULL},
                 {"tarpit", &p->timeouts.tarpit, "such clients are answered at once"}};
     sp_str which, value;
     if (!sp_hap_word(h, l, at, "which timeout", &which) ||

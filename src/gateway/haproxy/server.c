@@ -216,10 +216,7 @@ static size_t special_word(sp_hap *h, const sp_hap_line *l, size_t i, sp_hap_ser
                          "server on-marked-down %.*s: shutdown-sessions is the only "
                          "action",
                          SP_ARG(value));
-        else
-            sp_hap_note(h, l->number,
-                        "server on-marked-down shutdown-sessions: connections to a "
-                        "server that is down end when they fail themselves");
+        s->reset_when_down = true;
         return 2;
     }
     return 0;

@@ -235,6 +235,16 @@ static const sp_hap_steps *list_of(const sp_hap_proxy *p, stage s) {
 
 static void walk(tree *t, const sp_hap_proxy *p, stage s, size_t i);
 
+/* A backend's word, which is kept per port here: nobody's connections end before their time. */
+static void follow_tunnel(tree *t, const sp_hap_proxy *b) {
+    uint32_t theirs = b->timeouts.tunnel, ours = t->front->timeouts.tunnel;
+    if (theirs && ours && theirs != ours)
+        sp_hap_note(t->h, b->line,
+                    "timeout tunnel of \"%.*s\": the longest of the frontend's backends holds",
+                    SP_ARG(b->name));
+    t->front->timeouts.tunnel = SP_MAX(theirs, ours);
+}
+
 static void enter_backend(tree *t, sp_str name, unsigned line) {
     sp_hap_proxy *b = sp_hap_find(t->h, name, SP_HAP_BACKEND | SP_HAP_LISTEN);
     if (!b) {
@@ -243,6 +253,7 @@ static void enter_backend(tree *t, sp_str name, unsigned line) {
         return;
     }
     b->used = true;
+    follow_tunnel(t, b);
     if (b->http != t->front->http)
         sp_hap_error(t->h, line,
                      "backend \"%.*s\" is in mode %s, the frontend in mode %s: both must "
