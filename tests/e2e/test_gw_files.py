@@ -472,13 +472,17 @@ def raw_server(answer=b""):
     """Says this to every client and keeps its connection; yields its port and a function that closes the door."""
     door, held = socket.create_server(("127.0.0.1", 0)), []
 
+    def speak(client):
+        with contextlib.suppress(OSError):
+            client.recv(65536)
+            client.sendall(answer)
+
     def serve():
         with contextlib.suppress(OSError):
             while True:
                 held.append(door.accept()[0])
                 if answer:
-                    held[-1].recv(65536)
-                    held[-1].sendall(answer)
+                    threading.Thread(target=speak, args=[held[-1]], daemon=True).start()
 
     def close():
         with contextlib.suppress(OSError):
