@@ -52,6 +52,19 @@ typedef enum sp_check_kind {
     SP_CHECK_SCRIPT
 } sp_check_kind;
 
+/* What a check says to a server, or waits to hear from it (health_talk.h). */
+typedef enum sp_check_step_kind {
+    SP_CHECK_STEP_SAY,
+    SP_CHECK_STEP_TEXT,   /* these bytes come */
+    SP_CHECK_STEP_PATTERN /* what comes matches this regular expression somewhere */
+} sp_check_step_kind;
+typedef struct sp_check_step {
+    sp_check_step_kind kind;
+    bool negated;       /* they do not come, it does not match */
+    uint32_t min_bytes; /* decided as soon as so many came; 0 = a mismatch waits for more */
+    sp_str bytes;       /* never empty */
+} sp_check_step;
+
 /* Active checks; done on the control side (health.h), never in the data path. */
 typedef struct sp_check_spec {
     sp_check_kind kind;
@@ -65,6 +78,8 @@ typedef struct sp_check_spec {
     sp_str body;                     /* "" = any; else a regular expression the body must match */
     sp_str service;                  /* gRPC */
     sp_str script;                   /* a command line for /bin/sh */
+    sp_check_step *steps;            /* TCP, TLS: once connected; none: connecting is enough */
+    size_t step_count;
 } sp_check_spec;
 
 /* Circuit breaking and queueing. */

@@ -18,6 +18,7 @@ typedef struct check {
     sp_addr addr;
     sp_check_spec spec;
     const sp_regex *body;
+    const sp_regex **patterns; /* of spec.steps */
     const char *server_name;
     sp_tls_ctx *tls;
     sp_err fault; /* why it can never pass */
@@ -112,6 +113,7 @@ static void start(void *ctx) {
     sp_probe_params p = {.addr = c->addr,
                          .spec = &c->spec,
                          .body = c->body,
+                         .patterns = c->patterns,
                          .tls = c->tls,
                          .server_name = c->server_name,
                          .name = c->name};
@@ -138,6 +140,14 @@ static bool uses_tls(const sp_check_spec *s) {
     return s->tls || s->kind == SP_CHECK_TLS;
 }
 
+static void add_steps(sp_buf *b, const sp_check_spec *s) {
+    for (size_t i = 0; i < s->step_count; i++) {
+        const sp_check_step *t = &s->steps[i];
+        sp_buf_printf(b, "|%d%s%u", t->kind, t->negated ? "!" : "+", t->min_bytes);
+        add_part(b, t->bytes);
+    }
+}
+
 /* The arguments of a script may depend on the name; other checks of one address are the same. */
 static void make_key(sp_buf *b, const sp_pool_spec *p, const sp_check_spec *s,
                      const sp_endpoint_spec *e) {
@@ -154,11 +164,21 @@ static void make_key(sp_buf *b, const sp_pool_spec *p, const sp_check_spec *s,
         add_part(b, s->headers[i].name);
         add_part(b, s->headers[i].value);
     }
+    add_steps(b, s);
     if (s->kind == SP_CHECK_SCRIPT) add_part(b, e->name);
     if (!uses_tls(s) || !p->tls) return;
     const sp_str tls[] = {p->tls->ca_pem, p->tls->server_name, p->tls->cert_pem, p->tls->key_pem};
     for (size_t i = 0; i < SP_COUNT(tls); i++) add_part(b, tls[i]);
     sp_buf_printf(b, "|%d", p->tls->insecure);
+}
+
+static sp_check_step *copy_steps(sp_arena *a, const sp_check_spec *s) {
+    sp_check_step *steps = sp_arena_alloc(a, (s->step_count + 1) * sizeof *steps);
+    for (size_t i = 0; i < s->step_count; i++) {
+        steps[i] = s->steps[i];
+        steps[i].bytes = sp_arena_str(a, s->steps[i].bytes);
+    }
+    return steps;
 }
 
 static void copy_spec(check *c, const sp_check_spec *from) {
@@ -170,6 +190,7 @@ static void copy_spec(check *c, const sp_check_spec *from) {
         s.headers[i] =
             (sp_header){sp_http_lower(c->arena, sp_arena_str(c->arena, from->headers[i].name)),
                         sp_arena_str(c->arena, from->headers[i].value)};
+    s.steps = copy_steps(c->arena, from);
     c->spec = s;
 }
 
@@ -187,6 +208,18 @@ static bool make_tls(check *c, const sp_upstream_tls *t, sp_err *err) {
     return sp_tls_ctx_new(&config, &c->tls, err);
 }
 
+static bool compile_steps(check *c, sp_err *err) {
+    c->patterns = sp_arena_alloc(c->arena, (c->spec.step_count + 1) * sizeof *c->patterns);
+    for (size_t i = 0; i < c->spec.step_count; i++) {
+        const sp_check_step *s = &c->spec.steps[i];
+        c->patterns[i] = NULL;
+        if (s->kind == SP_CHECK_STEP_PATTERN &&
+            !sp_regex_compile(c->arena, s->bytes, &c->patterns[i], err))
+            return false;
+    }
+    return true;
+}
+
 static check *new_check(sp_health *h, sp_str key, const sp_pool_spec *p, const sp_check_spec *s,
                         const sp_endpoint_spec *e) {
     check *c = sp_zalloc(1, sizeof *c);
@@ -201,7 +234,7 @@ static check *new_check(sp_health *h, sp_str key, const sp_pool_spec *p, const s
     c->agent.percent = 100;
     c->beside = s == &p->agent;
     copy_spec(c, s);
-    bool ok = !uses_tls(s) || make_tls(c, p->tls, &c->fault);
+    bool ok = compile_steps(c, &c->fault) && (!uses_tls(s) || make_tls(c, p->tls, &c->fault));
     if (ok && s->kind == SP_CHECK_HTTP && s->body.n)
         (void)!sp_regex_compile(c->arena, c->spec.body, &c->body, &c->fault);
     sp_vec_push(&h->checks, c);

@@ -2,6 +2,7 @@
  * a turn of its own, so that a kind may end inside any callback. */
 #include "gateway/health_probe.h"
 #include "base/clock.h"
+#include "gateway/health_talk.h"
 #include "net/client.h"
 #include "net/conn.h"
 #include "net/process.h"
@@ -24,6 +25,8 @@ struct sp_probe {
     sp_http_client *client;
     sp_http_call *call; /* while it runs */
     sp_buf said;
+    sp_talk talk;
+    bool talking;
     bool over; /* there is a verdict, or nobody wants one */
     bool passed;
     bool again;   /* its time began anew */
@@ -33,7 +36,10 @@ struct sp_probe {
 
 static void end_parts(sp_probe *p) {
     p->timeout = sp_timer_stop(p->timeout);
-    if (p->conn) sp_conn_free(p->conn);
+    if (p->conn && p->passed && sp_conn_pending(p->conn))
+        sp_conn_finish(p->conn); /* the last thing said goes out */
+    else if (p->conn)
+        sp_conn_free(p->conn);
     p->conn = NULL;
     if (p->call) sp_http_call_cancel(p->call);
     p->call = NULL;
@@ -49,6 +55,7 @@ static void free_probe(sp_probe *p) {
         return;
     }
     sp_buf_free(&p->said);
+    sp_talk_free(&p->talk);
     free(p);
 }
 
@@ -112,14 +119,43 @@ static void on_timeout(void *ctx) {
         start_timeout(p);
         return;
     }
+    if (p->talking) {
+        char why[SP_TALK_WHY_MAX];
+        sp_talk_why(&p->talk, why);
+        finish(p, false, "%s, within %u ms", why, p->p.spec->timeout_ms);
+        return;
+    }
     finish(p, false, "no %s within %u ms", phase(p), p->p.spec->timeout_ms);
 }
 
 /* --- TCP, TLS, agent --- */
 
+static void talk_on(sp_probe *p) {
+    sp_str say;
+    sp_talk_turn turn;
+    while ((turn = sp_talk_go(&p->talk, &say)) == SP_TALK_SAY) {
+        sp_outq_add(sp_conn_out(p->conn), say);
+        sp_conn_wake(p->conn);
+    }
+    if (turn == SP_TALK_PASSED) finish(p, true, "it said what was expected");
+    if (turn != SP_TALK_FAILED) return;
+    char why[SP_TALK_WHY_MAX];
+    sp_talk_why(&p->talk, why);
+    finish(p, false, "%s", why);
+}
+
 static void conn_ready(void *ctx) {
     sp_probe *p = ctx;
-    if (p->p.spec->kind != SP_CHECK_AGENT) finish(p, true, "connected");
+    const sp_check_spec *s = p->p.spec;
+    if (s->kind == SP_CHECK_AGENT || p->over) return;
+    p->talking = s->step_count > 0;
+    p->talk.steps = s->steps;
+    p->talk.count = s->step_count;
+    p->talk.patterns = p->p.patterns;
+    if (p->talking)
+        talk_on(p);
+    else
+        finish(p, true, "connected");
 }
 
 static void agent_done(sp_probe *p) {
@@ -131,17 +167,28 @@ static void agent_done(sp_probe *p) {
 
 static void conn_data(void *ctx, char *bytes, size_t n) {
     sp_probe *p = ctx;
-    if (p->p.spec->kind != SP_CHECK_AGENT || p->over) return;
+    if (p->over) return;
+    if (p->talking) {
+        sp_talk_hear(&p->talk, (sp_str){bytes, n});
+        talk_on(p);
+    }
+    if (p->p.spec->kind != SP_CHECK_AGENT) return;
     sp_buf_add(&p->said, (sp_str){bytes, SP_MIN(n, AGENT_MAX - SP_MIN(p->said.n, AGENT_MAX))});
     if (memchr(bytes, '\n', n) || p->said.n >= AGENT_MAX) agent_done(p);
 }
 
 static void conn_closed(void *ctx, const sp_err *err) {
     sp_probe *p = ctx;
-    if (err)
+    if (p->over) return;
+    sp_talk_end(&p->talk);
+    if (err && p->talking)
+        finish(p, false, "step %zu: %s", p->talk.at + 1, err->text);
+    else if (err)
         finish(p, false, "%s", err->text);
     else if (p->p.spec->kind == SP_CHECK_AGENT)
         agent_done(p);
+    else if (p->talking)
+        talk_on(p);
     else
         finish(p, false, "the server closed the connection");
 }

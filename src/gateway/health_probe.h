@@ -10,11 +10,12 @@ typedef struct sp_probe sp_probe;
 
 typedef struct sp_probe_params {
     sp_addr addr;
-    const sp_check_spec *spec; /* with defaults; outlives the probe */
-    const sp_regex *body;      /* NULL = any */
-    sp_tls_ctx *tls;           /* for SP_CHECK_TLS and spec->tls */
-    const char *server_name;   /* NULL = the address */
-    sp_str name;               /* of the server; for scripts */
+    const sp_check_spec *spec;       /* with defaults; outlives the probe */
+    const sp_regex *body;            /* NULL = any */
+    const sp_regex *const *patterns; /* of spec->steps, as health_talk.h has them */
+    sp_tls_ctx *tls;                 /* for SP_CHECK_TLS and spec->tls */
+    const char *server_name;         /* NULL = the address */
+    sp_str name;                     /* of the server; for scripts */
 } sp_probe_params;
 
 typedef struct sp_probe_result {

@@ -1,5 +1,6 @@
 /* Policies become part of a configuration. See policy.h; what is said on them: policy_verdict.c. */
 #include "gateway/policy.h"
+#include "data/base64.h"
 #include "data/time.h"
 #include "gateway/gwapi.h"
 
@@ -145,6 +146,42 @@ static sp_header *check_headers(sp_arena *a, const sp_json *list, size_t *ret_co
     return h;
 }
 
+static sp_str decoded(sp_arena *a, sp_str text) {
+    sp_auto(sp_buf) b = {0};
+    return sp_base64_decode(&b, text) ? sp_arena_str(a, sp_buf_str(&b)) : (sp_str){0};
+}
+
+static bool check_step(sp_arena *a, const sp_json *o, sp_check_step *ret) {
+    static const struct {
+        const char *key;
+        sp_check_step_kind kind;
+        bool base64;
+    } rows[] = {{"send", SP_CHECK_STEP_SAY, false},
+                {"sendBase64", SP_CHECK_STEP_SAY, true},
+                {"expect", SP_CHECK_STEP_TEXT, false},
+                {"expectBase64", SP_CHECK_STEP_TEXT, true},
+                {"expectRegex", SP_CHECK_STEP_PATTERN, false}};
+    for (size_t i = 0; i < SP_COUNT(rows); i++) {
+        sp_str text = sp_json_text(o, rows[i].key);
+        if (!text.n) continue;
+        *ret = (sp_check_step){.kind = rows[i].kind,
+                               .negated = flag_of(o, "not"),
+                               .min_bytes = u32_of(o, "minBytes"),
+                               .bytes = rows[i].base64 ? decoded(a, text) : sp_arena_str(a, text)};
+        return ret->bytes.n > 0;
+    }
+    return false;
+}
+
+/* Steps are checked when an object is applied. */
+static sp_check_step *check_steps(sp_arena *a, const sp_json *list, size_t *ret_count) {
+    size_t n = list ? list->count : 0;
+    sp_check_step *steps = sp_arena_alloc(a, (n + 1) * sizeof *steps);
+    *ret_count = 0;
+    sp_json_each(list, it) *ret_count += check_step(a, it, &steps[*ret_count]);
+    return steps;
+}
+
 static void apply_check(sp_arena *a, sp_pool_spec *p, const sp_json *spec) {
     static const word kinds[] = {{"", SP_CHECK_NONE},        {"TCP", SP_CHECK_TCP},
                                  {"TLS", SP_CHECK_TLS},      {"HTTP", SP_CHECK_HTTP},
@@ -170,6 +207,8 @@ static void apply_check(sp_arena *a, sp_pool_spec *p, const sp_json *spec) {
                                .service = copy_of(a, sp_json_get(c, "grpc"), "service"),
                                .script = copy_of(a, c, "script")};
     p->check.headers = check_headers(a, sp_json_get(http, "headers"), &p->check.header_count);
+    if (p->check.kind == SP_CHECK_TCP || p->check.kind == SP_CHECK_TLS)
+        p->check.steps = check_steps(a, sp_json_dig(c, "tcp", "steps", NULL), &p->check.step_count);
     p->agent = (sp_check_spec){.kind = agent ? SP_CHECK_AGENT : SP_CHECK_NONE,
                                .interval_ms = ms_of(agent, "interval"),
                                .timeout_ms = ms_of(agent, "timeout"),

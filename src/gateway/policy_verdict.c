@@ -138,11 +138,24 @@ static sp_policy_verdict judge_settings(sp_arena *a, const sp_json *policy, unsi
 
 /* --- the verdict --- */
 
-static bool bad_pattern(const sp_json *policy, sp_err *err) {
+static bool compiles(sp_str pattern, sp_err *err) {
     sp_auto_ptr(sp_arena) a = sp_arena_new();
-    sp_str body = sp_json_str(sp_json_dig(policy, "spec", "check", "http", "body", NULL));
     const sp_regex *re;
-    return body.n && !sp_regex_compile(a, body, &re, err);
+    return !pattern.n || sp_regex_compile(a, pattern, &re, err);
+}
+
+/* The field whose pattern cannot be used, and *err says why; "" when all can. */
+static sp_str bad_pattern(sp_arena *a, const sp_json *policy, sp_err *err) {
+    const sp_json *check = sp_json_dig(policy, "spec", "check", NULL);
+    size_t i = 0;
+    if (!compiles(sp_json_str(sp_json_dig(check, "http", "body", NULL)), err))
+        return SP_STR("spec.check.http.body");
+    sp_json_each(sp_json_dig(check, "tcp", "steps", NULL), step) {
+        if (!compiles(sp_json_text(step, "expectRegex"), err))
+            return sp_arena_printf(a, "spec.check.tcp.steps[%zu].expectRegex", i);
+        i++;
+    }
+    return SP_STR("");
 }
 
 /* Who may write policies is not therefore one who may run programs on the gateways. */
@@ -157,9 +170,10 @@ sp_policy_verdict sp_policy_accepted(sp_arena *a, const sp_cluster_view *v,
     const sp_obj_list *policies = backend ? &v->backend_policies : &v->traffic_policies;
     unsigned can = 0;
     sp_err err = {0};
-    if (bad_pattern(policy, &err))
+    sp_str bad = bad_pattern(a, policy, &err);
+    if (bad.n)
         return (sp_policy_verdict){false, "Invalid",
-                                   sp_arena_printf(a, "spec.check.http.body: %s", err.text)};
+                                   sp_arena_printf(a, "%.*s: %s", SP_ARG(bad), err.text)};
     if (forbidden_script(policy, o))
         return (sp_policy_verdict){
             false, "Invalid",

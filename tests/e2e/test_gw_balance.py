@@ -281,7 +281,17 @@ class GrpcConnection(socketserver.BaseRequestHandler):
                     c.send_headers(e.stream_id, [("grpc-status", "0")], end_stream=True)
 
 
-def test_checks_speak_tcp_tls_and_grpc(web, tmp_path):
+@pytest.fixture
+def server_tls(tmp_path):
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                    "-subj", "/CN=s0", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(cert, key)
+    return tls
+
+
+def test_checks_speak_tcp_tls_and_grpc(web, server_tls):
     """Each kind of check on a port of its own, of which only that of s0 is well."""
     address, port = web.servers[0].address, free_port()
 
@@ -293,13 +303,8 @@ def test_checks_speak_tcp_tls_and_grpc(web, tmp_path):
         only_first("TCP")
     wait_until(lambda: web.get()[0] == 503, "nobody listens")
 
-    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-                    "-subj", "/CN=s0", "-keyout", key, "-out", cert], check=True, capture_output=True)
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(cert, key)
-    tls.set_alpn_protocols(["h2"])
-    with Grpc((address, port), tls) as server:
+    server_tls.set_alpn_protocols(["h2"])
+    with Grpc((address, port), server_tls) as server:
         only_first("TLS")
         only_first("GRPC", tls=True)
         wait_until(lambda: len(server.asked) > 1, "answers")  # until then s0 was taken as it is
@@ -317,6 +322,41 @@ def test_checks_speak_tcp_tls_and_grpc(web, tmp_path):
         web.policy(check={"type": "TLS", "port": port, "interval": "200ms", "timeout": "10s", "rise": 1, "fall": 1})
         wait_until(lambda: web.get()[0] == 503, "it speaks no TLS")
         server.shutdown()
+
+
+class Greeter(socketserver.ThreadingTCPServer):
+    """Says what it is told to everybody who comes, through TLS, and waits for the end."""
+    allow_reuse_address, daemon_threads = True, True
+
+    def __init__(self, at, tls, greeting):
+        self.tls, self.greeting = tls, greeting
+        super().__init__(at, GreeterConnection)
+        threading.Thread(target=self.serve_forever, daemon=True, kwargs={"poll_interval": 0.05}).start()
+
+    def handle_error(self, *_):
+        pass
+
+
+class GreeterConnection(socketserver.BaseRequestHandler):
+    def handle(self):
+        with self.server.tls.wrap_socket(self.request, server_side=True) as sock:
+            sock.sendall(self.server.greeting)
+            sock.recv(100)
+
+
+def test_a_check_goes_by_what_a_server_says(web, server_tls):
+    port = free_port()
+    with Greeter((web.servers[0].address, port), server_tls, b"220 \xff ready\r\n") as server:
+        web.policy(check={"type": "TLS", "port": port, "interval": "200ms", "timeout": "10s", "rise": 1, "fall": 1,
+                          "tcp": {"steps": [{"expectRegex": "^220 .*ready", "minBytes": 8}, {"send": "QUIT\r\n"}]}})
+        wait_until(lambda: web.count(12) == {"s0": 12}, "s0 alone speaks there")
+        server.greeting = b"421 no\r\n"
+        wait_until(lambda: web.get()[0] == 503, "another word")
+        wait_until(lambda: web.sampan.says(r'step 1: no \"^220 .*ready\" in \"421 no'), "the log says which")
+        server.greeting = b"220 ready\r\n"
+        wait_until(lambda: web.count(12) == {"s0": 12}, "the right one again")
+        server.shutdown()
+
 
 
 def test_outliers_are_put_out(web):
@@ -457,6 +497,10 @@ def test_policies_say_what_is_wrong(web):
             ("BackendPolicy", {"balance": {"algorithm": "Hash", "hash": {"by": "Header"}}}, "spec.balance.hash.name"),
             ("BackendPolicy", {"servers": [{"weight": 3}]}, "spec.servers[0]"),
             ("BackendPolicy", {"slowStart": "soon"}, "spec.slowStart"),
+            ("BackendPolicy", {"check": {"type": "HTTP", "tcp": {"steps": [{"send": "x"}]}}}, "spec.check.tcp"),
+            ("BackendPolicy", {"check": {"type": "TCP", "tcp": {"steps": [{"send": "x", "expect": "y"}]}}}, "spec.check.tcp.steps[0]"),
+            ("BackendPolicy", {"check": {"type": "TCP", "tcp": {"steps": [{"send": "x", "not": True}]}}}, "spec.check.tcp.steps[0].not"),
+            ("BackendPolicy", {"check": {"type": "TCP", "tcp": {"steps": [{"sendBase64": "?"}]}}}, "spec.check.tcp.steps[0].sendBase64"),
             ("TrafficPolicy", {"allow": ["10.0.0.0/33"]}, "spec.allow[0]"),
             ("TrafficPolicy", {"rateLimits": [{"by": "Header", "requests": 1}]}, "spec.rateLimits[0].header")]:
         status, answer = web.put(kind, "bad", **spec)

@@ -538,6 +538,64 @@ def test_an_upgraded_connection_without_traffic_has_timeout_tunnel(tmp_path):
                 assert sees_the_end(c), name
 
 
+class Redis:
+    """As much of redis as checks ask for; to "who" it tells its name."""
+
+    def __init__(self, name, role):
+        self.name, self.role, self.door = name, role, socket.create_server(("127.0.0.1", 0))
+        self.port = self.door.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.speak, args=[self.door.accept()[0]], daemon=True).start()
+
+    def speak(self, client):
+        with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
+            for line in lines:
+                said = {b"ping": "+PONG", b"who": self.name, b"quit": "+OK",
+                        b"info replication": f"$11\r\nrole:{self.role}"}.get(line.strip().lower())
+                if said:
+                    client.sendall(said.encode() + b"\r\n")
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self.door.shutdown(socket.SHUT_RDWR)
+        self.door.close()
+
+
+@needs_haproxy
+def test_checks_that_speak_find_the_primary(tmp_path):
+    """The recipe that everybody has for redis: traffic goes where role:master is said."""
+    text = ("listen a\n mode tcp\n bind 127.0.0.1:@P@\n option tcp-check\n tcp-check connect\n tcp-check send PING\\r\\n\n"
+            " tcp-check expect string +PONG\n tcp-check send info\\ replication\\r\\n\n tcp-check expect string role:master\n"
+            " tcp-check send QUIT\\r\\n\n tcp-check expect string +OK\n timeout check 1s\n"
+            " default-server check inter 100ms fall 1 rise 1\n server r1 127.0.0.1:@A@\n server r2 127.0.0.1:@B@\n"
+            "listen pings\n mode tcp\n bind 127.0.0.1:@Q@\n option redis-check\n server r 127.0.0.1:@A@ check inter 100ms\n")
+
+    def who(port):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 10) as c:
+            c.sendall(b"who\r\n")
+            return c.recv(100).strip().decode()
+
+    a, b = Redis("r1", "slave"), Redis("r2", "master")
+    try:
+        with serving(tmp_path, text, {"A": a.port, "B": b.port}, "PQ") as running:
+            for name, ports in running:
+                wait_until(lambda: {who(ports["P"]) for _ in range(6)} == {"r2"}, f"{name}: the primary alone")
+                assert who(ports["Q"]) == "r1", name
+            b.role = "slave"
+            for name, ports in running:
+                wait_until(lambda: {who(ports["P"]) for _ in range(3)} <= {"", None}, f"{name}: nobody is")
+            a.role = "master"
+            for name, ports in running:
+                wait_until(lambda: {who(ports["P"]) for _ in range(6)} == {"r1"}, f"{name}: the other one")
+    finally:
+        a.close()
+        b.close()
+
+
 # --- life ---
 
 def test_sighup_reads_again_and_a_bad_file_changes_nothing(tmp_path, servers):

@@ -216,6 +216,27 @@ static const row rows[] = {
      "\"check\":{\"type\":\"HTTP\",\"rise\":1,\"fall\":5,\"interval\":\"1s\",\"fastInterval\":"
      "\"100ms\",\"http\":{\"method\":\"GET\",\"path\":\"/"
      "up\",\"status\":{\"min\":204,\"max\":204}}}"},
+    {BACK(" option tcp-check\n tcp-check connect ssl\n tcp-check send PING\\r\\n comment ping\n"
+          " tcp-check expect string +PONG\n tcp-check send info\\ replication\\r\\n\n"
+          " tcp-check expect ! min-recv 5 rstring role:(slave|replica)\n server s 10.0.0.1:80 "
+          "check"),
+     "BackendPolicy", "b",
+     "\"check\":{\"type\":\"TLS\",\"rise\":2,\"fall\":3,\"interval\":\"2s\",\"tcp\":{\"steps\":["
+     "{\"send\":\"PING\\r\\n\"},{\"expect\":\"+PONG\"},{\"send\":\"info replication\\r\\n\"},"
+     "{\"expectRegex\":\"role:(slave|replica)\",\"not\":true,\"minBytes\":5}]}}"},
+    {BACK(" timeout check 3s\n option tcp-check\n tcp-check send-binary 00fF\n"
+          " tcp-check expect !!binary 50494e47\n server s 10.0.0.1:80 check"),
+     "BackendPolicy", "b",
+     "\"tcp\":{\"steps\":[{\"sendBase64\":\"AP8=\"},{\"expect\":\"PING\"}]},\"timeout\":\"3s\""},
+    {"defaults\n mode tcp\n option tcp-check\n tcp-check send a\nfrontend f\n bind :1\n "
+     "default_backend b\n"
+     "backend b\n tcp-check send b\n tcp-check expect string c\n server s 10.0.0.1:80 check\n",
+     "BackendPolicy", "b", "\"steps\":[{\"send\":\"b\"},{\"expect\":\"c\"}]"},
+    {BACK(" option redis-check\n server s 10.0.0.1:80 check"), "BackendPolicy", "b",
+     "\"steps\":[{\"send\":\"*1\\r\\n$4\\r\\nPING\\r\\n\"},"
+     "{\"expect\":\"+PONG\\r\\n\",\"minBytes\":7}]"},
+    {BACK(" option smtpchk EHLO mx.example.org\n server s 10.0.0.1:25 check"), "BackendPolicy", "b",
+     "{\"send\":\"EHLO mx.example.org\\r\\n\"}"},
     {BACK(" server s 10.0.0.1:80 check port 81 weight 5 maxconn 3 backup"), "BackendPolicy", "b",
      "\"servers\":[{\"name\":\"s\",\"weight\":5,\"backup\":true,\"maxConnections\":3,\"checkPort\":"
      "81}]"},
@@ -287,6 +308,22 @@ static const struct {
     {"backend b\n stick-table type string\n", 2, "string"},
     {"backend b\n mode http\n option httpchk\n http-check expect ! status 500\n", 4,
      "not supported"},
+    {"backend b\n option tcp-check\n tcp-check send\n", 3, "what is sent"},
+    {"backend b\n option tcp-check\n tcp-check send a b\n", 3, "one word too many"},
+    {"backend b\n option tcp-check\n tcp-check send-binary abc\n", 3, "hexadecimal"},
+    {"backend b\n option tcp-check\n tcp-check expect binary xx\n", 3, "hexadecimal"},
+    {"backend b\n option tcp-check\n tcp-check expect string\n", 3, "what is expected"},
+    {"backend b\n option tcp-check\n tcp-check expect !\n", 3, "what is expected is missing"},
+    {"backend b\n option tcp-check\n tcp-check expect string a string b\n", 3,
+     "one thing per line"},
+    {"backend b\n option tcp-check\n tcp-check expect rstring (\n", 3, "rstring"},
+    {"backend b\n option tcp-check\n tcp-check expect string-lf x\n", 3, "string, rstring, binary"},
+    {"backend b\n option tcp-check\n tcp-check expect min-recv x string a\n", 3, "not a number"},
+    {"backend b\n option tcp-check\n tcp-check connect port 1\n", 3, "server line"},
+    {"backend b\n option tcp-check\n tcp-check send a\n tcp-check connect\n", 4, "one connection"},
+    {"backend b\n option tcp-check\n tcp-check set-var(check.x) int(1)\n", 3, "send-binary"},
+    {"backend b\n option redis-check x\n", 2, "one word too many"},
+    {"backend b\n option mysql-check user x\n", 2, "tcp-check expect"},
     {WEB(" use_backend b if { nbsrv(b) lt 1 }"), 4, "nbsrv"},
     {WEB(" use_backend b if { src 10.0.0.1 }"), 4, "status"},
     {WEB(" use_backend b if { path_reg ( }"), 4, "pattern"},

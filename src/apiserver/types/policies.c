@@ -2,6 +2,7 @@
  * chosen, checked and protected; TrafficPolicy, what clients may do. Our own kinds, so without
  * protobuf numbers. What a schema cannot say is checked at the end. */
 #include "apiserver/types/gateway.h"
+#include "data/base64.h"
 
 #include <arpa/inet.h>
 
@@ -75,6 +76,28 @@ FIELDS(check_grpc) = {
 };
 TYPE(check_grpc, "sampan.CheckGRPC", NULL);
 
+#define STEP_TEXT GW_TEXT(NULL, 4096)
+#define STEP_BASE64 GW_TEXT(NULL, 5464) /* of 4096 bytes */
+FIELDS(check_step) = {
+    {"send", 0, STEP_TEXT, "Text to send, with its line ends."},
+    {"sendBase64", 0, STEP_BASE64, "Bytes to send that are no text."},
+    {"expect", 0, STEP_TEXT, "Text that must come, in whatever pieces."},
+    {"expectBase64", 0, STEP_BASE64, "Bytes that must come."},
+    {"expectRegex", 0, STEP_TEXT, "Regular expression that must match somewhere in what came."},
+    {"not", 0, BOOL,
+     "It must not come; decided when the server closes, 16 KiB came, or minBytes came."},
+    {"minBytes", 0, GW_RANGE(1, 16384),
+     "Decided as soon as so many bytes came; if missing, a mismatch waits for more."},
+};
+TYPE(check_step, "sampan.CheckStep", "One thing to say, or to wait for.");
+
+FIELDS(check_tcp) = {
+    {"steps", 0, GW_LIST(T(check_step), 1, 64),
+     "What is said and awaited, in order. Expectations look at all that came since the last send.",
+     REQUIRED},
+};
+TYPE(check_tcp, "sampan.CheckTCP", NULL);
+
 #define CHECK_TIMES                                                                \
     {"interval", 0, GW_DURATION, "From one check to the next (2s)."},              \
         {"timeout", 0, GW_DURATION, "Of one check (the interval, at most 5s)."}, { \
@@ -90,6 +113,7 @@ FIELDS(check_spec) = {
     {"rise", 0, GW_RANGE(1, 100), "Passes in a row until a server is up (2)."},
     {"fall", 0, GW_RANGE(1, 100), "Failures in a row until it is down (3)."},
     {"tls", 0, BOOL, "HTTP and GRPC through TLS."},
+    {"tcp", 0, T(check_tcp), "What is said once connected, for TCP and TLS; nothing if missing."},
     {"http", 0, T(check_http), "What is asked, for HTTP."},
     {"grpc", 0, T(check_grpc), "What is asked, for GRPC."},
     {"script", 0, GW_TEXT(NULL, 4096), "Command line for /bin/sh on the gateway, for Script."},
@@ -271,6 +295,44 @@ static void check_hash(const sp_at *spec_at, const sp_json *spec) {
         sp_say_required(&here, "name", "must be specified when by is 'Header' or 'Cookie'");
 }
 
+static void validate_step(const sp_at *at, const sp_json *step) {
+    static const char *const keys[] = {"send", "sendBase64", "expect", "expectBase64",
+                                       "expectRegex"};
+    enum { FIRST_EXPECT = 2 };
+    unsigned given = 0;
+    bool says = false;
+    for (size_t i = 0; i < SP_COUNT(keys); i++) {
+        bool has = sp_json_get(step, keys[i]) != NULL;
+        given += has;
+        says |= has && i < FIRST_EXPECT;
+        sp_auto(sp_buf) bytes = {0};
+        if (has && strstr(keys[i], "Base64") &&
+            !sp_base64_decode(&bytes, sp_json_str(sp_json_get(step, keys[i]))))
+            sp_say_invalid(at, keys[i], sp_json_get(step, keys[i]), "must be base64");
+    }
+    if (given != 1)
+        sp_say_invalid(at, NULL, step,
+                       "must have one of send, sendBase64, expect, expectBase64 and expectRegex");
+    if (says && sp_json_get(step, "not"))
+        sp_say_invalid(at, "not", sp_json_get(step, "not"),
+                       "may only be set beside an expectation");
+    if (says && sp_json_get(step, "minBytes"))
+        sp_say_invalid(at, "minBytes", sp_json_get(step, "minBytes"),
+                       "may only be set beside an expectation");
+}
+
+static void validate_steps(const sp_at *check_at, const sp_json *c) {
+    const sp_json *tcp = sp_json_get(c, "tcp");
+    sp_at at = sp_at_key(check_at, "tcp"), list = sp_at_key(&at, "steps");
+    size_t i = 0;
+    if (tcp && !is_z(c, "type", "TCP") && !is_z(c, "type", "TLS"))
+        sp_say_invalid(check_at, "tcp", tcp, "may only be set when type is 'TCP' or 'TLS'");
+    sp_json_each(sp_json_get(tcp, "steps"), it) {
+        sp_at item = sp_at_item(&list, i++);
+        validate_step(&item, it);
+    }
+}
+
 static void check_check(const sp_at *spec_at, const sp_json *spec) {
     const sp_json *c = sp_json_get(spec, "check"), *status = sp_json_dig(c, "http", "status", NULL);
     sp_at at = sp_at_key(spec_at, "check"), http = sp_at_key(&at, "http");
@@ -281,6 +343,7 @@ static void check_check(const sp_at *spec_at, const sp_json *spec) {
     if (sp_json_get(status, "max") &&
         sp_json_int(sp_json_get(status, "max"), 0) < sp_json_int(sp_json_get(status, "min"), 0))
         sp_say_invalid(&http, "status", status, "max must not be less than min");
+    validate_steps(&at, c);
 }
 
 static void check_servers(const sp_at *spec_at, const sp_json *spec) {

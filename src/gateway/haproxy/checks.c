@@ -1,5 +1,5 @@
-/* How servers are checked: option httpchk with http-check, option tcp-check, option ssl-hello-chk.
- */
+/* How servers are checked: option httpchk with http-check, option ssl-hello-chk. What checks say
+ * over TCP: talk.c. */
 #include "gateway/haproxy/model.h"
 
 #include "data/regex.h"
@@ -37,11 +37,6 @@ void sp_hap_httpchk(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at)
     if (words > 4)
         sp_hap_error(h, l->number, "option httpchk: \"%.*s\" is one word too many",
                      SP_ARG(l->words[at + 4]));
-}
-
-void sp_hap_tcpchk(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
-    (void)at;
-    p->check = (sp_hap_check){.tcp = !h->no, .line = l->number};
 }
 
 void sp_hap_ssl_chk(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
@@ -137,23 +132,16 @@ void sp_hap_http_check_expect(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, 
     }
 }
 
-static void check_connect(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
+void sp_hap_http_check_connect(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
     for (size_t i = at; i < l->n; i++) {
         if (sp_str_eqz(l->words[i], "default") || sp_str_eqz(l->words[i], "linger")) continue;
         if (sp_str_eqz(l->words[i], "ssl"))
             p->check.tls = true;
         else
-            sp_hap_error(h, l->number,
-                         "%.*s connect: \"%.*s\" is not supported; the port of checks "
-                         "is said on the server line",
-                         SP_ARG(l->words[0]), SP_ARG(l->words[i]));
+            sp_hap_error(
+                h, l->number,
+                "http-check connect: \"%.*s\" is not supported; the port of checks is said "
+                "on the server line",
+                SP_ARG(l->words[i]));
     }
-}
-
-void sp_hap_http_check_connect(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
-    check_connect(h, p, l, at);
-}
-
-void sp_hap_tcp_check_connect(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
-    check_connect(h, p, l, at);
 }

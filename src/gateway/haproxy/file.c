@@ -163,6 +163,7 @@ static void read_proxy(sp_hap *h, const sp_hap_section *s) {
     sp_hap_proxy *p = SP_NEW(h->arena, sp_hap_proxy);
     const sp_hap_proxy *from = s->kind == SP_HAP_DEFAULTS && !s->from.n ? NULL : defaults_for(h, s);
     if (from) *p = *from;
+    p->talk.own = false;
     p->name = s->name;
     p->line = s->line;
     p->kind = s->kind;

@@ -25,6 +25,11 @@ enum {
 #define REFUSE(words, sections, text) \
     { words, sections, NULL, true, text }
 
+/* Protocols that checks do not know by themselves. */
+#define SPEAK                                                                                    \
+    "check the connection with option tcp-check, and say what the server answers to a greeting " \
+    "with tcp-check send-binary and tcp-check expect"
+
 /* Longer words stand before their beginnings. A text that begins with = holds without being said.
  */
 const sp_hap_row sp_hap_rows[] = {
@@ -208,6 +213,8 @@ const sp_hap_row sp_hap_rows[] = {
     /* checks */
     RUN("option httpchk", DBL, sp_hap_httpchk),
     RUN("option tcp-check", DBL, sp_hap_tcpchk),
+    RUN("option redis-check", DBL, sp_hap_redis_chk),
+    RUN("option smtpchk", DBL, sp_hap_smtp_chk),
     RUN("option ssl-hello-chk", DBL, sp_hap_ssl_chk),
     RUN("http-check send", DBL, sp_hap_http_check_send),
     RUN("http-check expect", DBL, sp_hap_http_check_expect),
@@ -216,15 +223,17 @@ const sp_hap_row sp_hap_rows[] = {
     REFUSE("http-check send-state", DBL, "the check says nothing of other servers"),
     REFUSE("http-check", DBL, "send, expect and connect are"),
     RUN("tcp-check connect", DBL, sp_hap_tcp_check_connect),
-    REFUSE("tcp-check", DBL, "connect is; what is said afterwards is not checked"),
+    RUN("tcp-check send", DBL, sp_hap_tcp_check_send),
+    RUN("tcp-check send-binary", DBL, sp_hap_tcp_check_send_binary),
+    RUN("tcp-check expect", DBL, sp_hap_tcp_check_expect),
+    SILENT("tcp-check comment", DBL, "a check that fails tells the step and what came"),
+    REFUSE("tcp-check", DBL, "connect, send, send-binary, expect and comment are"),
     REFUSE("option external-check", DBL, "a script is a check of a BackendPolicy (docs/gateway)"),
     REFUSE("external-check", DBL, "a script is a check of a BackendPolicy (docs/gateway)"),
-    REFUSE("option mysql-check", DBL, "check the connection: option tcp-check"),
-    REFUSE("option pgsql-check", DBL, "check the connection: option tcp-check"),
-    REFUSE("option redis-check", DBL, "check the connection: option tcp-check"),
-    REFUSE("option smtpchk", DBL, "check the connection: option tcp-check"),
-    REFUSE("option ldap-check", DBL, "check the connection: option tcp-check"),
-    REFUSE("option spop-check", DBL, "check the connection: option tcp-check"),
+    REFUSE("option mysql-check", DBL, SPEAK),
+    REFUSE("option pgsql-check", DBL, SPEAK),
+    REFUSE("option ldap-check", DBL, SPEAK),
+    REFUSE("option spop-check", DBL, SPEAK),
     NOTE("option log-health-checks", ALL, "changes of servers are always logged"),
 
     /* options */

@@ -4,6 +4,7 @@
 #pragma once
 #include "base/map.h"
 #include "gateway/addr.h"
+#include "gateway/config.h"
 #include "gateway/haproxy/lex.h"
 
 /* Bits: a keyword may stand in several kinds of section. */
@@ -138,7 +139,18 @@ typedef struct sp_hap_check {
     sp_str *header_names, *header_values; /* in the arena: copied along with the defaults */
     size_t header_count;
     uint16_t status_min, status_max;
+    sp_check_step *steps; /* option redis-check, smtpchk; in the arena */
+    size_t step_count;
 } sp_hap_check;
+
+/* Lines of tcp-check; carried out where there is option tcp-check, wherever it stands. */
+typedef struct sp_hap_talk {
+    unsigned line; /* the first one */
+    bool own;      /* said in this section: those of the defaults are no more */
+    bool connects, tls;
+    sp_check_step *steps; /* in the arena: copied along with the defaults */
+    size_t step_count;
+} sp_hap_talk;
 
 typedef struct sp_hap_balance {
     sp_str algorithm, name; /* name: of the header, parameter or cookie */
@@ -160,6 +172,7 @@ typedef struct sp_hap_proxy {
     bool retries_given;
     sp_hap_balance balance;
     sp_hap_check check;
+    sp_hap_talk talk;
     sp_str cookie;
     bool cookie_secure;
     uint32_t stick_ms; /* of the client's address; 0 = not */
@@ -241,10 +254,12 @@ sp_hap_handler sp_hap_mode, sp_hap_timeout, sp_hap_maxconn, sp_hap_retries, sp_h
     sp_hap_hold;
 sp_hap_proxy *sp_hap_find(const sp_hap *h, sp_str name, unsigned kinds);
 
-/* --- bind.c, server.c, checks.c --- */
+/* --- bind.c, server.c, checks.c, talk.c --- */
 sp_hap_handler sp_hap_bind_line, sp_hap_server_line, sp_hap_default_server, sp_hap_httpchk,
     sp_hap_tcpchk, sp_hap_ssl_chk, sp_hap_http_check_send, sp_hap_http_check_expect,
-    sp_hap_http_check_connect, sp_hap_tcp_check_connect, sp_hap_server_template;
+    sp_hap_http_check_connect, sp_hap_tcp_check_connect, sp_hap_tcp_check_send,
+    sp_hap_tcp_check_send_binary, sp_hap_tcp_check_expect, sp_hap_redis_chk, sp_hap_smtp_chk,
+    sp_hap_server_template;
 /* "10.0.0.1:80", "*:80", ":::80", "[::1]:80", "10.0.0.1", "host:80"; host "" = any. */
 bool sp_hap_address(sp_str text, sp_str *ret_host, uint16_t *ret_port, uint16_t *ret_last);
 

@@ -2,6 +2,8 @@
  * BackendTLSPolicy (servers that speak TLS), TrafficPolicy (who may come, how long, how many). */
 #include "gateway/haproxy/objects.h"
 
+#include "data/base64.h"
+
 #define POLICY_VERSION "sampan.dev/v1alpha1"
 #define GATEWAY_GROUP "gateway.networking.k8s.io"
 
@@ -85,11 +87,51 @@ static void same_checks(sp_hap *h, const sp_hap_proxy *b, const sp_hap_server *f
     }
 }
 
+static bool is_text(sp_str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if ((uint8_t)s.p[i] < ' ' && !strchr("\t\r\n", s.p[i] ? s.p[i] : 1)) return false;
+    return sp_utf8_is_valid(s);
+}
+
+static sp_json *step(sp_hap *h, const sp_check_step *s) {
+    static const char *const keys[][2] = {[SP_CHECK_STEP_SAY] = {"send", "sendBase64"},
+                                          [SP_CHECK_STEP_TEXT] = {"expect", "expectBase64"},
+                                          [SP_CHECK_STEP_PATTERN] = {"expectRegex", "expectRegex"}};
+    bool text = s->kind == SP_CHECK_STEP_PATTERN || is_text(s->bytes);
+    sp_auto(sp_buf) b = {0};
+    if (!text) sp_base64_encode(&b, s->bytes);
+    sp_json *o = sp_json_object(h->arena);
+    sp_json_set(
+        h->arena, o, keys[s->kind][!text],
+        sp_json_new_str(h->arena, text ? s->bytes : sp_arena_str(h->arena, sp_buf_str(&b))));
+    if (s->negated) sp_json_set_bool(h->arena, o, "not", true);
+    if (s->min_bytes) sp_json_set_int(h->arena, o, "minBytes", s->min_bytes);
+    return o;
+}
+
+/* Of the option, or of the lines of tcp-check where that is the option. */
+static void set_steps(sp_hap *h, const sp_hap_proxy *b, sp_json *o) {
+    bool own = b->check.steps;
+    size_t n = own ? b->check.step_count : b->check.tcp ? b->talk.step_count : 0;
+    const sp_check_step *steps = own ? b->check.steps : b->talk.steps;
+    if (!n) return;
+    sp_json *list = sp_json_array(h->arena);
+    for (size_t i = 0; i < n; i++) sp_json_push(list, step(h, &steps[i]));
+    sp_json *tcp = sp_json_set(h->arena, o, "tcp", sp_json_object(h->arena));
+    sp_json_set(h->arena, tcp, "steps", list);
+    set_duration(h, o, "timeout", b->timeouts.check);
+}
+
 static sp_json *check(sp_hap *h, const sp_hap_proxy *b) {
     const sp_hap_server *s = checked_server(b);
     const sp_hap_check *c = &b->check;
+    bool talks = c->tcp && !c->steps;
+    if (b->talk.own && !talks)
+        sp_hap_note(h, b->talk.line,
+                    "tcp-check lines hold only with option tcp-check, which \"%.*s\" has not",
+                    SP_ARG(b->name));
     if (!s) return sp_json_object(h->arena);
-    bool tls = c->tls || s->check_tls || s->tls;
+    bool tls = c->tls || (talks && b->talk.tls) || s->check_tls || s->tls;
     const char *type = c->http ? "HTTP" : tls ? "TLS" : "TCP";
     sp_json *o =
         sp_hap_make(h, "{'type':~,'rise':#,'fall':#}", sp_str_z(type),
@@ -101,6 +143,8 @@ static sp_json *check(sp_hap *h, const sp_hap_proxy *b) {
         set_duration(h, o, "timeout", b->timeouts.check);
         sp_json_set(h->arena, o, "http", http_check(h, c));
         if (tls) sp_json_set_bool(h->arena, o, "tls", true);
+    } else {
+        set_steps(h, b, o);
     }
     same_checks(h, b, s);
     return o;
