@@ -157,19 +157,20 @@ class Sampan:
         wait_until(lambda: not self.role_pids(), "the roles follow their supervisor")
 
     def role_pids(self):
-        """role → pid, of the processes that belong to this data directory."""
-        found = {}
+        """role → pid, of the processes that belong to this data directory. A child that a role has just forked looks like
+        the role itself until it is another program: it is none."""
+        parents = {}
         for p in pathlib.Path("/proc").glob("[0-9]*"):
             try:
                 words = (p / "cmdline").read_bytes().split(b"\0")
+                if len(words) < 3 or pathlib.Path(words[0].decode()).name != "sampan":
+                    continue
+                role = words[1].decode()
+                if role in ALL_ROLES.split(",") and str(self.dir).encode() + b"/" in b"\0".join(words):
+                    parents[role, int(p.name)] = int((p / "stat").read_text().rsplit(")", 1)[1].split()[1])
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if len(words) < 3 or pathlib.Path(words[0].decode()).name != "sampan":
-                continue
-            role = words[1].decode()
-            if role in ALL_ROLES.split(",") and str(self.dir).encode() + b"/" in b"\0".join(words):
-                found[role] = int(p.name)
-        return found
+        return {role: pid for (role, pid), parent in parents.items() if (role, parent) not in parents}
 
     def logs(self):
         return "\n".join(f"== {p.name}\n{p.read_text(errors='replace')[-4000:]}" for p in sorted(self.dir.glob("logs/*.log")))

@@ -19,7 +19,7 @@ def test_list_then_watch_misses_nothing(sampan, ns):
     writer = threading.Thread(target=lambda: [sampan.api("POST", path, config_map(f"w{i}")) for i in range(10)])
     writer.start()
     seen = []
-    for event in sampan.watch(f"{path}?watch=true&resourceVersion={rv}&timeoutSeconds=20"):
+    for event in sampan.watch(f"{path}?watch=true&resourceVersion={rv}&timeoutSeconds=60"):
         seen.append((event["type"], event["object"]["metadata"]["name"]))
         if len(seen) == 10:
             break
@@ -30,7 +30,7 @@ def test_list_then_watch_misses_nothing(sampan, ns):
 def test_watch_with_selector_turns_leaving_into_deleted(sampan, ns):
     path = f"/api/v1/namespaces/{ns}/configmaps"
     sampan.api("POST", path, config_map("x", labels={"in": "yes"}))
-    events = sampan.watch(f"{path}?watch=true&labelSelector=in%3Dyes&timeoutSeconds=20")
+    events = sampan.watch(f"{path}?watch=true&labelSelector=in%3Dyes&timeoutSeconds=60")
     assert next(events)["type"] == "ADDED"
     sampan.api("PATCH", f"{path}/x", {"metadata": {"labels": {"in": "no"}}}, headers={"Content-Type": "application/merge-patch+json"})
     assert next(events)["type"] == "DELETED"

@@ -119,6 +119,7 @@ def test_moving_while_it_goes_on_and_a_short_stop(small, tmp_path):
     etcd = Etcd(tmp_path)
     target = etcd.url.replace("http://", "etcd://") + "/moved"
     try:
+        wait_until(etcd.answers, "etcd")
         sampan_run("backup", "create", tmp_path / "a", "--kubeconfig", small.kubeconfig)
         sampan_run("backup", "restore", tmp_path / "a", "--store", target)
         for n in range(5):  # it goes on

@@ -1,6 +1,7 @@
 """Controllers against the real API server. The agent's part (a Node, pods that run and stop) is played
 by a thread of this file, so that no container is needed and pods can be made to fail on purpose."""
 import datetime
+import http.client
 import os
 import signal
 import threading
@@ -63,8 +64,8 @@ class Agent(threading.Thread):
                     self.renew()
                     beat = time.monotonic()
                 self.look()
-            except (OSError, ValueError, TypeError, KeyError):
-                continue  # the API server is being restarted by a test
+            except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+                continue  # the API server is being restarted by a test, may be in the middle of its answer
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,8 @@ class Watch:
         self.over = True
 
     def names(self):
-        return [name for _, name, _ in self.events]
+        """Of what was changed: bookmarks have none, and come when a minute is over."""
+        return [name for kind, name, _ in self.events if kind != "BOOKMARK"]
 
 
 class Http2Watch:

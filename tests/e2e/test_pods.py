@@ -75,7 +75,8 @@ def test_crash_loop_tells_why(sampan, ns, busybox):
     state = wait_until(lambda: (lambda c: c if c.get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff" else None)(
         container(sampan, ns, "broken")), "the back-off")
     assert state["lastState"]["terminated"]["exitCode"] == 3 and state["restartCount"] >= 1
-    assert "CrashLoopBackOff" in sampan.kubectl("get", "pods", "-n", ns).out
+    # It goes on to start and to end: each of the others may look while it runs.
+    wait_until(lambda: "CrashLoopBackOff" in sampan.kubectl("get", "pods", "-n", ns).out, "the list says so")
     wait_until(lambda: all(words in sampan.kubectl("describe", "pod", "broken", "-n", ns).out
                            for words in ("CrashLoopBackOff", "BackOff", "the database is not there")), "its description and events say so")
     assert "the database" in sampan.kubectl("logs", "broken", "--previous", "-n", ns).out
@@ -124,12 +125,17 @@ def test_environment_and_volumes(sampan, ns, busybox):
 
 
 def test_readiness_and_liveness(sampan, ns, busybox):
-    o = pod("probed", "sleep 1; touch /tmp/ready; sleep 4; rm /tmp/ready; exec sleep 1000",
-            readinessProbe={"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 1},
-            livenessProbe={"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1, "failureThreshold": 2, "initialDelaySeconds": 4})
+    probe = {"periodSeconds": 1, "timeoutSeconds": 30}  # a slow machine alone fails no probe
+    o = pod("probed", "sleep 1; touch /tmp/ready; exec sleep 1000",
+            readinessProbe={"exec": {"command": ["cat", "/tmp/ready"]}, "failureThreshold": 1, **probe},
+            livenessProbe={"exec": {"command": ["sh", "-c", "test ! -e /tmp/ill"]}, "failureThreshold": 2, **probe})
     sampan.apply(o, namespace=ns)
     wait_running(sampan, ns, "probed")
     wait_until(lambda: container(sampan, ns, "probed").get("ready"), "ready")
+    sampan.kubectl("exec", "probed", "-n", ns, "--", "rm", "/tmp/ready")
+    wait_until(lambda: not container(sampan, ns, "probed").get("ready"), "not ready")
+    assert container(sampan, ns, "probed")["restartCount"] == 0
+    sampan.kubectl("exec", "probed", "-n", ns, "--", "touch", "/tmp/ill")
     wait_until(lambda: container(sampan, ns, "probed").get("restartCount", 0) >= 1, "restarted by its liveness probe")
     wait_until(lambda: "Unhealthy" in sampan.kubectl("describe", "pod", "probed", "-n", ns).out, "the event")
 
