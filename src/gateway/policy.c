@@ -333,6 +333,16 @@ static void apply_to_listener(sp_arena *a, sp_listener_spec *l, const sp_json *s
     l->upgraded_idle_ms = ms_of(times, "upgradedIdle");
 }
 
+/* "shop/public/0"; "shop/all" where buckets are shared. */
+static sp_str limit_name(sp_arena *a, const sp_json *policy, const sp_json *limit, size_t i) {
+    sp_str ns = sp_obj_namespace(policy), name = sp_json_text(limit, "name");
+    sp_str bucket = sp_json_text(limit, "bucket");
+    if (bucket.n) return sp_arena_printf(a, "%.*s/%.*s", SP_ARG(ns), SP_ARG(bucket));
+    if (!name.n) name = sp_arena_printf(a, "%zu", i);
+    return sp_arena_printf(a, "%.*s/%.*s/%.*s", SP_ARG(ns), SP_ARG(sp_obj_name(policy)),
+                           SP_ARG(name));
+}
+
 static sp_rate_limit *rate_limits(sp_arena *a, const sp_json *policy, size_t *ret_count) {
     static const word by[] = {{"Source", SP_LIMIT_BY_SOURCE},
                               {"Header", SP_LIMIT_BY_HEADER},
@@ -345,11 +355,7 @@ static sp_rate_limit *rate_limits(sp_arena *a, const sp_json *policy, size_t *re
     sp_json_each(list, it) {
         uint32_t period = ms_of(it, "period");
         size_t i = (*ret_count)++;
-        sp_str name = sp_json_text(it, "name");
-        if (!name.n) name = sp_arena_printf(a, "%zu", i);
-        l[i] = (sp_rate_limit){.name = sp_arena_printf(a, "%.*s/%.*s/%.*s",
-                                                       SP_ARG(sp_obj_namespace(policy)),
-                                                       SP_ARG(sp_obj_name(policy)), SP_ARG(name)),
+        l[i] = (sp_rate_limit){.name = limit_name(a, policy, it, i),
                                .by = (sp_limit_key)ONE_OF(by, sp_json_text(it, "by")),
                                .header = copy_of(a, it, "header"),
                                .requests = u32_of(it, "requests"),

@@ -596,6 +596,21 @@ def test_checks_that_speak_find_the_primary(tmp_path):
         b.close()
 
 
+@needs_haproxy
+def test_rates_of_requests_are_limited(tmp_path, servers):
+    """Counted by a table of its own, over both ports; a client with another key is another one."""
+    text = ("frontend f\n bind 127.0.0.1:@P@\n bind 127.0.0.1:@Q@\n http-request track-sc0 hdr(X-Key) table keys\n"
+            " acl fast sc_http_req_rate(0) gt 4\n http-request deny deny_status 429 if fast\n"
+            " http-request deny if { src 192.0.2.1 } { path_beg /a }\n default_backend b\nbackend b\n server s 127.0.0.1:@S1@\n"
+            "backend keys\n stick-table type string len 40 size 1k expire 1h store http_req_rate(1h)\n")
+    with serving(tmp_path, text, servers, "PQ") as running:
+        for name, ports in running:
+            got = [ask(ports[p], path=path, headers=[("X-Key", "a")])["status"]
+                   for p, path in [("P", "/"), ("Q", "/"), ("P", "/a"), ("Q", "/a"), ("P", "/"), ("Q", "/a"), ("P", "/")]]
+            assert got == [200] * 4 + [429] * 3, name
+            assert ask(ports["P"], headers=[("X-Key", "b")])["status"] == 200, name
+
+
 # --- life ---
 
 def test_sighup_reads_again_and_a_bad_file_changes_nothing(tmp_path, servers):

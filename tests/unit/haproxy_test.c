@@ -204,6 +204,28 @@ static const row rows[] = {
      "\"mode\":\"AllowValidOnly\""},
     {TCP(" bind :1 ssl crt x.pem ssl-min-ver TLSv1.3"), "Gateway", "f",
      "\"sampan.dev/min-tls-version\":\"1.3\""},
+    {WEB(" stick-table type ip size 1m expire 1m store http_req_rate(10s)\n"
+         " http-request track-sc0 src\n"
+         " http-request deny deny_status 429 if { sc_http_req_rate(0) gt 100 }"),
+     "TrafficPolicy", "web-http-80",
+     "\"rateLimits\":[{\"bucket\":\"web-sc0-100\",\"by\":\"Source\",\"requests\":100,\"period\":"
+     "\"10s\"}]"},
+    {WEB(" tcp-request connection track-sc1 src table t\n acl fast sc1_http_req_rate(t) ge 11\n"
+         " acl fast2 sc_http_req_rate(1,t) gt 50\n http-request deny if fast\n"
+         " http-request return status 429 unless !fast2") "backend t\n stick-table type string "
+                                                          "size 9 store "
+                                                          "conn_cur,http_req_rate(1m)\n",
+     "TrafficPolicy", "web-http-80",
+     "[{\"bucket\":\"t-sc1-10\",\"by\":\"Source\",\"requests\":10,\"period\":\"1m\"},{\"bucket\":"
+     "\"t-sc1-50\","},
+    {WEB(" stick-table type string size 1m store http_req_rate(1s)\n"
+         " http-request track-sc0 req.hdr(X-Key)\n http-request deny if { sc0_http_req_rate gt 5 "
+         "}\n"
+         " http-request deny if { src 10.0.0.1 } { path /a }"),
+     "TrafficPolicy", "web-http-80-1-access",
+     "\"rateLimits\":[{\"bucket\":\"web-sc0-5\",\"by\":\"Header\",\"requests\":5,\"header\":\"X-"
+     "Key\","
+     "\"period\":\"1s\"}]"},
     {BACK(" balance leastconn\n server s \"${HOST}:80\""), "BackendPolicy", "b",
      "\"algorithm\":\"LeastConnections\""},
     {BACK(" balance hdr(X-User)\n server s 10.0.0.1:80"), "BackendPolicy", "b",
@@ -344,7 +366,24 @@ static const struct {
     {WEB(" http-request set-path /x\n http-request set-header X-B %[path]"), 5,
      "what line 4 makes of it"},
     {WEB(" http-request set-header X\\ A b"), 4, "name of a header"},
-    {WEB(" http-request track-sc0 src"), 4, "TrafficPolicy"},
+    {WEB(" http-request track-sc3 src"), 4, "track-sc0"},
+    {WEB(" http-request track-sc0 base32"), 4, "src or hdr(NAME)"},
+    {WEB(" http-request track-sc0 src if { path /a }"), 4, "all requests are counted"},
+    {"frontend f\n mode tcp\n bind :1\n tcp-request connection track-sc0 src\n", 4,
+     "connectionRate"},
+    {WEB(" http-request deny if { sc_http_req_rate(0) gt 5 }"), 4, "nothing is counted"},
+    {WEB(" http-request deny if { sc_http_req_rate(0) gt 5 }\n http-request track-sc0 src"), 4,
+     "nothing is counted"},
+    {WEB(" http-request track-sc0 src\n http-request deny if { sc0_http_req_rate gt 5 }"), 5,
+     "no stick-table that stores"},
+    {WEB(" http-request deny if { sc_http_req_rate(7) gt 5 }"), 4, "0, 1 or 2"},
+    {WEB(" http-request deny if { sc0_http_req_rate 5 }"), 4, "gt or ge"},
+    {WEB(" http-request deny if { sc0_http_req_rate gt 0 }"), 4, "gt or ge"},
+    {WEB(" http-request deny if { sc0_http_req_rate gt 5 } { path /a }"), 4, "stands alone"},
+    {WEB(" use_backend b if { sc0_http_req_rate gt 5 }"), 4, "stands alone"},
+    {WEB(" http-request allow if { path /a }\n http-request deny if { sc0_http_req_rate gt 5 }"), 5,
+     "line 4 allows"},
+    {WEB(" http-request deny if { src_conn_rate gt 5 }"), 4, "connectionRate"},
     {WEB(" http-request lua.x"), 4, "http-request is not supported"},
     {WEB(" redirect location /x code 300"), 4, "300"},
     {WEB(" no mode http"), 4, "only options"},

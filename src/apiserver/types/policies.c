@@ -29,6 +29,8 @@ TYPE(sampan_policy_status, "sampan.PolicyStatus", NULL);
 /* --- BackendPolicy --- */
 
 FIELDS(balance_hash) = {
+    {"bucket", 0, GW_TEXT(NULL, 253),
+     "Limits of the namespace with the same one count together; each by itself if missing."},
     {"by", 0, ENUM_DEFAULT("Source", "Header", "Cookie", "Query", "Path"),
      "Source, Header, Cookie, Query or Path.", REQUIRED},
     {"name", 0, FIELD_NAME, "Which header, cookie or query parameter."},

@@ -20,6 +20,7 @@ typedef enum fetch_kind {
     FETCH_HOST,
     FETCH_TRUE,
     FETCH_FALSE,
+    FETCH_RATE,
     FETCH_REFUSED
 } fetch_kind;
 
@@ -59,9 +60,13 @@ static const struct {
     {"dst", FETCH_REFUSED, false, false, "make a frontend for each address"},
     {"ssl_c_used", FETCH_REFUSED, false, false, "say verify on the bind line"},
     {"ssl_c_verify", FETCH_REFUSED, false, false, "say verify on the bind line"},
-    {"src_conn_rate", FETCH_REFUSED, false, false, "limit rates with a TrafficPolicy"},
-    {"sc0_http_req_rate", FETCH_REFUSED, false, false, "limit rates with a TrafficPolicy"},
-    {"sc_http_req_rate", FETCH_REFUSED, true, false, "limit rates with a TrafficPolicy"},
+    {"src_http_req_rate", FETCH_RATE, false, false, NULL},
+    {"src_conn_rate", FETCH_REFUSED, false, false,
+     "new connections per client are a TrafficPolicy's connectionRate"},
+    {"sc_http_req_rate", FETCH_RATE, true, false, NULL},
+    {"sc0_http_req_rate", FETCH_RATE, false, false, NULL},
+    {"sc1_http_req_rate", FETCH_RATE, false, false, NULL},
+    {"sc2_http_req_rate", FETCH_RATE, false, false, NULL},
     {"http_auth", FETCH_REFUSED, true, false, "passwords are not asked here"},
     {"hdr_cnt", FETCH_REFUSED, true, false, "ask whether it is there: hdr(NAME) -m found"},
 };
@@ -158,7 +163,8 @@ static void read_fetch(criterion *c, sp_str text) {
     c->whole = fetches[i].whole;
     if (c->kind == FETCH_REFUSED)
         refuse(c, fetches[i].refused);
-    else if (fetches[i].takes_name != (c->name.n > 0))
+    else if (fetches[i].takes_name != (c->name.n > 0) &&
+             (c->kind != FETCH_RATE || fetches[i].takes_name))
         refuse(c, fetches[i].takes_name ? "it needs a name in brackets" : "it takes no argument");
     if (!c->bad) read_converters(c, rest);
 }
@@ -421,6 +427,12 @@ static void sni_atom(criterion *c, sp_hap_proxy *p, sp_hap_acl *acl, sp_hap_atom
     sp_vec_push(&acl->any, add_atom(c, p, a));
 }
 
+static void rate_atom(criterion *c, sp_hap_proxy *p, sp_hap_acl *acl) {
+    sp_hap_atom a;
+    if (sp_hap_rate_atom(c->h, c->line, c->text, c->name, &c->patterns, &a))
+        sp_vec_push(&acl->any, add_atom(c, p, a));
+}
+
 /* Each alone, so that no value can change what another one says. */
 static bool patterns_are_sound(criterion *c) {
     const sp_regex *re;
@@ -453,6 +465,7 @@ static void add_atoms(criterion *c, sp_hap_proxy *p, sp_hap_acl *acl) {
     case FETCH_HOST: sni_atom(c, p, acl, SP_ATOM_HOST); break;
     case FETCH_TRUE:
     case FETCH_FALSE: sp_vec_push(&acl->any, add_atom(c, p, constant)); break;
+    case FETCH_RATE: rate_atom(c, p, acl); break;
     case FETCH_REFUSED: break;
     }
 }

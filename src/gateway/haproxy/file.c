@@ -228,6 +228,7 @@ static void free_proxy(sp_hap_proxy *p) {
     sp_vec_each(&p->atoms, a) sp_vec_free(&a->hosts);
     sp_vec_each(&p->acls, a) sp_vec_free(&a->any);
     sp_vec_each(&p->servers, s) sp_vec_free(&s->addresses);
+    sp_vec_free(&p->rates);
     free_steps(&p->steps);
     free_steps(&p->redirects);
     free_steps(&p->switches);

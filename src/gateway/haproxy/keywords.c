@@ -144,7 +144,7 @@ const sp_hap_row sp_hap_rows[] = {
     RUN("balance", DBL, sp_hap_balance_line),
     RUN("hash-type", DBL, sp_hap_hash_type),
     RUN("cookie", DBL, sp_hap_cookie),
-    RUN("stick-table", BL, sp_hap_stick_table),
+    RUN("stick-table", F | B | L, sp_hap_stick_table),
     RUN("stick", BL, sp_hap_stick),
     RUN("timeout", ALL, sp_hap_timeout),
     RUN("maxconn", DFL, sp_hap_maxconn),
@@ -182,8 +182,8 @@ const sp_hap_row sp_hap_rows[] = {
     REFUSE("http-request set-method", F | B | L, "the method goes on as it came"),
     REFUSE("http-request set-var", F | B | L, "write the condition itself at each line"),
     REFUSE("http-request set-src", F | B | L, "the client's address comes by accept-proxy"),
-    REFUSE("http-request track-sc0", F | B | L, "limit rates with a TrafficPolicy (docs/gateway)"),
-    REFUSE("http-request track-sc1", F | B | L, "limit rates with a TrafficPolicy (docs/gateway)"),
+    RUN("http-request track-sc*", FL, sp_hap_track_line),
+    REFUSE("http-request track-sc*", B, "requests are counted in a frontend"),
     REFUSE("http-request silent-drop", F | B | L, "http-request deny is"),
     REFUSE("http-request reject", F | B | L, "http-request deny is"),
     REFUSE("http-request cache-use", F | B | L, "nothing is cached here"),
@@ -203,6 +203,8 @@ const sp_hap_row sp_hap_rows[] = {
          "the server name is waited for as long as for a request's head"),
     RUN("tcp-request connection accept", FL, sp_hap_tcp_connection),
     RUN("tcp-request connection reject", FL, sp_hap_tcp_connection),
+    RUN("tcp-request connection track-sc*", FL, sp_hap_track_line),
+    RUN("tcp-request content track-sc*", FL, sp_hap_track_line),
     RUN("tcp-request content accept", F | B | L, sp_hap_tcp_content),
     RUN("tcp-request content reject", F | B | L, sp_hap_tcp_content),
     REFUSE("tcp-request", ALL,
@@ -371,6 +373,7 @@ void sp_hap_keyword(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l) {
     if (h->section->kind == SP_HAP_OTHER) return;
     h->no = sp_str_eqz(l->words[0], "no") && l->n > 1;
     size_t at = h->no || (sp_str_eqz(l->words[0], "default") && l->n > 1) ? 1 : 0;
+    if (h->no && sp_str_eqz(l->words[1], "log")) return; /* it is written elsewhere anyway */
     if (at && !sp_str_eqz(l->words[1], "option")) {
         if (!h->no || h->section->kind != SP_HAP_GLOBAL)
             sp_hap_error(h, l->number, "\"%.*s %.*s\": only options can be taken back",

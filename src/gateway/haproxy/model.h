@@ -38,7 +38,8 @@ typedef enum sp_hap_atom_kind {
     SP_ATOM_SRC,    /* one of `hosts`: networks */
     SP_ATOM_TLS,    /* the client came through TLS: known for each bind line */
     SP_ATOM_PORT,   /* the port it came to is one of `hosts`: known for each bind line */
-    SP_ATOM_SNI     /* TCP: one of `hosts`: names */
+    SP_ATOM_SNI,    /* TCP: one of `hosts`: names */
+    SP_ATOM_RATE    /* more than `most` requests counted by `counter`; never in a route */
 } sp_hap_atom_kind;
 
 typedef struct sp_hap_atom {
@@ -51,6 +52,8 @@ typedef struct sp_hap_atom {
     bool only_begins; /* and it holds for all that begin so */
     sp_str prefix;    /* PATH: begins with these elements, and that is all it says; else "" */
     sp_strs hosts;
+    uint8_t counter;
+    uint32_t most;
     unsigned line;
 } sp_hap_atom;
 typedef SP_VEC(sp_hap_atom) sp_hap_atoms;
@@ -158,6 +161,24 @@ typedef struct sp_hap_balance {
     unsigned line;
 } sp_hap_balance;
 
+/* What track-sc0 counts requests by. */
+enum { SP_HAP_COUNTERS = 3 };
+typedef struct sp_hap_track {
+    unsigned line;        /* 0 = it does not */
+    sp_str header, table; /* "" = the client's address; the table of the section itself */
+} sp_hap_track;
+
+typedef struct sp_hap_rate {
+    unsigned line;
+    uint16_t status; /* asked for */
+    uint8_t counter;
+    uint32_t most;
+    sp_str table; /* "" = that of the track line */
+    /* Of track line and table: */
+    sp_str header, bucket;
+    uint32_t period_ms;
+} sp_hap_rate;
+
 typedef struct sp_hap_timeouts {
     uint32_t connect, client, server, check, queue, http_request, http_keep_alive, tunnel, tarpit;
 } sp_hap_timeouts;
@@ -175,8 +196,9 @@ typedef struct sp_hap_proxy {
     sp_hap_talk talk;
     sp_str cookie;
     bool cookie_secure;
-    uint32_t stick_ms; /* of the client's address; 0 = not */
-    uint32_t table_ms; /* how long its stick-table remembers */
+    uint32_t stick_ms;      /* of the client's address; 0 = not */
+    uint32_t table_ms;      /* how long its stick-table remembers */
+    uint32_t table_rate_ms; /* http_req_rate is counted over this time; 0 = not */
     bool table_ip;
     sp_hap_server default_server;
     sp_str default_backend;
@@ -187,6 +209,8 @@ typedef struct sp_hap_proxy {
     sp_hap_atoms atoms;
     SP_VEC(sp_hap_acl) acls;
     sp_hap_steps steps, redirects, switches; /* http-request; redirect; use_backend */
+    sp_hap_track tracks[SP_HAP_COUNTERS];
+    SP_VEC(sp_hap_rate) rates;
     bool used;
 } sp_hap_proxy;
 
@@ -276,6 +300,16 @@ sp_hap_handler sp_hap_use_backend, sp_hap_http_deny, sp_hap_http_redirect, sp_ha
     sp_hap_http_return, sp_hap_http_allow, sp_hap_set_header, sp_hap_add_header, sp_hap_del_header,
     sp_hap_set_path, sp_hap_replace_path, sp_hap_resp_set, sp_hap_resp_add, sp_hap_resp_del,
     sp_hap_monitor_uri, sp_hap_tcp_content, sp_hap_tcp_connection;
+
+/* --- rates.c --- */
+sp_hap_handler sp_hap_track_line;
+void sp_hap_table_store(sp_hap *h, sp_hap_proxy *p, unsigned line, sp_str items);
+/* fetch, argument: "sc_http_req_rate" and "0". False: said already. */
+bool sp_hap_rate_atom(sp_hap *h, unsigned line, sp_str fetch, sp_str argument, const sp_strs *words,
+                      sp_hap_atom *ret);
+/* Its condition asks for a rate: it is a rate now, or an error, and no step. */
+bool sp_hap_takes_rate(sp_hap *h, sp_hap_proxy *p, const sp_hap_step *s);
+void sp_hap_check_rates(sp_hap *h, sp_hap_proxy *p);
 
 /* --- tree.c --- */
 typedef struct sp_hap_rule {

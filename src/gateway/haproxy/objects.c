@@ -110,6 +110,11 @@ static void service(sp_hap *h, const sp_hap_proxy *b) {
     sp_hap_emit(h, o);
 }
 
+/* A section whose table is used by others, and nothing else. */
+static bool is_only_a_table(const sp_hap_proxy *b) {
+    return b->kind == SP_HAP_BACKEND && b->table_rate_ms && !b->servers.n && !b->used;
+}
+
 static void lint_backend(sp_hap *h, const sp_hap_proxy *b) {
     size_t usable = 0;
     sp_vec_each(&b->servers, s) {
@@ -132,7 +137,8 @@ static void lint_backend(sp_hap *h, const sp_hap_proxy *b) {
                     SP_ARG(b->name));
     else if (!usable && b->used)
         sp_hap_warn(h, b->line, "all servers of \"%.*s\" are disabled", SP_ARG(b->name));
-    if (!b->used && b->kind == SP_HAP_BACKEND)
+    /* With errors, a line that uses it may be the one that was not understood. */
+    if (!b->used && b->kind == SP_HAP_BACKEND && !h->ret->errors && !is_only_a_table(b))
         sp_hap_warn(h, b->line, "no frontend uses backend \"%.*s\"", SP_ARG(b->name));
 }
 
@@ -359,6 +365,7 @@ static void frontend(sp_hap *h, sp_hap_proxy *p) {
         sp_hap_note(h, p->line,
                     "\"%.*s\" has no option forwardfor: X-Forwarded-For is set all the same",
                     SP_ARG(p->name));
+    sp_hap_check_rates(h, p);
     sp_vec_each(&p->binds, b) {
         for (unsigned port = b->port; port <= b->last_port; port++)
             if (!door_is_taken(h, b, (uint16_t)port)) open_door(h, p, b, (uint16_t)port);

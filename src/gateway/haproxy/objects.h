@@ -33,7 +33,9 @@ void sp_hap_backend_tls(sp_hap *h, const sp_hap_proxy *b);
 const char *sp_hap_app_protocol(sp_hap *h, const sp_hap_proxy *b); /* NULL: none */
 void sp_hap_listener_policy(sp_hap *h, const sp_hap_door *d, const sp_strs *allowed,
                             const sp_strs *denied);
-void sp_hap_route_policy(sp_hap *h, sp_str route, const sp_strs *allowed, const sp_strs *denied);
+/* It stands in place of the listener's, so it has the frontend's rates too. */
+void sp_hap_route_policy(sp_hap *h, const sp_hap_proxy *front, sp_str route, const sp_strs *allowed,
+                         const sp_strs *denied);
 /* What the endpoint of the server's i-th address is called. */
 sp_str sp_hap_endpoint_name(sp_hap *h, const sp_hap_server *s, size_t i);
 

@@ -481,7 +481,8 @@ static void finish_route(sp_hap *h, const sp_hap_door *d, pending *p) {
     if (!p->route) return;
     bool limited = p->first->allowed.n || p->first->denied.n;
     if (limited)
-        sp_hap_route_policy(h, sp_json_str(sp_json_dig(p->route, "metadata", "name", NULL)),
+        sp_hap_route_policy(h, d->front,
+                            sp_json_str(sp_json_dig(p->route, "metadata", "name", NULL)),
                             &p->first->allowed, &p->first->denied);
     if (limited) {
         sp_hap_attach(h, p->route, d);

@@ -328,6 +328,16 @@ static void add_networks(sp_hap *h, sp_json *spec, const char *key, const sp_str
     sp_vec_each(list, net) sp_json_push(to, sp_json_new_str(h->arena, *net));
 }
 
+static void add_rates(sp_hap *h, sp_json *spec, const sp_hap_proxy *front) {
+    sp_vec_each(&front->rates, r) {
+        sp_str by = r->header.n ? SP_STR("Header") : SP_STR("Source");
+        sp_json *o = sp_hap_make(h, "{'bucket':~,'by':~,'requests':#}", r->bucket, by, r->most);
+        if (r->header.n) sp_json_set(h->arena, o, "header", sp_json_new_str(h->arena, r->header));
+        set_duration(h, o, "period", r->period_ms);
+        sp_json_push(sp_json_ensure_array(h->arena, spec, "rateLimits"), o);
+    }
+}
+
 static sp_json *traffic_policy(sp_hap *h, sp_str name, sp_json *target) {
     sp_json *o = sp_hap_object(h, POLICY_VERSION, "TrafficPolicy", name);
     sp_json *spec = sp_json_set(h->arena, o, "spec", sp_json_object(h->arena));
@@ -345,13 +355,16 @@ void sp_hap_listener_policy(sp_hap *h, const sp_hap_door *d, const sp_strs *allo
     if (p->http) set_duration(h, times, "upgradedIdle", tunnel);
     if (p->http) set_duration(h, times, "requestHead", p->timeouts.http_request);
     if (p->http) set_duration(h, times, "keepAlive", p->timeouts.http_keep_alive);
-    if (!times->count && !p->maxconn && !d->bind->accept_proxy && !allowed->n && !denied->n) return;
+    if (!times->count && !p->maxconn && !d->bind->accept_proxy && !allowed->n && !denied->n &&
+        !p->rates.n)
+        return;
     sp_json *spec = traffic_policy(
         h, sp_arena_printf(h->arena, "%.*s-%.*s", SP_ARG(d->gateway), SP_ARG(d->listener)),
         sp_hap_make(h, "{'group':~,'kind':'Gateway','name':~,'sectionName':~}",
                     SP_STR(GATEWAY_GROUP), d->gateway, d->listener));
     add_networks(h, spec, "allow", allowed);
     add_networks(h, spec, "deny", denied);
+    add_rates(h, spec, p);
     if (d->bind->accept_proxy)
         sp_json_set(h->arena, spec, "acceptProxyProtocol",
                     sp_hap_make(h, "{'from':['0.0.0.0/0','::/0']}"));
@@ -359,10 +372,12 @@ void sp_hap_listener_policy(sp_hap *h, const sp_hap_door *d, const sp_strs *allo
     set_part(h, spec, "timeouts", times);
 }
 
-void sp_hap_route_policy(sp_hap *h, sp_str route, const sp_strs *allowed, const sp_strs *denied) {
+void sp_hap_route_policy(sp_hap *h, const sp_hap_proxy *front, sp_str route, const sp_strs *allowed,
+                         const sp_strs *denied) {
     sp_json *spec = traffic_policy(
         h, sp_arena_printf(h->arena, "%.*s-access", SP_ARG(route)),
         sp_hap_make(h, "{'group':~,'kind':'HTTPRoute','name':~}", SP_STR(GATEWAY_GROUP), route));
     add_networks(h, spec, "allow", allowed);
     add_networks(h, spec, "deny", denied);
+    add_rates(h, spec, front);
 }

@@ -157,8 +157,9 @@ void sp_hap_cookie(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) 
                     SP_ARG(p->cookie));
 }
 
-/* Only one thing is done with tables: a client's address is remembered with its server. */
+/* A client's address is remembered with its server, or requests are counted (rates.c). */
 void sp_hap_stick_table(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
+    sp_str type = {0};
     p->table_ms = 30 * 60 * 1000;
     for (size_t i = at; i < l->n; i += 2) {
         sp_str word = l->words[i], value = i + 1 < l->n ? l->words[i + 1] : (sp_str){0};
@@ -166,11 +167,7 @@ void sp_hap_stick_table(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t
             i--;
         } else if (sp_str_eqz(word, "type")) {
             p->table_ip = sp_str_eqz(value, "ip") || sp_str_eqz(value, "ipv6");
-            if (!p->table_ip)
-                sp_hap_error(h, l->number,
-                             "stick-table type %.*s is not supported: type ip, with "
-                             "\"stick on src\"",
-                             SP_ARG(value));
+            type = value;
         } else if (sp_str_eqz(word, "expire")) {
             sp_hap_time(h, l->number, value, &p->table_ms);
         } else if (sp_str_eqz(word, "peers")) {
@@ -178,13 +175,15 @@ void sp_hap_stick_table(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t
                          "stick-table peers: tables are not sent between gateways; "
                          "use balance source or a cookie, which all decide alike");
         } else if (sp_str_eqz(word, "store")) {
-            sp_hap_error(h, l->number,
-                         "stick-table store: nothing is counted in tables; limit "
-                         "rates with a TrafficPolicy (docs/gateway)");
-        } else if (!sp_str_eqz(word, "size")) {
+            sp_hap_table_store(h, p, l->number, value);
+        } else if (!sp_str_eqz(word, "size") && !sp_str_eqz(word, "len")) {
             sp_hap_error(h, l->number, "stick-table: \"%.*s\" is not known", SP_ARG(word));
         }
     }
+    if (!p->table_ip && !p->table_rate_ms)
+        sp_hap_error(h, l->number,
+                     "stick-table type %.*s is not supported: type ip, with \"stick on src\"",
+                     SP_ARG(type));
 }
 
 void sp_hap_stick(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
@@ -196,7 +195,7 @@ void sp_hap_stick(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
                      "balance hdr()");
         return;
     }
-    if (!p->table_ms)
+    if (!p->table_ms || !p->table_ip)
         sp_hap_error(h, l->number,
                      "stick on src needs a \"stick-table type ip size … expire …\" "
                      "line above it");

@@ -9,6 +9,10 @@ static bool push(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t index,
                  sp_hap_step step) {
     step.line = l->number;
     if (!sp_hap_condition(h, p, l, index, &step.cond)) return false;
+    if (sp_hap_takes_rate(h, p, &step)) {
+        sp_hap_free_cond(&step.cond);
+        return false;
+    }
     sp_vec_push(list, step);
     return true;
 }
