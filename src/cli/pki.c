@@ -97,7 +97,7 @@ static bool ensure_ca(const sp_pki_config *c, pair *ca, sp_err *err) {
     const char *dir = c->dir;
     if (c->ca_dir) return take_ca(c, ca, err);
     if (exists(dir, "ca")) return load_pair(dir, "ca", ca, err);
-    return sp_cert_make_ca("sampan-ca", CA_DAYS, &ca->cert, &ca->key, err) &&
+    return sp_cert_make_ca("sampan-ca", CA_DAYS * SP_DAY_S, &ca->cert, &ca->key, err) &&
            save_pair(dir, "ca", ca, err);
 }
 
@@ -122,7 +122,7 @@ static bool issue(const sp_pki_config *c, const struct identity *id, const pair 
         .ips = id->server ? ips : NULL,
         .server = id->server,
         .client = id->client,
-        .days = LEAF_DAYS,
+        .life_s = LEAF_DAYS * SP_DAY_S,
     };
     return sp_cert_issue(sp_buf_str(&ca->cert), sp_buf_str(&ca->key), &request, &ret->cert,
                          &ret->key, err);
@@ -195,7 +195,7 @@ static bool names_changed(const sp_pki_config *c, sp_err *err, bool *ret) {
 static bool ensure_etcd_ca(const sp_pki_config *c, pair *ca, sp_err *err) {
     if (!c->etcd) return true;
     if (exists(c->dir, "etcd-ca")) return load_pair(c->dir, "etcd-ca", ca, err);
-    return sp_cert_make_ca("sampan-etcd-ca", CA_DAYS, &ca->cert, &ca->key, err) &&
+    return sp_cert_make_ca("sampan-etcd-ca", CA_DAYS * SP_DAY_S, &ca->cert, &ca->key, err) &&
            save_pair(c->dir, "etcd-ca", ca, err);
 }
 

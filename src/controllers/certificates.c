@@ -209,11 +209,11 @@ static sp_str account_key(const book *b, sp_reconcile *r, const sp_json *issuer,
 
 /* --- from a CA of our own --- */
 
-static int days_of(const sp_json *certificate) {
+static int64_t life_of(const sp_json *certificate) {
     int64_t ms = 0;
     sp_str text = sp_json_str(sp_json_dig(certificate, "spec", "duration", NULL));
-    if (!sp_duration_parse(text, &ms) || ms <= 0) return DEFAULT_DAYS;
-    return (int)SP_MAX(ms / DAY_MS, 1);
+    if (!sp_duration_parse(text, &ms) || ms <= 0) return DEFAULT_DAYS * SP_DAY_S;
+    return SP_MAX(ms / 1000, 1);
 }
 
 static const char **z_list(sp_arena *a, const sp_json *list) {
@@ -233,7 +233,7 @@ static void sign_here(issuing *x, sp_reconcile *r, const sp_json *certificate,
                          .ips = ips,
                          .server = true,
                          .client = true,
-                         .days = days_of(certificate)};
+                         .life_s = life_of(certificate)};
     sp_auto(sp_buf) ca_cert = {0};
     sp_auto(sp_buf) ca_key = {0};
     sp_str ca_name = sp_json_str(sp_json_dig(issuer, "spec", "ca", "secretName", NULL));
@@ -241,7 +241,7 @@ static void sign_here(issuing *x, sp_reconcile *r, const sp_json *certificate,
         const sp_json *s = find(x->book, &sp_gvr_secrets, issuer_namespace(r, issuer), ca_name);
         sp_buf_add(&ca_cert, sp_secret_get(r->arena, s, "tls.crt"));
         sp_buf_add(&ca_key, sp_secret_get(r->arena, s, "tls.key"));
-    } else if (!sp_cert_make_ca(q.common_name, q.days, &ca_cert, &ca_key, &x->err)) {
+    } else if (!sp_cert_make_ca(q.common_name, q.life_s, &ca_cert, &ca_key, &x->err)) {
         return;
     }
     if (sp_cert_issue(sp_buf_str(&ca_cert), sp_buf_str(&ca_key), &q, &x->cert_pem, &x->key_pem,

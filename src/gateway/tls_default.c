@@ -27,8 +27,8 @@ static bool make(sp_err *err) {
                          .dns_names = names,
                          .ips = ips,
                          .server = true,
-                         .days = DAYS};
-    if (!sp_cert_make_ca("sampan default CA", DAYS, &ca, &ca_key, err) ||
+                         .life_s = DAYS * SP_DAY_S};
+    if (!sp_cert_make_ca("sampan default CA", DAYS * SP_DAY_S, &ca, &ca_key, err) ||
         !sp_cert_issue(sp_buf_str(&ca), sp_buf_str(&ca_key), &r, &it.cert, &it.key, err))
         return false;
     sp_buf_add(&it.cert, sp_buf_str(&ca));

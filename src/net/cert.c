@@ -84,11 +84,11 @@ static bool add_alt_names(X509 *x, const sp_cert_request *r, sp_err *err) {
     return ok;
 }
 
-static X509 *blank(EVP_PKEY *key, const char *cn, const char *org, int days) {
+static X509 *blank(EVP_PKEY *key, const char *cn, const char *org, int64_t life_s) {
     X509 *x = X509_new();
     bool ok = X509_set_version(x, X509_VERSION_3) == 1 && random_serial(x) &&
               X509_gmtime_adj(X509_getm_notBefore(x), -BACKDATE_S) &&
-              X509_time_adj_ex(X509_getm_notAfter(x), days, 0, NULL) &&
+              X509_time_adj_ex(X509_getm_notAfter(x), 0, (long)life_s, NULL) &&
               set_name(X509_get_subject_name(x), cn, org) && X509_set_pubkey(x, key) == 1;
     if (ok) return x;
     X509_free(x);
@@ -102,10 +102,10 @@ static bool self_sign(X509 *x, EVP_PKEY *key) {
            add_ext(x, x, NID_subject_key_identifier, "hash") && X509_sign(x, key, EVP_sha256()) > 0;
 }
 
-bool sp_cert_make_ca(const char *common_name, int days, sp_buf *cert_pem, sp_buf *key_pem,
+bool sp_cert_make_ca(const char *common_name, int64_t life_s, sp_buf *cert_pem, sp_buf *key_pem,
                      sp_err *err) {
     EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *x = key ? blank(key, common_name, NULL, days) : NULL;
+    X509 *x = key ? blank(key, common_name, NULL, life_s) : NULL;
     bool ok = x && self_sign(x, key);
     if (ok)
         ok = sp_tls_write_pems(x, key, cert_pem, key_pem, err);
@@ -142,7 +142,7 @@ bool sp_cert_issue(sp_str ca_cert_pem, sp_str ca_key_pem, const sp_cert_request 
         sp_fail(&why, SP_BAD_REQUEST, "the key of the CA does not fit its certificate");
     } else {
         key = EVP_EC_gen("P-256");
-        x = key ? blank(key, r->common_name, r->organization, r->days) : NULL;
+        x = key ? blank(key, r->common_name, r->organization, r->life_s) : NULL;
         ok = x && sign_leaf(x, ca, ca_key, r, &why) &&
              sp_tls_write_pems(x, key, cert_pem, key_pem, &why);
         if (!ok && why.code == SP_OK) sp_tls_fail(&why, SP_INTERNAL, "cannot issue a certificate");

@@ -52,11 +52,12 @@ typedef struct sp_cert_request {
     const char *const *dns_names; /* NULL-ended, may be NULL */
     const char *const *ips;
     bool server, client; /* extended key usages */
-    int days;
+    int64_t life_s; /* it ends so many seconds from now */
 } sp_cert_request;
+enum { SP_DAY_S = 24 * 3600 };
 
 /* EC P-256 key and self-signed CA certificate, PEM, appended. */
-SP_MUST_USE bool sp_cert_make_ca(const char *common_name, int days, sp_buf *cert_pem,
+SP_MUST_USE bool sp_cert_make_ca(const char *common_name, int64_t life_s, sp_buf *cert_pem,
                                  sp_buf *key_pem, sp_err *err);
 SP_MUST_USE bool sp_cert_issue(sp_str ca_cert_pem, sp_str ca_key_pem, const sp_cert_request *r,
                                sp_buf *cert_pem, sp_buf *key_pem, sp_err *err);

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 
@@ -175,3 +176,21 @@ def test_a_ca_of_our_own_and_self_signed(sampan, ns, tmp_path):
     refused = sampan.apply({"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": {"name": "both"},
                             "spec": {"selfSigned": {}, "ca": {"secretName": "x"}}}, namespace=ns, check=False)
     assert refused.code != 0 and "exactly one of acme, ca and selfSigned" in refused.err
+
+
+def test_a_certificate_is_renewed_when_its_time_has_come(sampan, ns, tmp_path):
+    sampan.apply({"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": {"name": "self"}, "spec": {"selfSigned": {}}},
+                 certificate("short", "self", "s.test", kind="Issuer", duration="1h", renewBefore="59m57s"), namespace=ns)
+    wait_until(lambda: is_ready(sampan, "short", ns), "the first one")
+    first = sampan.get("secret", "short-tls", namespace=ns)["data"]["tls.crt"]
+    wait_until(lambda: sampan.get("secret", "short-tls", namespace=ns)["data"]["tls.crt"] != first, "the next one")
+    wait_until(lambda: sampan.get("certificate", "short", namespace=ns)["status"]["revision"] >= 2, "it is counted")
+    sampan.kubectl("delete", "certificate", "short", "-n", ns)  # or it is renewed every three seconds
+    assert names_in(sampan, "short-tls", ns, tmp_path)[0] == ["s.test"]
+    ends = ssl._ssl._test_decode_cert(str(tmp_path / "seen.pem"))["notAfter"]
+    assert ssl.cert_time_to_seconds(ends) <= time.time() + 3600
+    for spec, says in [({"duration": "59m"}, "spec.duration: Invalid value: \"59m\": must be at least 1h"),
+                       ({"renewBefore": "4m"}, "spec.renewBefore: Invalid value: \"4m\": must be at least 5m"),
+                       ({"duration": "2h", "renewBefore": "2h"}, "spec.renewBefore: Invalid value: \"2h\": must be less than the duration")]:
+        refused = sampan.apply(certificate("wrong", "self", "s.test", kind="Issuer", **spec), namespace=ns, check=False)
+        assert refused.code != 0 and says in refused.err, refused

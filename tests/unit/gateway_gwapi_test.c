@@ -29,8 +29,8 @@ static void add_secret(world *w, const char *ns, const char *name) {
     sp_auto(sp_buf) ca_key = {0};
     sp_auto(sp_buf) crt = {0};
     sp_auto(sp_buf) key = {0};
-    sp_cert_request r = {.common_name = name, .days = 1, .server = true};
-    assert_true(sp_cert_make_ca("test", 1, &ca, &ca_key, NULL));
+    sp_cert_request r = {.common_name = name, .life_s = 1 * SP_DAY_S, .server = true};
+    assert_true(sp_cert_make_ca("test", 1 * SP_DAY_S, &ca, &ca_key, NULL));
     assert_true(sp_cert_issue(sp_buf_str(&ca), sp_buf_str(&ca_key), &r, &crt, &key, NULL));
     sp_json *o = sp_json_object(w->arena), *m = sp_json_ensure_object(w->arena, o, "metadata");
     sp_json *data = sp_json_ensure_object(w->arena, o, "stringData");

@@ -317,8 +317,9 @@ static void same_certificates_share(void **state) {
     sp_auto(sp_buf) cert = {0};
     sp_auto(sp_buf) key = {0};
     const char *dns[] = {"a.test", "*.a.test", NULL};
-    sp_cert_request r = {.common_name = "x", .dns_names = dns, .server = true, .days = 1};
-    assert_true(sp_cert_make_ca("ca", 1, &ca, &ca_key, NULL));
+    sp_cert_request r = {
+        .common_name = "x", .dns_names = dns, .server = true, .life_s = 1 * SP_DAY_S};
+    assert_true(sp_cert_make_ca("ca", 1 * SP_DAY_S, &ca, &ca_key, NULL));
     assert_true(sp_cert_issue(sp_buf_str(&ca), sp_buf_str(&ca_key), &r, &cert, &key, NULL));
     sp_tls_cert c[] = {
         {.cert_pem = sp_buf_str(&ca), .key_pem = sp_buf_str(&ca_key), .source = SP_STR("ca")},

@@ -48,8 +48,11 @@ static inline sp_tls_cert issue(const sp_buf *ca, const sp_buf *key, const char 
                                 bool server) {
     sp_buf c = {0}, k = {0};
     const char *names[] = {name, NULL};
-    sp_cert_request r = {
-        .common_name = name, .dns_names = names, .server = server, .client = !server, .days = 2};
+    sp_cert_request r = {.common_name = name,
+                         .dns_names = names,
+                         .server = server,
+                         .client = !server,
+                         .life_s = 2 * SP_DAY_S};
     sp_assert(sp_cert_issue(sp_buf_str(ca), sp_buf_str(key), &r, &c, &k, NULL));
     return (sp_tls_cert){
         .cert_pem = sp_buf_str(&c), .key_pem = sp_buf_str(&k), .source = sp_str_z(name)};
@@ -90,8 +93,8 @@ static inline sp_tls_cert rsa(const char *name) {
 
 static inline int make_pki(void **state) {
     (void)state;
-    sp_assert(sp_cert_make_ca("ca", 2, &pki.ca, &pki.ca_key, NULL));
-    sp_assert(sp_cert_make_ca("other", 2, &pki.other_ca, &pki.other_ca_key, NULL));
+    sp_assert(sp_cert_make_ca("ca", 2 * SP_DAY_S, &pki.ca, &pki.ca_key, NULL));
+    sp_assert(sp_cert_make_ca("other", 2 * SP_DAY_S, &pki.other_ca, &pki.other_ca_key, NULL));
     pki.first = issue(&pki.ca, &pki.ca_key, "first.test", true);
     pki.web = issue(&pki.ca, &pki.ca_key, "web.test", true);
     pki.web2 = issue(&pki.ca, &pki.ca_key, "web.test", true);

@@ -19,7 +19,7 @@
     { SP_CHECK_STEP_TEXT, false, 0, SP_STR_INIT(text) }
 #define NOT(text) \
     { SP_CHECK_STEP_TEXT, true, 0, SP_STR_INIT(text) }
-#define MIN(n, not_, text) \
+#define AFTER(n, not_, text) \
     { SP_CHECK_STEP_TEXT, not_, n, SP_STR_INIT(text) }
 #define MATCH(text) \
     { SP_CHECK_STEP_PATTERN, false, 0, SP_STR_INIT(text) }
@@ -115,12 +115,16 @@ static const struct {
      "",
      'F',
      "step 1: neither the end nor \"slave\": nothing came, then the end"},
-    {{MIN(5, true, "E")}, "abcd", "", 'W', NULL},
-    {{MIN(5, true, "E")}, "E", "", 'W', NULL},
-    {{MIN(5, true, "E")}, "abcd|e", "", 'P', NULL},
-    {{MIN(5, true, "E")}, "abcd|E", "", 'F', "step 1: \"E\" in \"abcdE\""},
-    {{MIN(7, false, "+PONG\r\n")}, "-NOAUTH", "", 'F', "step 1: no \"+PONG\\r\\n\" in \"-NOAUTH\""},
-    {{MIN(7, false, "+PONG\r\n")}, "+PONG|\r\n", "", 'P', NULL},
+    {{AFTER(5, true, "E")}, "abcd", "", 'W', NULL},
+    {{AFTER(5, true, "E")}, "E", "", 'W', NULL},
+    {{AFTER(5, true, "E")}, "abcd|e", "", 'P', NULL},
+    {{AFTER(5, true, "E")}, "abcd|E", "", 'F', "step 1: \"E\" in \"abcdE\""},
+    {{AFTER(7, false, "+PONG\r\n")},
+     "-NOAUTH",
+     "",
+     'F',
+     "step 1: no \"+PONG\\r\\n\" in \"-NOAUTH\""},
+    {{AFTER(7, false, "+PONG\r\n")}, "+PONG|\r\n", "", 'P', NULL},
     /* patterns */
     {{SAY("x"), MATCH("^role:(master|primary)\\r$")}, "role:|primary\r", "x", 'P', NULL},
     {{MATCH("m.ster")}, "\xff\xfe m\xc3", "", 'W', NULL}, /* no UTF-8, half a character */

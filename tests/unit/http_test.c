@@ -331,7 +331,7 @@ static void strangers_are_not_believed(void **state) {
     sp_auto(sp_buf) key = {0};
     sp_err err = {0};
     answer a;
-    assert_true(sp_cert_make_ca("other CA", 1, &ca, &key, &err));
+    assert_true(sp_cert_make_ca("other CA", 1 * SP_DAY_S, &ca, &key, &err));
     sp_tls_ctx *other = client_ctx(sp_buf_str(&ca), false), *blind = client_ctx((sp_str){0}, true);
     ask_with(w, other, NULL, &a);
     assert_int_equal(a.err.code, SP_CONNECTION);
@@ -357,10 +357,10 @@ static void certificates_say_what_they_are(void **state) {
     sp_auto(sp_buf) k = {0};
     sp_err err = {0};
     int days = 0;
-    assert_true(sp_cert_make_ca("x", 30, &ca, &key, &err));
+    assert_true(sp_cert_make_ca("x", 30 * SP_DAY_S, &ca, &key, &err));
     assert_true(sp_cert_days_left(sp_buf_str(&ca), &days, &err));
     assert_in_range(days, 29, 30);
-    sp_cert_request r = {.common_name = "y", .server = true, .days = -3};
+    sp_cert_request r = {.common_name = "y", .server = true, .life_s = -3 * SP_DAY_S};
     assert_true(sp_cert_issue(sp_buf_str(&ca), sp_buf_str(&key), &r, &crt, &k, &err));
     assert_true(sp_cert_days_left(sp_buf_str(&crt), &days, &err));
     assert_true(days < 0);

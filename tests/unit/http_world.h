@@ -146,14 +146,14 @@ typedef struct setup {
 static inline void make_tls(world *w, const setup *s) {
     sp_buf ca = {0}, ca_key = {0}, crt = {0}, key = {0}, ccrt = {0}, ckey = {0};
     sp_err err = {0};
-    assert_true(sp_cert_make_ca("test CA", 10, &ca, &ca_key, &err));
+    assert_true(sp_cert_make_ca("test CA", 10 * SP_DAY_S, &ca, &ca_key, &err));
     sp_cert_request sr = {.common_name = "server",
                           .dns_names = (const char *const[]){"localhost", NULL},
                           .ips = (const char *const[]){"127.0.0.1", "::1", NULL},
                           .server = true,
-                          .days = 5};
+                          .life_s = 5 * SP_DAY_S};
     sp_cert_request cr = {
-        .common_name = "alice", .organization = "devs", .client = true, .days = 5};
+        .common_name = "alice", .organization = "devs", .client = true, .life_s = 5 * SP_DAY_S};
     sp_str ca_s = sp_buf_str(&ca), ca_k = sp_buf_str(&ca_key);
     assert_true(sp_cert_issue(ca_s, ca_k, &sr, &crt, &key, &err));
     assert_true(sp_cert_issue(ca_s, ca_k, &cr, &ccrt, &ckey, &err));

@@ -87,8 +87,8 @@ static void the_hash_is_of_the_key(void **state) {
     (void)state;
     char one[SP_JOIN_HASH + 1], two[SP_JOIN_HASH + 1];
     sp_auto(sp_buf) cert = {0}, key = {0}, other = {0}, other_key = {0};
-    assert_true(sp_cert_make_ca("a", 1, &cert, &key, NULL));
-    assert_true(sp_cert_make_ca("a", 1, &other, &other_key, NULL));
+    assert_true(sp_cert_make_ca("a", 1 * SP_DAY_S, &cert, &key, NULL));
+    assert_true(sp_cert_make_ca("a", 1 * SP_DAY_S, &other, &other_key, NULL));
     assert_true(sp_join_ca_hash(sp_buf_str(&cert), one, NULL));
     assert_true(sp_join_ca_hash(sp_buf_str(&other), two, NULL));
     assert_int_equal(strlen(one), SP_JOIN_HASH);

@@ -44,7 +44,7 @@ static sp_tls_ctx *tls_for(sp_str ca, sp_str ca_key, bool server) {
                          .ips = server ? ips : NULL,
                          .server = server,
                          .client = !server,
-                         .days = 2};
+                         .life_s = 2 * SP_DAY_S};
     if (!sp_cert_issue(ca, ca_key, &r, &cert, &key, &err)) fail_msg("%s", err.text);
     sp_tls_config c = {.cert_pem = sp_buf_str(&cert),
                        .key_pem = sp_buf_str(&key),
@@ -79,7 +79,7 @@ static int open_all(void **state) {
     sp_err err = {0};
     world_open();
     memset(&agent, 0, sizeof agent);
-    if (!sp_cert_make_ca("test", 2, &ca, &ca_key, &err)) fail_msg("%s", err.text);
+    if (!sp_cert_make_ca("test", 2 * SP_DAY_S, &ca, &ca_key, &err)) fail_msg("%s", err.text);
     agent.tls = tls_for(sp_buf_str(&ca), sp_buf_str(&ca_key), true);
     agent.client_tls = tls_for(sp_buf_str(&ca), sp_buf_str(&ca_key), false);
     w.server->config.kubelet = agent.client_tls;

@@ -23,8 +23,9 @@ typedef struct world {
 static int make_world(void **state) {
     world *w = sp_zalloc(1, sizeof *w);
     const char *names[] = {"a.test", NULL};
-    sp_cert_request r = {.common_name = "a.test", .dns_names = names, .server = true, .days = 2};
-    sp_assert(sp_cert_make_ca("ca", 2, &w->ca, &w->ca_key, NULL));
+    sp_cert_request r = {
+        .common_name = "a.test", .dns_names = names, .server = true, .life_s = 2 * SP_DAY_S};
+    sp_assert(sp_cert_make_ca("ca", 2 * SP_DAY_S, &w->ca, &w->ca_key, NULL));
     sp_assert(
         sp_cert_issue(sp_buf_str(&w->ca), sp_buf_str(&w->ca_key), &r, &w->cert, &w->key, NULL));
     sp_tls_config c = {.cert_pem = sp_buf_str(&w->cert),

@@ -3,6 +3,7 @@
  * which the gateways answer. Of the issuers: acme, ca and selfSigned. Custom resources upstream, so
  * without protobuf numbers. */
 #include "apiserver/types/types.h"
+#include "data/time.h"
 
 FIELDS(secret_key_selector) = {
     {"name", 0, STRING, "Name of the Secret.", REQUIRED},
@@ -88,8 +89,9 @@ FIELDS(certificate_spec) = {
     {"ipAddresses", 0, STRINGS, "Addresses it is for (not from ACME servers)."},
     {"commonName", 0, STRING, "One of the names, for old clients."},
     {"issuerRef", 0, T(issuer_ref), "Who signs it.", REQUIRED},
-    {"duration", 0, DURATION, "How long it is valid (ca and selfSigned; 2160h)."},
-    {"renewBefore", 0, DURATION, "How long before its end it is renewed (a third of its life)."},
+    {"duration", 0, DURATION, "How long it is valid (ca and selfSigned; 2160h, 1h at least)."},
+    {"renewBefore", 0, DURATION,
+     "How long before its end it is renewed (a third of its life; 5m at least)."},
     {"privateKey", 0, ANY_OBJECT, "The key is EC P-256 and new with each certificate."},
     {"usages", 0, STRINGS},
     {"secretTemplate", 0, ANY_OBJECT},
@@ -167,6 +169,21 @@ static bool validate_issuer(sp_admit *a, sp_err *err) {
     return true;
 }
 
+/* cert-manager's bounds: an hour at least, renewed five minutes before the end at the latest. */
+static void check_times(const sp_at *at, const sp_json *spec) {
+    enum { MINUTE = 60 * 1000, HOUR = 60 * MINUTE, USUAL_HOURS = 2160 };
+    const sp_json *life = sp_json_get(spec, "duration"), *early = sp_json_get(spec, "renewBefore");
+    int64_t life_ms = (int64_t)USUAL_HOURS * HOUR, early_ms = 0;
+    if (life && sp_duration_parse(sp_json_str(life), &life_ms) && life_ms < HOUR)
+        sp_say_invalid(at, "duration", life, "must be at least 1h");
+    if (!early || !sp_duration_parse(sp_json_str(early), &early_ms)) return;
+    if (early_ms < 5 * MINUTE)
+        sp_say_invalid(at, "renewBefore", early, "must be at least 5m");
+    else if (early_ms >= life_ms)
+        sp_say_invalid(at, "renewBefore", early,
+                       "must be less than the duration (2160h if missing)");
+}
+
 static bool validate_certificate(sp_admit *a, sp_err *err) {
     sp_at root = sp_at_root(a), at = sp_at_key(&root, "spec");
     const sp_json *spec = sp_json_get(a->obj, "spec");
@@ -175,6 +192,7 @@ static bool validate_certificate(sp_admit *a, sp_err *err) {
     sp_check_text(&at, spec, "secretName", sp_wrong_subdomain);
     if (!(names && names->count) && !(ips && ips->count))
         sp_say_required(&at, "dnsNames", "at least one name");
+    check_times(&at, spec);
     return true;
 }
 
