@@ -86,7 +86,7 @@ static void hear_status(int fd, const char *status) {
 /* --- timeouts --- */
 
 static void short_request(shape *s) {
-    s->action->request_timeout_ms = 150;
+    s->action->request_timeout_ms = 1000; /* the server has heard it by then */
 }
 static void request_timeout(void) {
     int l, c, srv;
@@ -100,7 +100,7 @@ static void request_timeout(void) {
 }
 
 static void short_attempt(shape *s) {
-    s->action->backend_timeout_ms = 150;
+    s->action->backend_timeout_ms = 1000; /* enough for the second one's answer */
     s->action->retry.attempts = 1;
 }
 static void attempt_timeout_goes_on(void) {
@@ -128,8 +128,8 @@ static void attempt_timeout_goes_on(void) {
 }
 
 static void short_listener(shape *s) {
-    s->listener->head_timeout_ms = 100;
-    s->listener->keep_alive_timeout_ms = 100;
+    s->listener->head_timeout_ms = 500;
+    s->listener->keep_alive_timeout_ms = 500;
 }
 static void listener_timeouts(void) {
     int l, c;

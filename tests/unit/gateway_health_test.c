@@ -236,7 +236,7 @@ static void scripts_decide_by_their_end(void **state) {
     for (size_t p = 0; p < 2; p++) {
         f.pools[p] = (sp_pool_spec){.name = p ? SP_STR("b") : SP_STR("a"),
                                     .check = {.kind = SP_CHECK_SCRIPT,
-                                              .timeout_ms = 300,
+                                              .timeout_ms = p ? 300 : 60000,
                                               .interval_ms = 100000,
                                               .script = sp_str_z(scripts[p])},
                                     .endpoints = f.endpoints[p],

@@ -214,7 +214,7 @@ static inline void run_story(void **state) {
     assert_int_equal(uv_loop_init(&story.loop), 0);
     uv_async_init(&story.loop, &story.call, on_call);
     sp_worker_settings s = worker_settings();
-    s.endpoint_wait_ms = 300;
+    s.endpoint_wait_ms = 1000; /* for one that comes at once, and to see that none comes */
     s.connect_timeout_ms = 6 * DEADLINE_S * 1000; /* no story is to wait for it */
     story.worker = sp_worker_new(&story.loop, &s);
     pthread_create(&story.thread, NULL, story_thread, *state);

@@ -207,7 +207,7 @@ static sp_gateway_config *make_config(void) {
         l->plain.http = i == HTTP_TO_TLS || i == HTTP_TO_PROXY;
         l->plain.table = i == HTTP_TO_TLS ? 1 : 2;
         sp_assert(sp_addr_parse(sp_arena_str(a, sp_str_z(ip)), 0, &l->addr));
-        if (i == QUIET) l->idle_timeout_ms = 150;
+        if (i == QUIET) l->idle_timeout_ms = 1000;
         if (i == DOOR || i == PROXIED_DOOR) add_names(a, l);
         if (i == PROXIED || i == PROXIED_DOOR) {
             l->proxy_from = here;
