@@ -87,7 +87,8 @@ static void test_the_printed_file(void **state) {
 
 static void test_a_rich_file(void **state) {
     (void)state;
-    parsed p = parse("global_defs { vrrp_version 3\n vrrp_garp_master_refresh 60\n }\n"
+    parsed p = parse("global_defs { vrrp_version 3\n vrrp_garp_master_refresh 60\n"
+                     " vrrp_mcast_group4 224.0.0.18\n vrrp_mcast_group6 FF02:0::12\n }\n"
                      "vrrp_instance A\n{\n interface eth1\n virtual_router_id 7\n priority 255\n"
                      " advert_int 0.1\n state BACKUP\n nopreempt\n garp_master_delay 10\n"
                      " unicast_src_ip 192.0.2.1\n unicast_peer { 192.0.2.2\n192.0.2.3 }\n"
@@ -119,6 +120,46 @@ static void test_a_rich_file(void **state) {
     done(&p);
 }
 
+/* What changes nothing here is a warning with its line. */
+static void test_words_without_effect(void **state) {
+    (void)state;
+    static const char *const words[] = {"vrrp_iptables",
+                                        "nftables filter",
+                                        "nftables_priority -1",
+                                        "max_auto_priority 9",
+                                        "log_unknown_vrids",
+                                        "vrrp_min_garp",
+                                        "no_email_faults",
+                                        "smtp_alert_checker",
+                                        "enable_dbus",
+                                        "dbus_service_name a.b",
+                                        "enable_snmp_rfc",
+                                        "snmp_socket udp:127.0.0.1:705",
+                                        "umask 022",
+                                        "vrrp_rx_bufs_policy MTU",
+                                        "vrrp_rx_bufs_multiplier 3",
+                                        "lvs_sync_daemon eth0 VI",
+                                        "default_interface eth0",
+                                        "vrrp_process_name k",
+                                        "random_seed 3"};
+    for (size_t i = 0; i < SP_COUNT(words); i++) {
+        sp_auto_ptr(sp_arena) a = sp_arena_new();
+        sp_str text = sp_arena_printf(
+            a,
+            "global_defs {\n%s\n}\nvrrp_instance A {\ninterface e\nvirtual_router_id 1\n"
+            "strict_mode off\nlinkbeat_use_polling\nvirtual_ipaddress { 1.2.3.4\n}\n}\n",
+            words[i]);
+        parsed p = parse(text.p);
+        sp_str name = sp_str_z(words[i]);
+        if (sp_str_chr(name, ' ') > 0) name.n = (size_t)sp_str_chr(name, ' ');
+        const sp_vip_problem *found = problem(&p, sp_arena_strz(a, name));
+        if (!found || fatal(&p) || found->line != 2) fail_msg("%s", words[i]);
+        assert_int_equal(problem(&p, "strict_mode")->line, 7);
+        assert_int_equal(problem(&p, "linkbeat_use_polling")->line, 8);
+        done(&p);
+    }
+}
+
 /* Each mistake is named with its line, and is fatal. */
 static void test_mistakes(void **state) {
     (void)state;
@@ -129,6 +170,9 @@ static void test_mistakes(void **state) {
     } rows[] = {
         {HEAD "frobnicate 3\n}\n", "frobnicate in vrrp_instance is not supported", 6},
         {HEAD "virtual_routes {\n 1.2.3.0/24 via 1.2.3.1\n}\n}\n", "virtual_routes", 6},
+        {"global_defs {\nvrrp_mcast_group4 224.0.0.19\n}\n", "group of the protocol", 2},
+        {"global_defs {\nvrrp_mcast_group6 ff02::13\n}\n", "group of the protocol", 2},
+        {"global_defs {\nvrrp_notify_fifo /x\n}\n", "vrrp_notify_fifo", 2},
         {HEAD "priority 256\n}\n", "a whole number from 1 to 255", 6},
         {HEAD "priority\n}\n", "a value is missing", 6},
         {HEAD "priority 1 2\n}\n", "2 is too much", 6},
@@ -265,9 +309,9 @@ static void variables_and_files(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variables_and_files), cmocka_unit_test(test_the_printed_file),
-        cmocka_unit_test(test_a_rich_file),    cmocka_unit_test(test_mistakes),
-        cmocka_unit_test(test_virtual_mac),    cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_a_rich_file),    cmocka_unit_test(test_words_without_effect),
+        cmocka_unit_test(test_mistakes),       cmocka_unit_test(test_virtual_mac),
+        cmocka_unit_test(test_exact),          cmocka_unit_test(test_commands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

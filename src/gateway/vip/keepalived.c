@@ -142,6 +142,23 @@ static void on_startup_delay(sp_kreader *r, const sp_kstatement *s) {
     sp_kread_seconds(r, s, 0, &r->defaults.options.startup_delay_us);
 }
 
+/* RFC 5798, section 5.1.1. Another group would not be heard by those who follow the standard. */
+static void mcast_group(sp_kreader *r, const sp_kstatement *s, const char *group) {
+    sp_addr said, standard;
+    bool same = sp_addr_parse(s->words[0], 0, &said) &&
+                sp_addr_parse(sp_str_z(group), 0, &standard) && sp_addr_eq(&said, &standard);
+    if (!same)
+        sp_kread_say(r, s->line, true, "%.*s %.*s: only the group of the protocol is used, %s",
+                     SP_ARG(s->keyword), SP_ARG(s->words[0]), group);
+}
+static void on_mcast_group4(sp_kreader *r, const sp_kstatement *s) {
+    mcast_group(r, s, "224.0.0.18");
+}
+static void on_mcast_group6(sp_kreader *r, const sp_kstatement *s) {
+    mcast_group(r, s, "ff02::12");
+}
+
+static const char firewall[] = "the address answers as soon as it is here; no rules are needed";
 static const char elsewhere[] = "that half of keepalived is the gateway's other side";
 static const sp_keyword global_words[] = {
     {"router_id", sp_kread_nothing, 1, 1, NULL}, /* for mails and SNMP only */
@@ -163,14 +180,34 @@ static const sp_keyword global_words[] = {
     {"vrrp_check_unicast_src", sp_kread_nothing, 0, 1, NULL},
     {"vrrp_skip_check_adv_addr", sp_kread_skip_check, 0, 1, NULL},
     {"v3_checksum_as_v2", sp_kread_checksum_as_v2, 0, 1, NULL},
+    {"vrrp_mcast_group4", on_mcast_group4, 1, 1, NULL},
+    {"vrrp_mcast_group6", on_mcast_group6, 1, 1, NULL},
+    {"vrrp_min_garp", NULL, 0, 1, "garp_master_repeat and garp_master_refresh say how often"},
+    {"vrrp_iptables", NULL, 0, 9, firewall},
+    {"vrrp_ipsets", NULL, 0, 9, firewall},
+    {"nftables", NULL, 0, 9, firewall},
+    {"nftables_counters", NULL, 0, 9, firewall},
+    {"nftables_ifindex", NULL, 0, 9, firewall},
+    {"nftables_priority", NULL, 0, 9, firewall},
+    {"default_interface", NULL, 0, 9, "it is for static addresses; an instance names its own"},
     {"vrrp_strict", NULL, 0, 1, "this is stricter than the default and nothing depends on it"},
     {"vrrp_priority", NULL, 0, 9, SP_KNOTE_THREAD},
     {"vrrp_rt_priority", NULL, 0, 9, SP_KNOTE_THREAD},
     {"vrrp_no_swap", NULL, 0, 9, SP_KNOTE_THREAD},
     {"vrrp_cpu_affinity", NULL, 0, 9, SP_KNOTE_THREAD},
     {"vrrp_rlimit_rttime", NULL, 0, 9, SP_KNOTE_THREAD},
+    {"vrrp_rx_bufs_policy", NULL, 0, 9, SP_KNOTE_THREAD},
+    {"vrrp_rx_bufs_multiplier", NULL, 0, 9, SP_KNOTE_THREAD},
+    {"max_auto_priority", NULL, 0, 9, SP_KNOTE_THREAD},
+    {"min_auto_priority_delay", NULL, 0, 9, SP_KNOTE_THREAD},
+    {"random_seed", NULL, 0, 9, "nothing that others see is drawn"},
+    {"umask", NULL, 0, 9, "no files are written"},
     {"dynamic_interfaces", sp_kread_nothing, 0, 1, NULL}, /* always */
     {"process_names", NULL, 0, 1, SP_KNOTE_LOG},
+    {"vrrp_process_name", NULL, 0, 9, SP_KNOTE_THREAD},
+    {"bfd_process_name", NULL, 0, 9, elsewhere},
+    {"checker_process_name", NULL, 0, 9, elsewhere},
+    {"log_unknown_vrids", NULL, 0, 1, "routers of other ids are not looked at"},
     {"notification_email", NULL, 0, 9, SP_KNOTE_MAIL},
     {"notification_email_from", NULL, 0, 9, SP_KNOTE_MAIL},
     {"smtp_server", NULL, 0, 9, SP_KNOTE_MAIL},
@@ -178,10 +215,24 @@ static const sp_keyword global_words[] = {
     {"smtp_connect_timeout", NULL, 0, 9, SP_KNOTE_MAIL},
     {"smtp_alert", NULL, 0, 9, SP_KNOTE_MAIL},
     {"smtp_alert_vrrp", NULL, 0, 9, SP_KNOTE_MAIL},
+    {"smtp_alert_checker", NULL, 0, 9, SP_KNOTE_MAIL},
+    {"no_email_faults", NULL, 0, 9, SP_KNOTE_MAIL},
+    {"no_checker_emails", NULL, 0, 9, SP_KNOTE_MAIL},
     {"enable_snmp_vrrp", NULL, 0, 9, SP_KNOTE_LOG},
     {"enable_snmp_keepalived", NULL, 0, 9, SP_KNOTE_LOG},
+    {"enable_snmp_checker", NULL, 0, 9, SP_KNOTE_LOG},
+    {"enable_snmp_rfc", NULL, 0, 9, SP_KNOTE_LOG},
+    {"enable_snmp_rfcv2", NULL, 0, 9, SP_KNOTE_LOG},
+    {"enable_snmp_rfcv3", NULL, 0, 9, SP_KNOTE_LOG},
+    {"snmp_socket", NULL, 0, 9, SP_KNOTE_LOG},
+    {"enable_dbus", NULL, 0, 9, SP_KNOTE_LOG},
+    {"dbus_service_name", NULL, 0, 9, SP_KNOTE_LOG},
     {"enable_traps", NULL, 0, 9, SP_KNOTE_LOG},
     {"lvs_flush", NULL, 0, 9, elsewhere},
+    {"lvs_flush_onstop", NULL, 0, 9, elsewhere},
+    {"lvs_sync_daemon", NULL, 0, 9, elsewhere},
+    {"lvs_timeouts", NULL, 0, 9, elsewhere},
+    {"rs_init_notifies", NULL, 0, 9, elsewhere},
     {"checker_priority", NULL, 0, 9, elsewhere},
     {0}};
 

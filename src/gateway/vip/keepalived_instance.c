@@ -316,6 +316,9 @@ static const sp_keyword instance_words[] = {
     {"native_ipv6", sp_kread_nothing, 0, 1, NULL},
     {"smtp_alert", NULL, 0, 9, SP_KNOTE_MAIL},
     {"debug", NULL, 0, 9, SP_KNOTE_LOG},
+    {"linkbeat_use_polling", NULL, 0, 9, SP_KNOTE_LINKS},
+    {"strict_mode", NULL, 0, 1, "this is stricter than the default and nothing depends on it"},
+    {"lvs_sync_daemon_interface", NULL, 0, 9, "there is no LVS here"},
     {"kernel_rx_buf_size", NULL, 0, 9, SP_KNOTE_THREAD},
     {"promote_secondaries", NULL, 0, 9, "only our own addresses are removed"},
     {0}};

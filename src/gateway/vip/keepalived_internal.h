@@ -68,4 +68,5 @@ void sp_kread_nothing(sp_kreader *r, const sp_kstatement *s);
 /* Why a keyword has no effect. */
 #define SP_KNOTE_LOG "transitions are in our log and in metrics"
 #define SP_KNOTE_THREAD "the virtual address has its own thread"
+#define SP_KNOTE_LINKS "the kernel tells when a link goes or comes"
 #define SP_KNOTE_MAIL "there is no mail; use notify"
