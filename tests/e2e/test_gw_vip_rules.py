@@ -165,3 +165,80 @@ def test_ipv6_beside_keepalived(net):
     wait_until(lambda: '"state":"BACKUP"' in a.text().rsplit('"state":"MASTER"', 1)[1], "ours hears keepalived")
     stop_keepalived(b)
     owners([1])
+
+
+class Second:
+    """A second interface, eth1, for the nodes, with a bridge of its own."""
+
+    def __init__(self, w):
+        self.bridge, self.ports = f"{w.prefix}d", {}
+        sh(f"ip link add {self.bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0; ip link set {self.bridge} up")
+        for n in w.nodes:
+            port = self.ports[n.number] = f"{w.prefix}q{n.number}"
+            sh(f"ip link add {port} type veth peer name eth1 netns {n.name}; ip link set {port} master {self.bridge} up;"
+               f"ip -n {n.name} link set eth1 up; ip -n {n.name} addr add 10.78.0.1{n.number}/24 dev eth1")
+
+    def link(self, number, up):
+        sh(f"ip link set {self.ports[number]} {'up' if up else 'down'}")
+
+    def end(self):
+        sh(f"ip link del {self.bridge}", check=False)
+
+
+SECOND_VIP = "10.78.0.16"
+
+
+def grouped(number, priority, script, advert):
+    """Two routers on two interfaces, one group; every notify word tells its name and what it is given."""
+    words = "".join(f'{w} "{script} {{}} {w}"\n' for w in ("notify_master", "notify_backup", "notify_fault", "notify_stop", "notify"))
+    second = (f"vrrp_instance VI_2 {{\nstate BACKUP\ninterface eth1\nvirtual_router_id 52\npriority {priority}\nversion 3\nadvert_int {advert}\n"
+              f"{words.replace('{}', 'VI_2')}virtual_ipaddress {{\n{SECOND_VIP}/24\n}}\n}}\n"
+              f"vrrp_sync_group G {{\ngroup {{\nVI_1\nVI_2\n}}\n{words.replace('{}', 'G')}}}\n")
+    return conf(number, priority, advert=advert, more=words.replace("{}", "VI_1")) + second
+
+
+@needs_keepalived
+def test_a_group_moves_as_one_and_tells_it_as_keepalived_does(net, tmp_path):
+    """One link of two goes: both addresses move. Ours and keepalived call the same programs with the same words."""
+    told = {}
+    for kind in ("ours", "keepalived"):
+        w = net(2)
+        second = Second(w)
+        a, b = w.nodes
+        seen = tmp_path / kind
+        script = tmp_path / f"{kind}.sh"
+        script.write_text(f'#!/bin/sh\necho "$@" >> {seen}\n')
+        script.chmod(0o755)
+        seen.touch()
+        try:
+            getattr(a, kind)(grouped(1, 110, script, 0.2))
+            b.ours(grouped(2, 100, "/bin/true", 0.2))
+
+            def stop():
+                os.kill(a.daemon.pid if kind == "ours" else a.real_pid(), signal.SIGTERM)
+            for number, act in [(1, None), (2, lambda: second.link(1, False)), (1, lambda: second.link(1, True)), (2, stop)]:
+                if act:
+                    act()
+                w.answers(number)
+                wait_until(lambda: w.owners(SECOND_VIP) == [number], f"{kind}: the second address is at {number}")
+            wait_until(lambda: all(seen.read_text().count(w) >= 3 for w in ("notify_stop", "STOP")), f"{kind}: the end")
+            told[kind] = set(seen.read_text().splitlines())
+        finally:
+            second.end()
+            w.end()
+    assert {"G notify GROUP G MASTER 0", "VI_2 notify INSTANCE VI_2 FAULT 110", "VI_1 notify_stop"} <= told["ours"]
+    assert told["ours"] == told["keepalived"]
+
+
+def test_a_wrong_password_is_not_heard(net):
+    """Both are master, as if the other were not there; with the right one the lower gives way."""
+    w = net(2)
+    a, b = w.nodes
+    a.ours(conf(1, 110, version=2, advert=1))
+    w.answers(1)
+    b.ours(conf(2, 100, version=2, advert=1).replace("auth_pass password", "auth_pass otherone"))
+    wait_until(lambda: w.owners() == [1, 2], "neither hears the other")
+    wait_until(lambda: "another password" in b.text() or "authentication" in b.text(), "it is told")
+    b.write(conf(2, 100, version=2, advert=1))
+    b.daemon.send_signal(signal.SIGHUP)
+    w.answers(1)

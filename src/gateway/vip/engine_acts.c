@@ -141,7 +141,8 @@ const sp_vip_group *sp_vip_router_group(const sp_vip_router *r) {
     return NULL;
 }
 
-/* A group is where its members are; the last one to arrive tells. */
+/* A group is where its members are; the last one to arrive tells. It has no priority: 0, as
+ * keepalived says it. */
 static void notify_group(sp_vip_router *r) {
     const sp_vip_group *g = sp_vip_router_group(r);
     if (!g) return;
@@ -149,7 +150,7 @@ static void notify_group(sp_vip_router *r) {
         if (sp_str_eq((*o)->spec->group, g->name) && (*o)->machine.state != r->machine.state)
             return;
     }
-    notify(r->engine, &g->notify, "GROUP", g->name, r->machine.state, r->machine.priority);
+    notify(r->engine, &g->notify, "GROUP", g->name, r->machine.state, 0);
 }
 
 static void told(sp_vip_router *r) {
