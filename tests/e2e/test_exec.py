@@ -260,18 +260,25 @@ def test_abuse(sampan, target):
     time.sleep(1)  # hundreds of megabytes, if anybody kept them
     assert all(rss(pid) - kept < 50_000 for pid, kept in zip(pids, before)), "what nobody reads is kept"
     flood.close()
-    # A flood of pings whose answers are not read must not stop others, nor be kept in memory.
-    s, _ = dial()
-    s.settimeout(2)
-    ping = b"\x89\xfd" + bytes(4) + b"p" * 125
-    try:
-        for _ in range(2000):
-            s.sendall(ping * 100)
-    except (TimeoutError, ssl.SSLError, ConnectionError):
-        pass  # held back
-    assert all(rss(pid) - kept < 100_000 for pid, kept in zip(pids, before)), "answers nobody reads are kept"
+    # A flood of pings whose answers are not read must not stop others, nor be kept in memory. (A sanitizer keeps what was
+    # freed, up to its limit; what is kept for those who do not read grows with each of them.)
+    ping, deaf = b"\x89\xfd" + bytes(4) + b"p" * 125, []
+    for _ in range(5):
+        before = [rss(pid) for pid in pids]
+        deaf.append(dial()[0])
+        deaf[-1].settimeout(2)
+        try:
+            for _ in range(2000):
+                deaf[-1].sendall(ping * 100)
+        except (TimeoutError, ssl.SSLError, ConnectionError):
+            pass  # held back
+        if all(rss(pid) - kept < 100_000 for pid, kept in zip(pids, before)):
+            break
+    else:
+        pytest.fail("answers nobody reads are kept")
     assert sampan.kubectl(*in_box(target, "echo", "alive")).out == "alive\n"
-    s.close()
+    for s in deaf:
+        s.close()
 
 
 # --- port-forward ---
