@@ -42,7 +42,7 @@ def test_apply_takes_away_what_it_once_gave(s):
 def test_output_equals_kubectl(s, sampan, ns):
     s("apply", "-f", "-", stdin=json.dumps(deployment()))
     # Until its controller has said all: between two looks nothing may change.
-    wait_until(lambda: (lambda a, b: a == b and '"Available"' in a)(*(s("get", "deploy", "web", "-o", "json").out for _ in "ab")), "its status")
+    wait_until(lambda: (lambda a, b: a == b and '"Available"' in a and '"NewReplicaSetAvailable"' in a)(*(s("get", "deploy", "web", "-o", "json").out for _ in "ab")), "its status")
     for words in (["get", "deployments"], ["get", "deploy", "web", "-o", "name"], ["get", "deployments", "-o", "wide"],
                   ["get", "cm,deploy", "-o", "name"], ["get", "deployment/web", "-o", "json"]):
         ours, theirs = s(*words).out, sampan.kubectl(*words, "-n", ns).out
