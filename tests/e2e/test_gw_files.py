@@ -57,6 +57,20 @@ def test_the_printed_files_as_objects_are_taken_by_the_api(sampan, ns):
     assert stored["spec"]["rules"][0]["backendRefs"][0]["name"] == "kubernetes-apiserver"
 
 
+def test_what_is_made_of_other_words_is_taken_by_the_api(sampan, ns, tmp_path):
+    cfg = tmp_path / "x.cfg"
+    cfg.write_text("frontend f\n mode http\n bind :18080\n stick-table type ip size 9 store http_req_rate(10s)\n http-request track-sc0 src\n"
+                   " http-request deny deny_status 429 if { sc_http_req_rate(0) gt 7 }\n default_backend b\nbackend b\n mode http\n option tcp-check\n"
+                   " tcp-check send-binary 00ff\n tcp-check expect ! min-recv 3 rstring ^ERR\n server s 10.0.0.1:80 check on-marked-down shutdown-sessions\n")
+    done = gateway("--haproxy-cfg", cfg, "--print-objects")
+    assert done.returncode == 0, done
+    sampan.kubectl("apply", "--validate=strict", "-f", "-", stdin=done.stdout.replace("namespace: default", f"namespace: {ns}"))
+    limits = sampan.get("trafficpolicy", "f-http-18080", namespace=ns)["spec"]["rateLimits"]
+    assert limits == [{"bucket": "f-sc0-7", "by": "Source", "requests": 7, "period": "10s"}]
+    steps = sampan.get("backendpolicy", "b", namespace=ns)["spec"]["check"]["tcp"]["steps"]
+    assert steps == [{"sendBase64": "AP8="}, {"expectRegex": "^ERR", "not": True, "minBytes": 3}]
+
+
 @pytest.mark.parametrize("text,line,says", [
     ("frontend a\n  bind :80\n  frobnicate 3\n", 3, "frobnicate"),
     ("frontend a\n  compression algo gzip\n", 2, "compression"),
@@ -536,6 +550,18 @@ def test_an_upgraded_connection_without_traffic_has_timeout_tunnel(tmp_path):
                     seen += more
                 assert seen.startswith(b"HTTP/1.1 101 "), (name, seen)
                 assert sees_the_end(c), name
+
+
+@needs_haproxy
+def test_a_connection_between_requests_has_timeout_client(tmp_path, servers):
+    """Where neither timeout http-keep-alive nor http-request is said."""
+    text = "frontend f\n timeout client 1s\n bind 127.0.0.1:@P@\n default_backend b\nbackend b\n server s 127.0.0.1:@S1@\n"
+    with serving(tmp_path, text, servers, "P") as running:
+        for name, ports in running:
+            c = http.client.HTTPConnection("127.0.0.1", ports["P"], timeout=60)
+            c.request("GET", "/")
+            assert c.getresponse().read() and c.sock, name
+            assert sees_the_end(c.sock), name
 
 
 class Redis:

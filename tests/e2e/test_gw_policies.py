@@ -277,3 +277,28 @@ def test_settings_that_need_a_port_are_told(world):
     c = world.policy("TrafficPolicy", {"group": "networking.k8s.io", "kind": "Ingress", "name": "web"},
                      maxBodyBytes=5000, timeouts={"clientIdle": "1s"})
     assert c["status"] == "True" and "not carried out: timeouts" in c["message"]
+
+
+def test_the_documentation_names_every_field(sampan):
+    """fields.md and virtual-address.md, against what the API server says of our own kinds."""
+    import re
+    from conftest import TOP
+    schemas = sampan.api("GET", "/openapi/v3/apis/sampan.dev/v1alpha1")[1]["components"]["schemas"]
+
+    def paths(schema, at=""):
+        ref = next((s["$ref"] for s in [schema, *schema.get("allOf", [])] if "$ref" in s), None)
+        schema = schemas[ref.rsplit("/", 1)[1]] if ref else schema
+        if schema.get("type") == "array":
+            return paths(schema["items"], at + "[]")
+        return [p for k, v in schema.get("properties", {}).items() for p in paths(v, f"{at}.{k}" if at else k)] or [at]
+
+    def spec_of(kind):
+        return paths(next(s for n, s in schemas.items() if n.split(".")[-1] == kind)["properties"]["spec"])
+
+    page = (TOP / "docs/gateway/fields.md").read_text()
+    for kind in ("BackendPolicy", "TrafficPolicy"):
+        fields = spec_of(kind)
+        assert len(fields) > 15
+        assert [f for f in fields if f"`{f}`" not in page] == []
+    page = (TOP / "docs/gateway/virtual-address.md").read_text()
+    assert [f for f in spec_of("VirtualAddress") if not re.search(r"\b%s\b" % re.findall(r"\w+", f)[-1], page)] == []

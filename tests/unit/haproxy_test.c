@@ -183,11 +183,21 @@ static const row rows[] = {
     {WEB(" http-request deny if { src 10.0.0.1 }"), "TrafficPolicy", "web-http-80-access",
      "\"deny\":[\"10.0.0.1/32\"]"},
     {WEB(" maxconn 9\n timeout client 90s"), "TrafficPolicy", "web-http-80",
-     "\"maxConnections\":9,\"timeouts\":{\"clientIdle\":\"1m30s\",\"upgradedIdle\":\"1m30s\"}"},
+     "\"maxConnections\":9,\"timeouts\":{\"requestHead\":\"1m30s\",\"keepAlive\":\"1m30s\","
+     "\"upgradedIdle\":"
+     "\"1m30s\"}"},
+    {WEB(" timeout client 90s\n timeout http-request 5s\n timeout tunnel 1h"), "TrafficPolicy",
+     "web-http-80",
+     "\"timeouts\":{\"requestHead\":\"5s\",\"keepAlive\":\"5s\",\"upgradedIdle\":\"1h\"}"},
+    {WEB(" timeout client 90s\n timeout http-keep-alive 7s"), "TrafficPolicy", "web-http-80",
+     "\"timeouts\":{\"requestHead\":\"1m30s\",\"keepAlive\":\"7s\",\"upgradedIdle\":\"1m30s\"}"},
+    {TCP(" bind :1\n timeout client 90s"), "TrafficPolicy", "f-tcp-1",
+     "\"timeouts\":{\"clientIdle\":\"1m30s\"}"},
     {"defaults\n mode http\n timeout client 1s\nfrontend f\n bind :1\n use_backend c if { path /c "
      "}\n "
      "default_backend b\nbackend b\n timeout tunnel 1h\nbackend c\n timeout tunnel 2h\n",
-     "TrafficPolicy", "f-http-1", "\"timeouts\":{\"clientIdle\":\"1s\",\"upgradedIdle\":\"2h\"}"},
+     "TrafficPolicy", "f-http-1",
+     "\"timeouts\":{\"requestHead\":\"1s\",\"keepAlive\":\"1s\",\"upgradedIdle\":\"2h\"}"},
     {BACK(" server s 10.0.0.1:80 check on-marked-down shutdown-sessions"), "BackendPolicy", "b",
      "\"onCheckFailure\":\"Reset\""},
     {TCP(" bind 10.0.0.1:1-2 accept-proxy"), "TrafficPolicy", "f-n10-0-0-1-tcp-2",

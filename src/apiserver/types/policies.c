@@ -29,8 +29,6 @@ TYPE(sampan_policy_status, "sampan.PolicyStatus", NULL);
 /* --- BackendPolicy --- */
 
 FIELDS(balance_hash) = {
-    {"bucket", 0, GW_TEXT(NULL, 253),
-     "Limits of the namespace with the same one count together; each by itself if missing."},
     {"by", 0, ENUM_DEFAULT("Source", "Header", "Cookie", "Query", "Path"),
      "Source, Header, Cookie, Query or Path.", REQUIRED},
     {"name", 0, FIELD_NAME, "Which header, cookie or query parameter."},
@@ -149,7 +147,7 @@ TYPE(limits_spec, "sampan.Limits", NULL);
 FIELDS(backend_timeouts) = {
     {"connect", 0, GW_DURATION, "One attempt to reach a server."},
     {"response", 0, GW_DURATION, "From the request to the first byte of the answer."},
-    {"idle", 0, GW_DURATION, "A connection kept between requests."},
+    {"idle", 0, GW_DURATION, "A TCP connection on which nothing moves."},
 };
 TYPE(backend_timeouts, "sampan.BackendTimeouts", NULL);
 
@@ -200,6 +198,8 @@ SHARED_TYPE(backend_policy, "BackendPolicy",
 
 FIELDS(rate_limit) = {
     {"name", 0, GW_TEXT(NULL, 63), "For messages; its buckets survive changes of the policy."},
+    {"bucket", 0, GW_TEXT(NULL, 253),
+     "Limits of the namespace with the same one count together; each by itself if missing."},
     {"by", 0, ENUM_DEFAULT("Source", "Header", "Token", "All"),
      "A bucket for each Source, value of a Header, Authorization Token, or one for All."},
     {"header", 0, FIELD_NAME, "Which, for Header."},

@@ -346,15 +346,24 @@ static sp_json *traffic_policy(sp_hap *h, sp_str name, sp_json *target) {
     return spec;
 }
 
+/* What is not said is what the next one says (manual, timeout http-keep-alive). */
+static sp_json *client_times(sp_hap *h, const sp_hap_proxy *p) {
+    const sp_hap_timeouts *t = &p->timeouts;
+    uint32_t tunnel = t->tunnel ? t->tunnel : t->client;
+    uint32_t head = t->http_request ? t->http_request : t->client;
+    sp_json *times = sp_json_object(h->arena);
+    if (!p->http) set_duration(h, times, "clientIdle", tunnel);
+    if (p->http) set_duration(h, times, "requestHead", head);
+    if (p->http)
+        set_duration(h, times, "keepAlive", t->http_keep_alive ? t->http_keep_alive : head);
+    if (p->http) set_duration(h, times, "upgradedIdle", tunnel);
+    return times;
+}
+
 void sp_hap_listener_policy(sp_hap *h, const sp_hap_door *d, const sp_strs *allowed,
                             const sp_strs *denied) {
     const sp_hap_proxy *p = d->front;
-    sp_json *times = sp_json_object(h->arena);
-    uint32_t tunnel = p->timeouts.tunnel ? p->timeouts.tunnel : p->timeouts.client;
-    set_duration(h, times, "clientIdle", p->http ? p->timeouts.client : tunnel);
-    if (p->http) set_duration(h, times, "upgradedIdle", tunnel);
-    if (p->http) set_duration(h, times, "requestHead", p->timeouts.http_request);
-    if (p->http) set_duration(h, times, "keepAlive", p->timeouts.http_keep_alive);
+    sp_json *times = client_times(h, p);
     if (!times->count && !p->maxconn && !d->bind->accept_proxy && !allowed->n && !denied->n &&
         !p->rates.n)
         return;
