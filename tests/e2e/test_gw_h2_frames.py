@@ -74,6 +74,8 @@ ROWS = {
     "headers larger than that": (get(payload=GET + block(("x", "y" * 16385))), BROKEN, FRAME_SIZE),
     "broken header block": (get(payload=b"\x40"), BROKEN, COMPRESSION),
     "priority between headers and continuation": (get(flags=END_STREAM, payload=GET[:5]) + frame(PRIORITY, 0, 1, b"\0\0\0\0\20"), BROKEN, PROTOCOL),
+    "an unknown frame between headers and continuation": (get(flags=END_STREAM, payload=GET[:5]) + frame(0x16, 0, 1) + frame(CONTINUATION, END_HEADERS, 1, GET[5:]), BROKEN, PROTOCOL),
+    "continuation behind a reset": (post() + frame(RST, 0, 1, U32(8)) + frame(CONTINUATION, END_HEADERS, 1, GET), BROKEN, PROTOCOL),
     "headers of another stream in between": (get(flags=END_STREAM, payload=GET[:5]) + get(3), BROKEN, PROTOCOL),
     # 5.1: states
     "data on an idle stream": (frame(DATA, END_STREAM, 1, b"x"), BROKEN, PROTOCOL), "reset of an idle stream": (frame(RST, 0, 1, U32(8)), BROKEN, PROTOCOL),
@@ -149,6 +151,11 @@ def test_the_greeting(world):
     c.until(lambda: any(f[0] == SETTINGS and not f[1] & ACK for f in c.frames))
     assert c.frames[0][0] == SETTINGS  # ours comes first
     c.ping()
+    c.close()
+    c = Raw(world.port, greet=False)
+    c.send(PREFACE[:-8] + b"wrong!\r\n" + frame(SETTINGS))  # neither HTTP/2 nor a request of HTTP/1.1
+    c.ends()
+    assert not any(f[0] == SETTINGS and f[1] & ACK for f in c.frames)
     c.close()
     c = Raw(world.port, greet=False)
     c.send(PREFACE + frame(PING, payload=b"12345678"))  # the client's SETTINGS must come first

@@ -27,6 +27,8 @@ def one(server, sock):
                 sock.sendall(data.upper())
             sock.sendall(b"BYE")
             return
+        if path.startswith("/mistake"):
+            server.note(path)
         body = read_body(f, fields)
         if path == "/cut":
             sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
@@ -298,6 +300,22 @@ def test_floods_end_the_connection(world):
     grow = frame(HEADERS, END_STREAM, 1, request) + frame(CONTINUATION, 0, 1, block(("x", "y" * 15000))) * 12
     assert flood(world, [grow] + [frame(CONTINUATION, 0, 1, block(("x", "y" * 15000)))] * 40) in (CALM, PROTOCOL)
     assert Client(world.port).get()["status"] == 200
+
+
+@pytest.mark.parametrize("mistake", ["window", "data", "headers", "priority"])
+def test_nobody_makes_the_gateway_reset_streams_again_and_again(world, mistake):
+    """CVE-2025-8671: a client whose frames are wrong leaves work behind at the backend that no limit of resets counts. Here the first
+    mistake ends the connection."""
+    path = f"/mistake/{mistake}"
+    fields = [(":scheme", "http"), (":path", path), (":authority", "one.test")]
+    get, post = block((":method", "GET"), *fields), block((":method", "POST"), *fields)
+    make = {"window": lambda i: frame(HEADERS, END_HEADERS, i, post) + frame(WINDOW, 0, i, b"\x7f\xff\xff\xff") * 2,
+            "data": lambda i: frame(HEADERS, END_HEADERS | END_STREAM, i, get) + frame(DATA, END_STREAM, i, b"x"),
+            "headers": lambda i: frame(HEADERS, END_HEADERS | END_STREAM, i, get) * 2,
+            "priority": lambda i: frame(HEADERS, END_HEADERS, i, post) + frame(PRIORITY, 0, i, b"\0\0\0\0")}[mistake]
+    flood(world, (b"".join(make(i) for i in range(n, n + 100, 2)) for n in range(1, 100000, 100)))
+    assert Client(world.port).get(path=path)["status"] == 200
+    assert 1 <= world.one.seen.count(path) <= 2
 
 
 def test_headers_too_large_are_answered(world, client):
