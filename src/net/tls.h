@@ -52,7 +52,7 @@ typedef struct sp_cert_request {
     const char *const *dns_names; /* NULL-ended, may be NULL */
     const char *const *ips;
     bool server, client; /* extended key usages */
-    int64_t life_s; /* it ends so many seconds from now */
+    int64_t life_s;      /* it ends so many seconds from now */
 } sp_cert_request;
 enum { SP_DAY_S = 24 * 3600 };
 
