@@ -51,7 +51,7 @@ struct sp_pool {
     uint32_t refs;
     sp_balance balance;
     sp_worker *worker;
-    bool known;  /* had a configuration before */
+    bool served; /* had a ready endpoint before */
     bool listed; /* the configuration has it; else only its connections hold it */
     bool reset_on_removal;
     sp_pool_limits limits;

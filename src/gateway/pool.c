@@ -188,7 +188,7 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
     if (came_back) {
         e->failures = e->streak = e->ejections = 0;
         e->avoid_until_ms = e->eject_until_ms = 0;
-        e->ready_since_ms = p->known ? now : 0; /* those of the beginning are warm */
+        e->ready_since_ms = p->served ? now : 0; /* those of the beginning are warm */
     }
     if (!s->ready) sp_upstream_close_idle(u);
     return old.id != e->id || old.sticky != e->sticky || old.weight != e->weight;
@@ -207,7 +207,7 @@ static void update_endpoints(sp_worker *w, sp_pool *p, const sp_pool_spec *spec)
     sp_endpoints before = p->balance.list, list = {0};
     void *left;
     index_upstreams(p, &old);
-    bool members = false;
+    bool members = false, ready = false;
     for (size_t i = 0; i < spec->endpoint_count; i++) {
         const sp_endpoint_spec *s = &spec->endpoints[i];
         sp_upstream *u = sp_map_del(&old, addr_key(&s->addr, key));
@@ -215,6 +215,7 @@ static void update_endpoints(sp_worker *w, sp_pool *p, const sp_pool_spec *spec)
         sp_vec_push(&list, &u->e);
         members |= i >= before.n || before.p[i] != &u->e;
         members |= update_upstream(p, spec, u, s, now);
+        ready |= s->ready;
         w->cuts |= u->cut;
     }
     members |= before.n != list.n;
@@ -226,7 +227,7 @@ static void update_endpoints(sp_worker *w, sp_pool *p, const sp_pool_spec *spec)
     }
     sp_map_free(&old);
     sp_balance_changed(&p->balance, members);
-    p->known = true;
+    p->served |= ready;
 }
 
 static void update_pool(sp_worker *w, sp_pool *p, const sp_pool_spec *spec) {

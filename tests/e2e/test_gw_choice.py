@@ -62,16 +62,31 @@ def test_a_busy_server_is_avoided(web, algorithm):
 
 
 def test_a_server_that_comes_back_starts_slowly(web):
+    """Those a Service begins with do not, also when the gateway knew it without anybody before."""
+    host, target = {"Host": f"late.{web.ns}.test"}, {"group": "", "kind": "Service", "name": "late"}
     check = {"type": "HTTP", "interval": "100ms", "timeout": "10s", "rise": 1, "fall": 1, "http": {"path": "/ok"}}
-    web.policy(balance={"algorithm": "RoundRobin"}, slowStart="2m", check=check)
+    web.sampan.apply(
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late"}, "spec": {"ports": [{"name": "http", "port": 80}]}},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "late"}, "spec": {"rules": [
+            {"host": host["Host"], "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "late", "port": {"number": 80}}}}]}}]}},
+        namespace=web.ns)
+    web.policy(target=target, balance={"algorithm": "RoundRobin"}, slowStart="2m", check=check)
+    wait_until(lambda: web.get(headers=host)[0] == 503, "a Service without endpoints")
+    web.sampan.apply(
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+         "metadata": {"name": "late-1", "labels": {"kubernetes.io/service-name": "late"}},
+         "ports": [{"name": "http", "port": web.servers[0].port}], "endpoints": [{"addresses": [s.address]} for s in web.servers]}, namespace=web.ns)
+    wait_until(lambda: web.get(headers=host)[0] == 200, "endpoints")
+
+    def share(n):
+        return web.count(n, headers=host)["s1"]
     web.servers[1].well = False
-    wait_until(lambda: web.count(12)["s1"] == 0, "s1 is out")
+    wait_until(lambda: share(20 * LOOPS) == 0, "s1 is out")
     web.servers[1].well = True
-    wait_until(lambda: web.sampan.says("server is up"), "it is back")
-    wait_until(lambda: ask(web)[1] == "s1", "its first request")
-    assert web.count(90)["s1"] <= 15  # its turns would be 30
-    web.policy(balance={"algorithm": "RoundRobin"}, check=check)
-    wait_until(lambda: web.count(60)["s1"] >= 15, "its whole share")
+    wait_until(lambda: ask(web, **host)[1] == "s1", "its first request")
+    assert share(90) <= 15  # its turns would be 30
+    web.policy(target=target, balance={"algorithm": "RoundRobin"}, check=check)
+    wait_until(lambda: share(60) >= 15, "its whole share")
 
 
 def test_backups_and_priorities_come_in_their_order(web):
