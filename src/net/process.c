@@ -1,10 +1,12 @@
-/* A child in a session of its own, three pipes, a deadline. The result is given when the child has
+/* A child in a session of its own, pipes, a deadline. The result is given when the child has
  * ended and its pipes are read to the end; a grandchild that keeps a pipe open is waited for only
  * briefly. Output beyond the cap is read and dropped, so a talkative child never blocks. */
 #include "net/process.h"
 
 #include "net/loop.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -133,12 +135,24 @@ static void init_pipes(uv_loop_t *loop, process *p) {
     p->open = 4;
 }
 
-static int spawn(uv_loop_t *loop, process *p) {
-    uv_stdio_container_t io[3] = {
-        {UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&p->in},
-        {UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->out},
-        {UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&p->err},
-    };
+/* A pipe whose end `ours` (0 reads, 1 writes) stays here. libuv's own are sockets, and those are no
+ * pipes to a shell: /dev/stderr cannot be opened on one, and a bash whose input is one takes itself
+ * for rshd's and runs ~/.bashrc first. */
+static int make_pipe(uv_pipe_t *here, int ours, int *ret_theirs) {
+    int fd[2];
+    if (pipe2(fd, O_CLOEXEC) != 0) return -errno;
+    *ret_theirs = fd[!ours];
+    int rc = uv_pipe_open(here, fd[ours]);
+    if (rc != 0) close(fd[ours]);
+    return rc;
+}
+
+static int start(uv_loop_t *loop, process *p, const int theirs[3]) {
+    uv_stdio_container_t io[3];
+    for (int i = 0; i < 3; i++) {
+        io[i].flags = theirs[i] < 0 ? UV_IGNORE : UV_INHERIT_FD;
+        io[i].data.fd = theirs[i];
+    }
     uv_process_options_t o = {
         .exit_cb = child_ended,
         .file = p->p.argv[0],
@@ -152,6 +166,17 @@ static int spawn(uv_loop_t *loop, process *p) {
         .stdio = io,
     };
     return uv_spawn(loop, &p->child, &o);
+}
+
+static int spawn(uv_loop_t *loop, process *p) {
+    int theirs[3] = {-1, -1, -1};
+    int rc = p->input.n ? make_pipe(&p->in, 1, &theirs[0]) : 0;
+    if (rc == 0) rc = make_pipe(&p->out, 0, &theirs[1]);
+    if (rc == 0) rc = make_pipe(&p->err, 0, &theirs[2]);
+    if (rc == 0) rc = start(loop, p, theirs);
+    for (int i = 0; i < 3; i++)
+        if (theirs[i] >= 0) close(theirs[i]);
+    return rc;
 }
 
 void sp_process_run(uv_loop_t *loop, const sp_process_params *params) {

@@ -1,5 +1,5 @@
 /* Running a program on the loop: arguments as a list (no shell), output collected under a cap, a
- * deadline after which it is killed. Loop thread only. */
+ * deadline after which it is killed. Loop thread only; SIGPIPE is to be ignored (roles do). */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"
@@ -19,7 +19,7 @@ typedef struct sp_process_params {
     const char *cwd;         /* NULL = inherit */
     bool as_user;            /* run with these ids and no other groups; needs root */
     uint32_t uid, gid;
-    sp_str input;        /* given to stdin, then closed; copied */
+    sp_str input;        /* given to stdin, then closed; copied; empty = /dev/null */
     uint32_t timeout_ms; /* 0 = none */
     size_t max_output;   /* 0 = 64 KiB each */
     /* Exactly once. err is set when the program could not be started at all. */

@@ -96,6 +96,40 @@ static void a_daemon_on_the_pipe_does_not_hold_us(void **state) {
     forget(&o);
 }
 
+/* As keepalived and a kubelet give them: a shell's redirections work, and bash is not told that it
+ * is rshd's, which makes it run ~/.bashrc. */
+static void what_a_child_gets_are_pipes(void **state) {
+    (void)state;
+    outcome o = run(
+        (const char *[]){
+            "sh", "-c", "echo a >/dev/stdout; echo b >/dev/stderr; readlink /proc/self/fd/0", NULL},
+        "", 0, 0);
+    assert_string_equal(sp_buf_z(&o.out), "a\n/dev/null\n");
+    assert_string_equal(sp_buf_z(&o.err), "b\n");
+    forget(&o);
+    for (int i = 0; i < 2; i++) {
+        o = run(
+            (const char *[]){
+                "sh", "-c",
+                "d=$(mktemp -d); echo 'echo read' >$d/.bashrc; unset SHLVL BASH_ENV SSH_CLIENT;"
+                "HOME=$d bash -c 'echo done'; rm -r $d",
+                NULL},
+            i ? "input" : "", 0, 0);
+        assert_string_equal(sp_buf_z(&o.out), "done\n");
+        forget(&o);
+    }
+}
+
+static void input_that_nobody_reads_is_no_error(void **state) {
+    (void)state;
+    static char much[1 << 20];
+    memset(much, 'x', sizeof much - 1);
+    signal(SIGPIPE, SIG_IGN);
+    outcome o = run((const char *[]){"true", NULL}, much, 0, 0);
+    assert_int_equal(o.exit_code, 0);
+    forget(&o);
+}
+
 static void tick(void *ctx) {
     ++*(int *)ctx;
 }
@@ -135,6 +169,8 @@ int main(void) {
         cmocka_unit_test(the_deadline_kills_the_whole_session),
         cmocka_unit_test(a_missing_program_is_named),
         cmocka_unit_test(a_daemon_on_the_pipe_does_not_hold_us),
+        cmocka_unit_test(what_a_child_gets_are_pipes),
+        cmocka_unit_test(input_that_nobody_reads_is_no_error),
         cmocka_unit_test(timers_and_lookups_run_and_stop),
     };
     return cmocka_run_group_tests_name("process", tests, NULL, NULL);
