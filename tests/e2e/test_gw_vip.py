@@ -447,7 +447,7 @@ def test_frozen_and_split_beside_keepalived(net, version, advert, unicast):
     wait_until(lambda: mac in sh(f"ip neigh show {VIP} dev {w.bridge}"), "the client knows where")
 
 
-@pytest.mark.parametrize("what,version,advert", [("gateway", 2, 1), ("addresses alone", 3, 0.5)])
+@pytest.mark.parametrize("what,version,advert", [("gateway", 2, 1), ("addresses alone", 3, 1)])
 def test_upgrade_keeps_the_address(net, tmp_path, what, version, advert):
     """A successor process on the same node goes on holding it; the other node never takes over, though the
     priority depends on a check that the successor has not made yet."""
