@@ -12,8 +12,6 @@ struct sp_build {
     sp_buf logged;               /* the failures of last time, a line each */
     sp_timer *settle;
     sp_health *health;
-    sp_build_overlay_fn *overlay;
-    void *overlay_ctx;
     bool ready;
 };
 
@@ -71,7 +69,8 @@ void sp_build_now(sp_build *b) {
     sp_cluster_view_free(&view);
     sp_health_follow(b->health, b->current->config);
     sp_health_overlay(b->health, b->current->config);
-    if (b->overlay) b->overlay(b->overlay_ctx, b->current->config);
+    const sp_build_beyond *beyond = &b->config.beyond;
+    if (beyond->overlay) beyond->overlay(beyond->overlay_ctx, b->current->config);
     sp_fleet_apply(b->config.fleet, b->current->config);
     gather_failures(b);
     if (!same_refusals(old, b->current)) on_listeners(b);
@@ -89,11 +88,6 @@ static void on_settled(void *ctx) {
 
 void sp_build_soon(sp_build *b) {
     if (!b->settle) b->settle = sp_timer_start(b->config.loop, SETTLE_MS, on_settled, b);
-}
-
-void sp_build_overlay(sp_build *b, sp_build_overlay_fn *fn, void *ctx) {
-    b->overlay = fn;
-    b->overlay_ctx = ctx;
 }
 
 bool sp_build_is_ready(const sp_build *b) {
@@ -125,6 +119,8 @@ sp_build *sp_build_new(const sp_build_config *c) {
     sp_build *b = sp_zalloc(1, sizeof *b);
     b->config = *c;
     b->health = sp_health_new(c->loop, on_health, b);
+    sp_health_hear(b->health, c->beyond.checks);
+    b->config.beyond.checks = NULL;
     sp_fleet_on_listeners(c->fleet, on_listeners, b);
     return b;
 }

@@ -10,6 +10,15 @@
 
 typedef struct sp_build sp_build;
 
+/* What is known beyond the documents. */
+typedef struct sp_build_beyond {
+    /* Commands: changes a configuration that nobody has seen yet; may be NULL. */
+    void (*overlay)(void *ctx, sp_gateway_config *config);
+    void *overlay_ctx;
+    const sp_json
+        *checks; /* what sp_health_tell said in a predecessor; NULL; read by sp_build_new */
+} sp_build_beyond;
+
 typedef struct sp_build_config {
     uv_loop_t *loop;
     sp_fleet *fleet;
@@ -20,6 +29,7 @@ typedef struct sp_build_config {
     void (*ready)(void *ctx);   /* once: the first configuration is carried out; may be NULL */
     void (*changed)(void *ctx); /* sp_build_failures says something else; may be NULL */
     void *ctx;
+    sp_build_beyond beyond;
 } sp_build_config;
 
 sp_build *sp_build_new(const sp_build_config *c);
@@ -29,11 +39,6 @@ sp_build *sp_build_free(sp_build *b);
 /* A burst of calls is one pass, some milliseconds later. */
 void sp_build_soon(sp_build *b);
 void sp_build_now(sp_build *b);
-
-/* What is known beyond the documents (checks, commands): changes a configuration that nobody has
- * seen yet. One at a time; NULL ends it. */
-typedef void sp_build_overlay_fn(void *ctx, sp_gateway_config *config);
-void sp_build_overlay(sp_build *b, sp_build_overlay_fn *fn, void *ctx);
 
 const sp_health *sp_build_health(const sp_build *b); /* the checks of all pools */
 bool sp_build_is_ready(const sp_build *b);

@@ -274,7 +274,7 @@ static void start_controllers(sp_control *c) {
 /* --- life --- */
 
 sp_control *sp_control_new(sp_manager *m, sp_fleet *f, const sp_translate_options *o,
-                           void (*ready)(void *ctx), void *ctx) {
+                           const sp_build_beyond *beyond, void (*ready)(void *ctx), void *ctx) {
     sp_control *c = sp_zalloc(1, sizeof *c);
     c->manager = m;
     c->ready = ready;
@@ -285,7 +285,8 @@ sp_control *sp_control_new(sp_manager *m, sp_fleet *f, const sp_translate_option
                                .view = view,
                                .ready = on_ready,
                                .changed = on_ports,
-                               .ctx = c};
+                               .ctx = c,
+                               .beyond = *beyond};
     c->build = sp_build_new(&b);
     for (size_t i = 0; i < KINDS; i++) {
         c->informers[i] = sp_manager_informer(m, kinds[i].gvr);

@@ -8,9 +8,9 @@ typedef struct sp_control sp_control;
 
 /* Borrows all of it. ready is called once, when the first configuration is carried out. */
 sp_control *sp_control_new(sp_manager *m, sp_fleet *f, const sp_translate_options *o,
-                           void (*ready)(void *ctx), void *ctx);
+                           const sp_build_beyond *beyond, void (*ready)(void *ctx), void *ctx);
 /* Before the manager and the fleet; takes NULL, returns NULL. */
 sp_control *sp_control_free(sp_control *c);
 bool sp_control_is_ready(const sp_control *c);
-/* Lent: to hook in (sp_build_overlay) and to ask for another pass. */
+/* Lent: to look at and to ask for another pass. */
 sp_build *sp_control_build(sp_control *c);

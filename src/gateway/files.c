@@ -388,14 +388,15 @@ static void on_ports(void *ctx) {
 }
 
 void sp_files_start(sp_files *f, uv_loop_t *loop, sp_fleet *fleet, const sp_translate_options *o,
-                    void (*ready)(void *ctx), void *ctx) {
+                    const sp_build_beyond *beyond, void (*ready)(void *ctx), void *ctx) {
     sp_build_config c = {.loop = loop,
                          .fleet = fleet,
                          .options = *o,
                          .view = view,
                          .ready = on_ready,
                          .changed = on_ports,
-                         .ctx = f};
+                         .ctx = f,
+                         .beyond = *beyond};
     f->loop = loop;
     f->ready = ready;
     f->ctx = ctx;

@@ -26,7 +26,7 @@ SP_MUST_USE bool sp_files_open(const sp_files_paths *p, sp_files **ret, sp_files
                                sp_err *err);
 /* Serves from now on. ready: once. */
 void sp_files_start(sp_files *f, uv_loop_t *loop, sp_fleet *fleet, const sp_translate_options *o,
-                    void (*ready)(void *ctx), void *ctx);
+                    const sp_build_beyond *beyond, void (*ready)(void *ctx), void *ctx);
 void sp_files_reload(sp_files *f); /* SIGHUP */
 sp_build *sp_files_build(sp_files *f);
 /* Before the fleet; takes NULL, returns NULL. */

@@ -52,6 +52,7 @@ static void on_take_over(void *ctx, sp_admin_call *call, const sp_json *request)
     sp_json *answer = sp_json_object(sp_admin_arena(call));
     sp_json_set_int(sp_admin_arena(call), answer, "pid", getpid());
     sp_json_set_int(sp_admin_arena(call), answer, "sockets", (int64_t)fds.n);
+    if (h->config.tell) h->config.tell(h->config.ctx, sp_admin_arena(call), answer);
     sp_admin_answer_fds(call, answer, fds.p, fds.n);
     sp_vec_free(&fds);
 }
@@ -198,22 +199,25 @@ static bool from_environment(int *ret_fd) {
     return fcntl(*ret_fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-static bool ask(int fd, const char *what, sp_fds *ret_fds, sp_err *err) {
-    sp_auto_ptr(sp_arena) a = sp_arena_new();
-    sp_json *request = sp_json_object(a), *answer;
+static bool ask(int fd, const char *what, sp_arena *a, sp_json **ret, sp_fds *ret_fds,
+                sp_err *err) {
+    sp_json *request = sp_json_object(a);
     sp_json_set_z(a, request, "do", what);
     sp_json_set_int(a, request, "pid", getpid());
-    return sp_admin_ask(fd, a, request, ANSWER_MS, &answer, ret_fds, err) ||
+    return sp_admin_ask(fd, a, request, ANSWER_MS, ret, ret_fds, err) ||
            sp_err_wrap(err, "%s", what);
 }
 
-bool sp_takeover_begin(const char *path, sp_sockets *into, int *ret_fd, sp_err *err) {
+bool sp_takeover_begin(const char *path, sp_sockets *into, int *ret_fd, sp_arena *a,
+                       const sp_json **ret_told, sp_err *err) {
     sp_fds fds = {0};
+    sp_json *told;
     int fd = -1;
     sp_err none = {0};
     *ret_fd = -1;
+    *ret_told = NULL;
     if (!from_environment(&fd) && (!path || !sp_admin_connect(path, &fd, &none))) return true;
-    if (!ask(fd, "take-over", &fds, err)) {
+    if (!ask(fd, "take-over", a, &told, &fds, err)) {
         sp_vec_each(&fds, it) close(*it);
         sp_vec_free(&fds);
         close(fd);
@@ -222,11 +226,14 @@ bool sp_takeover_begin(const char *path, sp_sockets *into, int *ret_fd, sp_err *
     sp_sockets_adopt(into, fds.p, fds.n);
     sp_vec_free(&fds);
     *ret_fd = fd;
+    *ret_told = told;
     return true;
 }
 
 bool sp_takeover_finish(int fd, sp_err *err) {
-    bool ok = ask(fd, "taken-over", NULL, err);
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    sp_json *answer;
+    bool ok = ask(fd, "taken-over", a, &answer, NULL, err);
     close(fd);
     return ok;
 }

@@ -15,14 +15,14 @@ typedef struct check {
     sp_health *owner;
     sp_arena *arena; /* holds key, spec, names, pattern */
     sp_str key, pool, name;
-    sp_addr addr;
+    sp_addr addr, server; /* what is checked, and for whom */
     sp_check_spec spec;
     const sp_regex *body;
     const sp_regex **patterns; /* of spec.steps */
     const char *server_name;
     sp_tls_ctx *tls;
     sp_err fault; /* why it can never pass */
-    bool wanted;
+    bool wanted, fresh;
     bool beside; /* an agent beside another check: what cannot be reached says nothing */
     sp_check_state state;
     sp_agent_state agent;
@@ -33,12 +33,19 @@ typedef struct check {
     char reason[200];
 } check;
 
+/* What is known before the first result. */
+typedef struct knowledge {
+    sp_check_state state;
+    sp_agent_state agent;
+} knowledge;
+
 struct sp_health {
     uv_loop_t *loop;
     void (*changed)(void *ctx);
     void *ctx;
     SP_VEC(check *) checks;
     sp_map by_key;
+    sp_map before; /* by place_key; of checks that ended just now, or of a predecessor's */
 };
 
 static const char *const kind_names[] = {"none", "tcp", "tls", "http", "grpc", "agent", "script"};
@@ -228,6 +235,8 @@ static check *new_check(sp_health *h, sp_str key, const sp_pool_spec *p, const s
     c->arena = sp_arena_new();
     c->key = sp_arena_str(c->arena, key);
     c->addr = checked_addr(s, e);
+    c->server = e->addr;
+    c->fresh = true;
     sp_addr_format(&e->addr, at);
     c->name = sp_arena_str(c->arena, e->name.n ? e->name : sp_str_z(at));
     c->pool = sp_arena_str(c->arena, p->name);
@@ -251,6 +260,92 @@ static void free_check(check *c) {
     free(c);
 }
 
+/* --- what one check leaves to the next --- */
+
+/* A pool's server has one check, and one agent beside it. */
+static void place_key(sp_buf *b, sp_str pool, sp_str server, bool beside) {
+    sp_buf_clear(b);
+    sp_buf_printf(b, "%.*s %.*s %d", SP_ARG(server), SP_ARG(pool), beside);
+}
+
+static void remember(sp_health *h, sp_str pool, sp_str server, bool beside, const knowledge *k) {
+    sp_auto(sp_buf) key = {0};
+    place_key(&key, pool, server, beside);
+    knowledge *known = sp_map_get(&h->before, sp_buf_str(&key));
+    if (!known) sp_map_put(&h->before, sp_buf_str(&key), known = sp_zalloc(1, sizeof *known));
+    *known = *k;
+}
+
+static void forget(sp_health *h) {
+    void *known;
+    for (size_t at = 0; sp_map_next(&h->before, &at, NULL, &known);) free(known);
+    sp_map_free(&h->before);
+}
+
+static void recall(check *c) {
+    sp_auto(sp_buf) key = {0};
+    char at[SP_ADDR_MAX];
+    sp_addr_format(&c->server, at);
+    place_key(&key, c->pool, sp_str_z(at), c->beside);
+    const knowledge *k = sp_map_get(&c->owner->before, sp_buf_str(&key));
+    if (!k) return;
+    c->state = k->state;
+    c->state.row = 0;
+    c->agent = k->agent;
+}
+
+/* Once all are gone that nobody asks for any more. */
+static void begin_fresh(sp_health *h) {
+    sp_vec_each(&h->checks, it) {
+        if ((*it)->fresh) recall(*it);
+        (*it)->fresh = false;
+    }
+    forget(h);
+}
+
+sp_json *sp_health_tell(const sp_health *h, sp_arena *a) {
+    sp_json *all = sp_json_array(a);
+    sp_vec_each(&h->checks, it) {
+        const check *c = *it;
+        char at[SP_ADDR_MAX];
+        if (!c->state.known) continue;
+        sp_addr_format(&c->server, at);
+        sp_json *o = sp_json_push(all, sp_json_object(a));
+        sp_json_set(a, o, "pool", sp_json_new_str(a, c->pool));
+        sp_json_set_z(a, o, "server", at);
+        sp_json_set_bool(a, o, "beside", c->beside);
+        sp_json_set_bool(a, o, "up", c->state.up);
+        if (c->spec.kind != SP_CHECK_AGENT) continue;
+        sp_json_set_bool(a, o, "draining", c->agent.draining);
+        sp_json_set_bool(a, o, "maintenance", c->agent.maintenance);
+        sp_json_set_int(a, o, "percent", c->agent.percent);
+        sp_json_set_int(a, o, "maxConnections", c->agent.max_connections);
+    }
+    return all;
+}
+
+void sp_health_hear(sp_health *h, const sp_json *told) {
+    sp_json_each(told, o) {
+        int64_t percent = sp_json_int(sp_json_get(o, "percent"), 100);
+        int64_t most = sp_json_int(sp_json_get(o, "maxConnections"), 0);
+        knowledge k = {.state = {.known = true, .up = sp_json_bool(sp_json_get(o, "up"), true)},
+                       .agent = {.draining = sp_json_bool(sp_json_get(o, "draining"), false),
+                                 .maintenance = sp_json_bool(sp_json_get(o, "maintenance"), false),
+                                 .percent = (uint16_t)SP_MAX(0, SP_MIN(percent, 25600)),
+                                 .max_connections = (uint32_t)SP_MAX(0, SP_MIN(most, UINT32_MAX))}};
+        remember(h, sp_json_str(sp_json_get(o, "pool")), sp_json_str(sp_json_get(o, "server")),
+                 sp_json_bool(sp_json_get(o, "beside"), false), &k);
+    }
+}
+
+static void end_check(check *c) {
+    char at[SP_ADDR_MAX];
+    sp_addr_format(&c->server, at);
+    if (c->state.known)
+        remember(c->owner, c->pool, sp_str_z(at), c->beside, &(knowledge){c->state, c->agent});
+    free_check(c);
+}
+
 static void drop_unwanted(sp_health *h) {
     size_t kept = 0;
     for (size_t i = 0; i < h->checks.n; i++) {
@@ -258,7 +353,7 @@ static void drop_unwanted(sp_health *h) {
         if (c->wanted)
             h->checks.p[kept++] = c;
         else
-            free_check(c);
+            end_check(c);
     }
     h->checks.n = kept;
 }
@@ -278,6 +373,7 @@ sp_health *sp_health_free(sp_health *h) {
     sp_vec_each(&h->checks, c) free_check(*c);
     sp_vec_free(&h->checks);
     sp_map_free(&h->by_key);
+    forget(h);
     free(h);
     return NULL;
 }
@@ -308,6 +404,7 @@ void sp_health_follow(sp_health *h, const sp_gateway_config *config) {
         want(h, p, &p->agent, &key, &started);
     }
     drop_unwanted(h);
+    begin_fresh(h);
 }
 
 static void overlay_agent(const check *c, sp_endpoint_spec *e) {

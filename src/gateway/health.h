@@ -2,6 +2,7 @@
  * pools ask for it, and end in the configuration: an endpoint whose check fails is not ready in the
  * next one. Loop thread only. */
 #pragma once
+#include "data/json.h"
 #include "gateway/config.h"
 
 #include <uv.h>
@@ -14,12 +15,19 @@ sp_health *sp_health_new(uv_loop_t *loop, void (*changed)(void *ctx), void *ctx)
 sp_health *sp_health_free(sp_health *h); /* takes NULL, returns NULL */
 
 /* The checks that this configuration asks for run from now on, others end. Nothing of it is kept.
- * Checks that go on keep their state. */
+ * Checks that go on keep their state; one that takes the place of another (of the same server in
+ * the same pool) begins with what that one knew. */
 void sp_health_follow(sp_health *h, const sp_gateway_config *c);
 /* Before c is given to anybody: endpoints that failed are not ready (and marked sick), those that
  * an agent told to drain are draining, weights and limits told by an agent apply. Without a result
  * yet an endpoint is taken as it is. */
 void sp_health_overlay(const sp_health *h, sp_gateway_config *c);
+
+/* What checks know, for a successor: [{"pool","server","beside","up", of an agent: "draining",
+ * "maintenance", "percent", "maxConnections"}]. What is heard (NULL: nothing) is known to the
+ * checks that the next sp_health_follow begins. */
+sp_json *sp_health_tell(const sp_health *h, sp_arena *a);
+void sp_health_hear(sp_health *h, const sp_json *told);
 
 /* For metrics, commands and the page. */
 typedef struct sp_health_state {

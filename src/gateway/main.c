@@ -266,6 +266,14 @@ static void on_taken(void *ctx) {
     leave(g, SP_MIN((uint32_t)LAST_REQUEST_MS, g->grace_ms / 2));
 }
 
+/* What no document says. */
+static void tell_successor(void *ctx, sp_arena *a, sp_json *answer) {
+    const gateway *g = ctx;
+    sp_json_set(a, answer, "steering", sp_steer_tell(g->source.steer, a));
+    if (g->source.build)
+        sp_json_set(a, answer, "checks", sp_health_tell(sp_build_health(g->source.build), a));
+}
+
 /* `sampan up` starts the successor itself, so that it remains its child. */
 static void on_upgrade(void *ctx, int signum) {
     (void)signum;
@@ -341,11 +349,11 @@ static void on_late(void *ctx) {
     uv_stop(&g->loop);
 }
 
-static bool meet_predecessor(gateway *g, sp_err *err) {
+static bool meet_predecessor(gateway *g, sp_arena *a, const sp_json **ret_told, sp_err *err) {
     const char *path = g->take_over ? g->control_socket : NULL;
     if (g->take_over && !path)
         return sp_fail(err, SP_BAD_REQUEST, "--take-over needs --control-socket");
-    if (!sp_takeover_begin(path, g->sockets, &g->predecessor, err)) return false;
+    if (!sp_takeover_begin(path, g->sockets, &g->predecessor, a, ret_told, err)) return false;
     if (g->predecessor >= 0) g->late = sp_timer_start(&g->loop, TAKE_OVER_MS, on_late, g);
     return true;
 }
@@ -418,19 +426,26 @@ static bool watch_addresses(gateway *g, sp_err *err) {
                                  err);
 }
 
-static bool start_source(gateway *g, sp_err *err) {
+/* told: by a predecessor; NULL = nothing. */
+static bool start_source(gateway *g, const sp_json *told, sp_err *err) {
+    sp_build_beyond beyond = {.overlay = sp_steer_overlay,
+                              .overlay_ctx = g->source.steer,
+                              .checks = sp_json_get(told, "checks")};
+    sp_steer_hear(g->source.steer, sp_json_get(told, "steering"));
     if (!g->haproxy_cfg) {
         g->manager = sp_manager_new(g->kube, "sampan-gateway");
-        g->control = sp_control_new(g->manager, g->fleet, &g->options, on_ready, g);
+        g->control = sp_control_new(g->manager, g->fleet, &g->options, &beyond, on_ready, g);
     }
     if (!start_vips(g, err)) return false;
     if (g->files || g->keepalived_conf) g->hangup = sp_signal_watch(&g->loop, SIGHUP, on_hangup, g);
-    if (g->files) sp_files_start(g->files, &g->loop, g->fleet, &g->options, on_ready, g);
+    if (g->files) sp_files_start(g->files, &g->loop, g->fleet, &g->options, &beyond, on_ready, g);
     return true;
 }
 
 static bool start(gateway *g, sp_err *err) {
     size_t loops;
+    const sp_json *told;
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
     uv_loop_init(&g->loop);
     if (!choose_loops(g, &loops, err) || !read_durations(g, err) || !read_addresses(g, err) ||
         !open_access_log(g, err) || !read_sticky_key(g, err) || !keep_default_cert(g, err) ||
@@ -438,22 +453,27 @@ static bool start(gateway *g, sp_err *err) {
         return false;
     raise_limits(g);
     g->sockets = sp_sockets_new(loops);
-    if (!meet_predecessor(g, err)) return false;
+    if (!meet_predecessor(g, a, &told, err)) return false;
     g->fleet = sp_fleet_new(&g->loop, &g->settings, g->sockets, loops);
     g->admin = sp_admin_new(&g->loop);
     g->source = (sp_report_source){.fleet = g->fleet,
                                    .steer = sp_steer_new(),
                                    .vips = &g->vips,
                                    .started_ms = sp_clock_mono_ms()};
-    sp_handover_config h = {&g->loop, g->admin, g->sockets, on_taken, g};
+    sp_handover_config h = {.loop = &g->loop,
+                            .admin = g->admin,
+                            .sockets = g->sockets,
+                            .taken = on_taken,
+                            .tell = tell_successor,
+                            .ctx = g};
     g->handover = sp_handover_new(&h);
     bool replaces =
         g->predecessor >= 0; /* files may be ready, and take over, before this returns */
     /* A second gateway at the same socket is refused before it serves or takes an address. */
     if (!replaces && !listen_for_commands(g, false, err)) return false;
-    if (!watch_addresses(g, err) || !start_source(g, err)) return false;
+    if (!watch_addresses(g, err) || !start_source(g, told, err)) return false;
     g->source.build = g->control ? sp_control_build(g->control) : sp_files_build(g->files);
-    sp_report_serve(g->admin, &g->source); /* hooks in where the configuration is made */
+    sp_report_serve(g->admin, &g->source);
     watch_signals(g);
     return replaces || listen_for_metrics(g, err);
 }

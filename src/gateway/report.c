@@ -6,8 +6,6 @@
 
 #include <unistd.h>
 
-enum { MAX_WEIGHT = 256 };
-
 /* --- counters --- */
 
 static void add_status(sp_arena *a, sp_json *to, const uint64_t status[6]) {
@@ -172,29 +170,12 @@ static void on_status(void *ctx, sp_admin_call *call, const sp_json *request) {
     sp_admin_answer(call, sp_report_make(ctx, sp_admin_arena(call)));
 }
 
-static bool read_steering(const sp_json *request, sp_steering *ret, const char **ret_wrong) {
-    sp_str state = sp_json_str(sp_json_get(request, "state"));
-    int64_t weight = sp_json_int(sp_json_get(request, "weight"), -1);
-    *ret = (sp_steering){.pool = sp_json_str(sp_json_get(request, "pool")),
-                         .server = sp_json_str(sp_json_get(request, "server")),
-                         .weight = (int)weight};
-    if (sp_str_eqz(state, "drain"))
-        ret->state = SP_STEER_DRAIN;
-    else if (sp_str_eqz(state, "disable"))
-        ret->state = SP_STEER_DISABLED;
-    else if (state.n && !sp_str_eqz(state, "enable"))
-        *ret_wrong = "state: drain, disable or enable";
-    if (weight < -1 || weight > MAX_WEIGHT) *ret_wrong = "weight: 0 to 256";
-    if (!ret->server.n) *ret_wrong = "server: a name or an address is needed";
-    return !*ret_wrong;
-}
-
 static void on_steer(void *ctx, sp_admin_call *call, const sp_json *request) {
     sp_report_source *s = ctx;
     sp_steering said;
-    const char *wrong = NULL;
+    const char *wrong;
     const sp_translation *t = s->build ? sp_build_current(s->build) : NULL;
-    if (!read_steering(request, &said, &wrong)) {
+    if (!sp_steer_read(request, &said, &wrong)) {
         sp_admin_fail(call, "%s", wrong);
         return;
     }
@@ -217,5 +198,4 @@ static void on_steer(void *ctx, sp_admin_call *call, const sp_json *request) {
 void sp_report_serve(sp_admin *admin, sp_report_source *src) {
     sp_admin_on(admin, "status", on_status, src);
     sp_admin_on(admin, "steer", on_steer, src);
-    if (src->build) sp_build_overlay(src->build, sp_steer_overlay, src->steer);
 }

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from conftest import BINARY, PATIENCE, free_port, wait_until
+from gw_wire import read_head
 
 SERVER = """
 import socket, threading
@@ -273,3 +274,76 @@ def test_upgrade_while_draining(gateway):
         assert gateway.pids() == [new]
     wait_until(lambda: not gateway.pids(), "the end")
     assert len(gateway.lines("gateway is ready")) == 2
+
+
+class Named:
+    """Answers with its name; checks as `well` says: 200, 500, or (None) not at all."""
+
+    def __init__(self, name):
+        self.name, self.well, self.sock = name, True, socket.create_server(("127.0.0.1", 0), backlog=64)
+        threading.Thread(target=self.run, daemon=True).start()
+
+    @property
+    def at(self):
+        return "127.0.0.1:%d" % self.sock.getsockname()[1]
+
+    def run(self):
+        while True:
+            try:
+                threading.Thread(target=self.serve, args=(self.sock.accept()[0],), daemon=True).start()
+            except OSError:
+                return
+
+    def serve(self, c):
+        with c, c.makefile("rb") as f:
+            while head := read_head(f):
+                well = self.well if head[0][1] == "/ok" else True
+                if well is None:
+                    c.recv(1)
+                    return
+                c.sendall(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (200 if well else 500, len(self.name), self.name.encode()))
+
+
+def who(port, n):
+    found = set()
+    for _ in range(n):
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as c, c.makefile("rb") as f:
+            c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            words, fields = read_head(f)
+            assert words[1] == "200", words
+            found.add(f.read(int(fields["content-length"])).decode())
+    return found
+
+
+def test_what_was_learned_and_told_goes_on(gateway):
+    """A successor knows which servers' checks fail before it has asked them, and what people said about others."""
+    servers, port = [Named(f"s{i}") for i in range(4)], free_port()
+    lines = "".join(f"  server {s.name} {s.at} check inter 100ms fall 1 rise 1\n" for s in servers)
+    gateway.cfg.write_text(f"defaults\n  mode http\n  timeout connect 9s\n  timeout client 60s\n  timeout server 60s\n  timeout check 60s\n"
+                           f"listen l\n  bind 127.0.0.1:{port}\n  option httpchk GET /ok\n{lines}")
+    os.kill(gateway.current(), signal.SIGHUP)
+    wait_until(lambda: can_connect(port), "the new file")
+    servers[3].well = False
+    wait_until(lambda: who(port, 40) == {"s0", "s1", "s2"}, "s3 is out")
+    servers[3].well = None
+    assert gateway.ask(do="steer", server="s0", state="drain")["ok"] and gateway.ask(do="steer", server="s0", weight=9)["ok"]
+    assert gateway.ask(do="steer", server="s1", weight=0)["ok"]
+    assert who(port, 40) == {"s2"}
+    for count in (2, 3):  # and its successor, too
+        old = gateway.current()
+        os.kill(old, signal.SIGUSR2)
+        gateway.ready(count)
+        wait_until(lambda: old not in gateway.pids(), "the old one's end")
+        assert who(port, 40) == {"s2"}
+    assert gateway.ask(do="steer", server="s0", state="enable")["ok"]
+    assert who(port, 80) == {"s0", "s2"}
+    for s in servers:
+        s.sock.close()
+
+
+def can_connect(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+        return True
+    except OSError:
+        return False

@@ -232,6 +232,8 @@ def test_servers_are_steered_by_commands(sampan, ns, tmp_path):
         assert set(answers(40)) == {"one", "two"}
         command("drain", "192.0.2.2")
         assert answers() == {"one": 12}
+        command("weight", "192.0.2.2", "9")  # for the time after the drain
+        assert answers() == {"one": 12}
         refused = command("drain", "nobody", check=False)
         assert refused.returncode == 1 and "there is no server nobody" in refused.stderr
         assert command("weight", "192.0.2.2", "300", check=False).returncode == 2

@@ -152,6 +152,13 @@ static void renew(fixture *f, size_t pools) {
     sp_health_overlay(f->health, f->config);
 }
 
+static void end(fixture *f) {
+    sp_health_free(f->health);
+    sp_gateway_config_unref(f->config);
+    uv_run(&f->loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&f->loop), 0);
+}
+
 static void checks_are_shared_and_overlaid(void **state) {
     (void)state;
     fixture f = {.wanted = 1};
@@ -191,10 +198,79 @@ static void checks_are_shared_and_overlaid(void **state) {
     renew(&f, 2);
     assert_int_equal(sp_health_count(f.health), 0);
     assert_true(f.endpoints[0][0].ready);
+    end(&f);
+}
+
+/* A pool with one server that refuses, whose check has said so. */
+static void begin_down(fixture *f) {
+    uint16_t closed;
+    close(listen_somewhere(&closed));
+    uv_loop_init(&f->loop);
+    f->health = sp_health_new(&f->loop, on_changed, f);
+    f->config = sp_gateway_config_new();
+    f->pools[0] = (sp_pool_spec){.name = SP_STR("a"),
+                                 .check = {.kind = SP_CHECK_TCP, .interval_ms = 50},
+                                 .endpoints = f->endpoints[0],
+                                 .endpoint_count = 1};
+    assert_true(sp_addr_parse(SP_STR("127.0.0.1"), closed, &f->endpoints[0][0].addr));
+    renew(f, 1);
+    uv_run(&f->loop, UV_RUN_DEFAULT);
+    renew(f, 1);
+    assert_true(f->endpoints[0][0].sick);
+}
+
+static void another_check_of_a_server_that_is_down_begins_with_that(void **state) {
+    (void)state;
+    fixture f = {.wanted = 1};
+    begin_down(&f);
+    f.pools[0].check.interval_ms = 60;
+    renew(&f, 1);
+    assert_true(f.endpoints[0][0].sick);
+    f.pools[0].check = (sp_check_spec){.kind = SP_CHECK_HTTP, .rise = 5};
+    renew(&f, 1);
+    assert_int_equal(sp_health_count(f.health), 1);
+    assert_true(f.endpoints[0][0].sick);
+    f.pools[0].check.kind = SP_CHECK_NONE; /* nobody looks: as it is, and forgotten */
+    renew(&f, 1);
+    assert_true(f.endpoints[0][0].ready);
+    f.pools[0].check.kind = SP_CHECK_TCP;
+    renew(&f, 1);
+    assert_true(f.endpoints[0][0].ready);
+    end(&f);
+}
+
+static void a_successor_knows_who_is_down(void **state) {
+    (void)state;
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    fixture f = {.wanted = 1};
+    begin_down(&f);
+    sp_json *told = sp_health_tell(f.health, a);
+    assert_int_equal(told->count, 1);
     sp_health_free(f.health);
-    sp_gateway_config_unref(f.config);
-    uv_run(&f.loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&f.loop), 0);
+    f.health = sp_health_new(&f.loop, on_changed, &f);
+    sp_health_hear(f.health, told);
+    renew(&f, 1);
+    assert_true(f.endpoints[0][0].sick);
+    sp_health_hear(f.health, NULL);
+    /* An agent's words; a limit and a weight that cannot be are the nearest that can. */
+    assert_true(sp_json_parse(
+        a,
+        SP_STR("[{\"pool\":\"b\",\"server\":\"127.0.0.1:7\",\"up\":true,\"draining\":true,"
+               "\"percent\":50,\"maxConnections\":-3},7,{}]"),
+        &told, NULL));
+    f.pools[1] = (sp_pool_spec){.name = SP_STR("b"),
+                                .check = {.kind = SP_CHECK_AGENT},
+                                .endpoints = f.endpoints[1],
+                                .endpoint_count = 1};
+    assert_true(sp_addr_parse(SP_STR("127.0.0.1"), 7, &f.endpoints[1][0].addr));
+    f.endpoints[1][0].weight = 8;
+    sp_health_hear(f.health, told);
+    renew(&f, 2);
+    const sp_endpoint_spec *e = &f.endpoints[1][0];
+    assert_true(!e->ready && e->draining && e->no_newcomers);
+    assert_int_equal(e->weight, 4);
+    assert_int_equal(e->max_connections, 0);
+    end(&f);
 }
 
 static void keep_result(void *ctx, const sp_probe_result *r) {
@@ -249,10 +325,7 @@ static void scripts_decide_by_their_end(void **state) {
     assert_string_equal(sp_health_at(f.health, 1).reason, "the script did not end within 300 ms");
     renew(&f, 2);
     assert_true(f.endpoints[0][0].sick && f.endpoints[1][0].sick);
-    sp_health_free(f.health);
-    sp_gateway_config_unref(f.config);
-    uv_run(&f.loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&f.loop), 0);
+    end(&f);
 }
 
 int main(void) {
@@ -262,6 +335,8 @@ int main(void) {
         cmocka_unit_test(agent_words),
         cmocka_unit_test(agent_states_last),
         cmocka_unit_test(checks_are_shared_and_overlaid),
+        cmocka_unit_test(another_check_of_a_server_that_is_down_begins_with_that),
+        cmocka_unit_test(a_successor_knows_who_is_down),
         cmocka_unit_test(who_stood_still_blames_nobody),
         cmocka_unit_test(scripts_decide_by_their_end),
     };

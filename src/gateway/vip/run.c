@@ -92,11 +92,14 @@ static bool take_over(runner *r, int predecessor, sp_err *err) {
 
 static bool start(runner *r, sp_vip_config *c, sp_err *err) {
     sp_vip_settings settings = {.last_will = !r->options.exact};
-    sp_handover_config h = {&r->loop, r->admin, r->sockets, on_taken, r};
+    sp_handover_config h = {
+        .loop = &r->loop, .admin = r->admin, .sockets = r->sockets, .taken = on_taken, .ctx = r};
+    sp_auto_ptr(sp_arena) a = sp_arena_new();
+    const sp_json *told;
     const char *path = r->o.take_over ? r->o.control_socket : NULL;
     int predecessor;
     sp_err late = {0};
-    bool ok = sp_takeover_begin(path, r->sockets, &predecessor, err);
+    bool ok = sp_takeover_begin(path, r->sockets, &predecessor, a, &told, err);
     settings.inherit = settings.hold = ok && predecessor >= 0;
     if (!ok || !sp_vip_new(&r->loop, &settings, &r->vip, err)) {
         sp_vip_config_free(c);
