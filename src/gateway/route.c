@@ -450,7 +450,7 @@ void sp_route_rewrite(const sp_route_entry *e, sp_str path, sp_str query, sp_buf
     case SP_PATH_REPLACE_PREFIX: replace_prefix(e, path, ret); break;
     case SP_PATH_REPLACE_GROUPS: replace_groups(e, path, ret); break;
     }
-    if (!query.n) return;
+    if (!query.p) return;
     sp_buf_addc(ret, '?');
     sp_buf_add(ret, query);
 }

@@ -179,5 +179,6 @@ bool sp_route_path_has_dots(sp_str path);
 /* Host without port in lower case, in scratch. False when it cannot be a host name or address. */
 SP_MUST_USE bool sp_route_host(sp_str host, char *scratch, size_t cap, sp_str *ret);
 /* The path and query for the backend (or a redirect) after the action's path edit; path, query as
- * the client sent them; prefix: the matched entry's path. */
+ * the client sent them (query.p NULL = none; one with nothing behind its '?' keeps that); prefix:
+ * the matched entry's path. */
 void sp_route_rewrite(const sp_route_entry *e, sp_str path, sp_str query, sp_buf *ret);

@@ -317,7 +317,7 @@ frontend web
 backend one
     http-request set-header X-Backend %[src]
     server s1 127.0.0.1:@S1@
-""", [dict(path=p) for p in ("/", "/a?b=c", "/two", "/a%20b", "/a//b?c=d&e")] + [dict(method="POST", body="abc", path="/two?x=%41")]
+""", [dict(path=p) for p in ("/", "/a?b=c", "/a?", "/two", "/a%20b", "/a//b?c=d&e")] + [dict(method="POST", body="abc", path="/two?x=%41")]
      + [dict(headers={"X-In": v, "X-Also": "mine", "X-Real-IP": "6.6.6.6"}) for v in ("a", "a, b", "a,", 'a, "b, c"', "")]
      + [dict(headers={"Host": h}) for h in ("WWW.example.com:81", "[::1]:80")])
 

@@ -246,13 +246,14 @@ static void rewrites(void **state) {
         const char *prefix, *with, *path, *query, *want;
     } cases[] = {
         {SP_PATH_KEEP, "/a", "", "/a/b", "q=1", "/a/b?q=1"},
+        {SP_PATH_KEEP, "/a", "", "/a/b", "", "/a/b?"},
         {SP_PATH_REPLACE_ALL, "/a", "/z", "/a/b", "q=1", "/z?q=1"},
-        {SP_PATH_REPLACE_PREFIX, "/a", "/z", "/a/b", "", "/z/b"},
-        {SP_PATH_REPLACE_PREFIX, "/a/", "/z/", "/a/b", "", "/z/b"},
-        {SP_PATH_REPLACE_PREFIX, "/a", "/", "/a/b", "", "/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a", "/z", "/a/b", NULL, "/z/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a/", "/z/", "/a/b", NULL, "/z/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a", "/", "/a/b", NULL, "/b"},
         {SP_PATH_REPLACE_PREFIX, "/a", "/", "/a", "x", "/?x"},
-        {SP_PATH_REPLACE_PREFIX, "/", "/z", "/b", "", "/z/b"},
-        {SP_PATH_REPLACE_PREFIX, "/a", "/z", "/a", "", "/z"},
+        {SP_PATH_REPLACE_PREFIX, "/", "/z", "/b", NULL, "/z/b"},
+        {SP_PATH_REPLACE_PREFIX, "/a", "/z", "/a", NULL, "/z"},
     };
     for (size_t i = 0; i < SP_COUNT(cases); i++) {
         sp_auto(sp_buf) b = {0};
@@ -333,10 +334,10 @@ static void groups_of_a_pattern(void **state) {
     static const struct {
         const char *pattern, *with, *path, *query, *want;
     } cases[] = {{"(?i)(?:/api(/|$)(.*)).*", "/$2", "/api/users/7", "a=1", "/users/7?a=1"},
-                 {"(?i)(?:/api(/|$)(.*)).*", "/$2", "/API", "", "/"},
-                 {"/(x)?(.*)", "$1$9/$2", "/yz", "", "/yz"},
-                 {"/(.*)", "$1", "/", "", "/"},
-                 {"/(.*)", "/v1/$1$", "/q", "", "/v1/q$"}};
+                 {"(?i)(?:/api(/|$)(.*)).*", "/$2", "/API", NULL, "/"},
+                 {"/(x)?(.*)", "$1$9/$2", "/yz", NULL, "/yz"},
+                 {"/(.*)", "$1", "/", NULL, "/"},
+                 {"/(.*)", "/v1/$1$", "/q", NULL, "/v1/q$"}};
     for (size_t i = 0; i < SP_COUNT(cases); i++) {
         sp_arena *a = sp_arena_new();
         sp_auto(sp_buf) b = {0};
