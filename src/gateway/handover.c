@@ -52,9 +52,17 @@ static void on_take_over(void *ctx, sp_admin_call *call, const sp_json *request)
     sp_json *answer = sp_json_object(sp_admin_arena(call));
     sp_json_set_int(sp_admin_arena(call), answer, "pid", getpid());
     sp_json_set_int(sp_admin_arena(call), answer, "sockets", (int64_t)fds.n);
-    if (h->config.tell) h->config.tell(h->config.ctx, sp_admin_arena(call), answer);
     sp_admin_answer_fds(call, answer, fds.p, fds.n);
     sp_vec_free(&fds);
+}
+
+/* Apart from the sockets: this may be long, and their lines must fit into the kernel's buffer. */
+static void on_tell(void *ctx, sp_admin_call *call, const sp_json *request) {
+    (void)request;
+    const sp_handover *h = ctx;
+    sp_json *answer = sp_json_object(sp_admin_arena(call));
+    if (h->config.tell) h->config.tell(h->config.ctx, sp_admin_arena(call), answer);
+    sp_admin_answer(call, answer);
 }
 
 static void on_taken_over(void *ctx, sp_admin_call *call, const sp_json *request) {
@@ -84,6 +92,7 @@ sp_handover *sp_handover_new(const sp_handover_config *c) {
     if (!sp_file_read("/proc/self/cmdline", 1 << 20, &h->arguments, &err))
         sp_buf_clear(&h->arguments);
     sp_admin_on(c->admin, "take-over", on_take_over, h);
+    sp_admin_on(c->admin, "tell", on_tell, h);
     sp_admin_on(c->admin, "taken-over", on_taken_over, h);
     sp_admin_on(c->admin, "reload", on_reload, h);
     return h;
@@ -211,13 +220,13 @@ static bool ask(int fd, const char *what, sp_arena *a, sp_json **ret, sp_fds *re
 bool sp_takeover_begin(const char *path, sp_sockets *into, int *ret_fd, sp_arena *a,
                        const sp_json **ret_told, sp_err *err) {
     sp_fds fds = {0};
-    sp_json *told;
+    sp_json *answer;
     int fd = -1;
-    sp_err none = {0};
+    sp_err why = {0};
     *ret_fd = -1;
     *ret_told = NULL;
-    if (!from_environment(&fd) && (!path || !sp_admin_connect(path, &fd, &none))) return true;
-    if (!ask(fd, "take-over", a, &told, &fds, err)) {
+    if (!from_environment(&fd) && (!path || !sp_admin_connect(path, &fd, &why))) return true;
+    if (!ask(fd, "take-over", a, &answer, &fds, err)) {
         sp_vec_each(&fds, it) close(*it);
         sp_vec_free(&fds);
         close(fd);
@@ -226,7 +235,10 @@ bool sp_takeover_begin(const char *path, sp_sockets *into, int *ret_fd, sp_arena
     sp_sockets_adopt(into, fds.p, fds.n);
     sp_vec_free(&fds);
     *ret_fd = fd;
-    *ret_told = told;
+    if (ask(fd, "tell", a, &answer, NULL, &why))
+        *ret_told = answer;
+    else
+        sp_warn("the old gateway does not tell what it knows of servers", SP_KV("why", why.text));
     return true;
 }
 

@@ -1,7 +1,7 @@
 /* From one gateway process to its successor, without a refused or reset connection. Both speak over
  * the control socket (admin.h) or, where the predecessor starts the successor itself, over a pair
- * of sockets: successor    {"do":"take-over"}   → all listening sockets, and what config.tell
- * adds; it loads its configuration and accepts connections beside the predecessor. Then
+ * of sockets: successor    {"do":"take-over"}   → all listening sockets; {"do":"tell"}   → what
+ * config.tell adds; it loads its configuration and accepts connections beside the predecessor. Then
  * {"do":"taken-over"}: the predecessor stops accepting, drains and ends. Until the second request
  * the predecessor goes on as if nothing were; when the connection ends before, it says so and
  * stays. Nothing that waits in an accept queue is lost, because the queues belong to the sockets,
@@ -18,7 +18,7 @@ typedef struct sp_handover_config {
     sp_sockets *sockets;
     /* The successor serves: stop accepting, drain, end. Called once. */
     void (*taken)(void *ctx);
-    /* Adds members to the first answer, made in a: what a successor cannot know; may be NULL. */
+    /* Adds members, made in a, to what a successor is told: what it cannot know; may be NULL. */
     void (*tell)(void *ctx, sp_arena *a, sp_json *answer);
     void *ctx;
 } sp_handover_config;
@@ -33,8 +33,8 @@ void sp_handover_start(sp_handover *h);
 
 /* --- the successor; blocking, before the loop runs --- */
 /* From the predecessor that started us, else from the one that serves at path (may be NULL).
- * *ret_fd = -1, and true, when there is none. Else the sockets are adopted, and *ret_told is its
- * answer, made in a; else NULL. */
+ * *ret_fd = -1, and true, when there is none. Else the sockets are adopted, and *ret_told is what
+ * it tells, made in a; NULL where it tells nothing. */
 SP_MUST_USE bool sp_takeover_begin(const char *path, sp_sockets *into, int *ret_fd, sp_arena *a,
                                    const sp_json **ret_told, sp_err *err);
 /* From here on the predecessor accepts nothing more. Closes fd. */
