@@ -152,12 +152,19 @@ static bool may_eject(const sp_balance *b, int64_t now) {
     return out == 1 || out * 100 <= members * b->outlier.max_percent;
 }
 
-static bool eject(sp_balance *b, sp_endpoint *e, int64_t now) {
-    const sp_outlier_spec *o = &b->outlier;
-    int64_t base = o->eject_ms ? o->eject_ms : SP_BALANCE_EJECT_MS;
+static int64_t shortest_ejection_ms(const sp_outlier_spec *o) {
+    return o->eject_ms ? o->eject_ms : SP_BALANCE_EJECT_MS;
+}
+
+int64_t sp_balance_longest_ejection_ms(const sp_outlier_spec *o) {
     int64_t most = o->eject_max_ms ? o->eject_max_ms : SP_BALANCE_EJECT_MAX_MS;
+    return SP_MAX(shortest_ejection_ms(o), most);
+}
+
+static bool eject(sp_balance *b, sp_endpoint *e, int64_t now) {
+    int64_t ms = shortest_ejection_ms(&b->outlier) << SP_MIN(e->ejections, 16u);
     if (e->eject_until_ms > now || !may_eject(b, now)) return false;
-    e->eject_until_ms = now + SP_MIN(base << SP_MIN(e->ejections, 16u), SP_MAX(base, most));
+    e->eject_until_ms = now + SP_MIN(ms, sp_balance_longest_ejection_ms(&b->outlier));
     e->ejections++;
     e->streak = 0;
     b->built = false;

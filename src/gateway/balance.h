@@ -137,6 +137,7 @@ typedef enum sp_outcome {
 } sp_outcome;
 /* What the traffic told about an endpoint. True: it is ejected from now on. */
 bool sp_balance_report(sp_balance *b, sp_endpoint *e, sp_outcome o, int64_t now_ms);
+int64_t sp_balance_longest_ejection_ms(const sp_outlier_spec *o);
 
 /* Forgets the clients; the list's memory goes, not its endpoints. */
 void sp_balance_free(sp_balance *b);

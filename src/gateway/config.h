@@ -16,7 +16,8 @@ typedef struct sp_endpoint_spec {
     sp_str name; /* of a pod or server: metrics, sticky cookies, commands; "" = its address */
     bool ready, draining;
     bool no_newcomers;        /* while draining: not even when no other one is left */
-    bool sick;                /* its check failed: that alone is why it is not ready */
+    bool sick;                /* its check failed: that is why it is not ready */
+    bool held_out;            /* by a command or an agent: a panic does not use it though sick */
     bool backup;              /* only when no other one is left */
     uint8_t priority;         /* 0 first; the next only when none of the former is left */
     uint16_t weight;          /* of 256; 0 = 1. To take a server out: ready = false, draining */

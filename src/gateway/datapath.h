@@ -34,7 +34,8 @@ typedef struct sp_upstream {
     sp_endpoint_counts counts;
     sp_shared_count *pool_count; /* referenced while the pool has a limit; NULL else */
     sp_list h2;                  /* connections that carry many requests, in use or not */
-    bool cut;                    /* gone, and so are its connections */
+    uint32_t cuts; /* grows when its connections are to end: gone, or its check failed */
+    bool failing;  /* its check fails, and ends them */
 } sp_upstream;
 /* --- tally.c --- */
 void sp_upstream_name(sp_upstream *u, sp_str name);
@@ -276,6 +277,7 @@ typedef struct sp_dial {
     sp_addr client;
     sp_affinity affinity;  /* set before the start, by sp_affinity_of; {0} = none */
     sp_upstream *upstream; /* while connecting; after OK: referenced, counted open, the caller's */
+    uint32_t cuts;         /* of the upstream, when it was chosen */
     sp_sock sock;          /* connected, with TLS where the pool wants it */
     sp_alarm timeout, give_up, pause, impatient;
     struct sp_hedge *hedge; /* a second connect under way; hedge.c */
@@ -353,12 +355,12 @@ typedef enum sp_tunnel_sight { SP_TUNNEL_LIVES, SP_TUNNEL_IDLE, SP_TUNNEL_GONE }
 enum { SP_TUNNEL_FIRST_LOOK_MS = 5000 };
 sp_tunnel_sight sp_tunnel_look(const sp_sock *client, const sp_sock *server, int64_t quiet_ms,
                                uint32_t limit_ms, uint32_t *ret_again_ms);
-/* Ends those whose upstream is cut. */
+/* Ends those whose upstream was cut since they chose it. */
 void sp_tunnel_end_cut(sp_worker *w);
 /* Joins two connections; both are taken over with what they have received and not yet sent, and so
- * is upstream (referenced and counted open). */
+ * is upstream (referenced and counted open; its cuts when it was chosen). */
 void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstream *upstream,
-                    const sp_addr *client_addr, const sp_addr *local);
+                    uint32_t cuts, const sp_addr *client_addr, const sp_addr *local);
 void sp_worker_close_pipes(sp_worker *w);
 
 /* --- http.c --- */

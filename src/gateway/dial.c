@@ -188,6 +188,7 @@ static bool go_to(sp_dial *d, sp_upstream *u) {
     if (d->came_by_queue) sp_alarm_stop(&d->give_up);
     d->came_by_queue = false;
     d->upstream = u;
+    d->cuts = u->cuts;
     if (d->failed_count) d->worker->stats.retries++;
     if (d->use_kept && d->use_kept(d)) {
         finish(d, SP_DIAL_KEPT);

@@ -15,14 +15,14 @@ typedef struct check {
     sp_health *owner;
     sp_arena *arena; /* holds key, spec, names, pattern */
     sp_str key, pool, name;
-    sp_addr addr, server; /* what is checked, and for whom */
+    sp_addr addr;
     sp_check_spec spec;
     const sp_regex *body;
     const sp_regex **patterns; /* of spec.steps */
     const char *server_name;
     sp_tls_ctx *tls;
     sp_err fault; /* why it can never pass */
-    bool wanted, fresh;
+    bool wanted;
     bool beside; /* an agent beside another check: what cannot be reached says nothing */
     sp_check_state state;
     sp_agent_state agent;
@@ -45,7 +45,8 @@ struct sp_health {
     void *ctx;
     SP_VEC(check *) checks;
     sp_map by_key;
-    sp_map before; /* by place_key; of checks that ended just now, or of a predecessor's */
+    sp_map places; /* place_key → the check of that place; several may have one */
+    sp_map told;   /* place_key → knowledge of a predecessor's */
 };
 
 static const char *const kind_names[] = {"none", "tcp", "tls", "http", "grpc", "agent", "script"};
@@ -235,8 +236,6 @@ static check *new_check(sp_health *h, sp_str key, const sp_pool_spec *p, const s
     c->arena = sp_arena_new();
     c->key = sp_arena_str(c->arena, key);
     c->addr = checked_addr(s, e);
-    c->server = e->addr;
-    c->fresh = true;
     sp_addr_format(&e->addr, at);
     c->name = sp_arena_str(c->arena, e->name.n ? e->name : sp_str_z(at));
     c->pool = sp_arena_str(c->arena, p->name);
@@ -263,57 +262,41 @@ static void free_check(check *c) {
 /* --- what one check leaves to the next --- */
 
 /* A pool's server has one check, and one agent beside it. */
-static void place_key(sp_buf *b, sp_str pool, sp_str server, bool beside) {
-    sp_buf_clear(b);
-    sp_buf_printf(b, "%.*s %.*s %d", SP_ARG(server), SP_ARG(pool), beside);
-}
-
-static void remember(sp_health *h, sp_str pool, sp_str server, bool beside, const knowledge *k) {
-    sp_auto(sp_buf) key = {0};
-    place_key(&key, pool, server, beside);
-    knowledge *known = sp_map_get(&h->before, sp_buf_str(&key));
-    if (!known) sp_map_put(&h->before, sp_buf_str(&key), known = sp_zalloc(1, sizeof *known));
-    *known = *k;
-}
-
-static void forget(sp_health *h) {
-    void *known;
-    for (size_t at = 0; sp_map_next(&h->before, &at, NULL, &known);) free(known);
-    sp_map_free(&h->before);
-}
-
-static void recall(check *c) {
-    sp_auto(sp_buf) key = {0};
+static sp_str place_key(sp_buf *b, const sp_pool_spec *p, const sp_check_spec *s,
+                        const sp_endpoint_spec *e) {
     char at[SP_ADDR_MAX];
-    sp_addr_format(&c->server, at);
-    place_key(&key, c->pool, sp_str_z(at), c->beside);
-    const knowledge *k = sp_map_get(&c->owner->before, sp_buf_str(&key));
-    if (!k) return;
-    c->state = k->state;
-    c->state.row = 0;
-    c->agent = k->agent;
+    sp_addr_format(&e->addr, at);
+    sp_buf_clear(b);
+    sp_buf_printf(b, "%s %d %.*s", at, s == &p->agent, SP_ARG(p->name));
+    return sp_buf_str(b);
 }
 
-/* Once all are gone that nobody asks for any more. */
-static void begin_fresh(sp_health *h) {
-    sp_vec_each(&h->checks, it) {
-        if ((*it)->fresh) recall(*it);
-        (*it)->fresh = false;
-    }
-    forget(h);
+/* before: the places of the last time. */
+static void recall(check *c, const sp_map *before, sp_str place) {
+    const check *last = sp_map_get(before, place);
+    const knowledge *told = sp_map_get(&c->owner->told, place);
+    if (last)
+        c->state = last->state, c->agent = last->agent;
+    else if (told)
+        c->state = told->state, c->agent = told->agent;
+    c->state.row = 0;
+}
+
+static void forget_told(sp_health *h) {
+    void *known;
+    for (size_t at = 0; sp_map_next(&h->told, &at, NULL, &known);) free(known);
+    sp_map_free(&h->told);
 }
 
 sp_json *sp_health_tell(const sp_health *h, sp_arena *a) {
     sp_json *all = sp_json_array(a);
-    sp_vec_each(&h->checks, it) {
-        const check *c = *it;
-        char at[SP_ADDR_MAX];
+    sp_str place;
+    void *value;
+    for (size_t at = 0; sp_map_next(&h->places, &at, &place, &value);) {
+        const check *c = value;
         if (!c->state.known) continue;
-        sp_addr_format(&c->server, at);
         sp_json *o = sp_json_push(all, sp_json_object(a));
-        sp_json_set(a, o, "pool", sp_json_new_str(a, c->pool));
-        sp_json_set_z(a, o, "server", at);
-        sp_json_set_bool(a, o, "beside", c->beside);
+        sp_json_set(a, o, "place", sp_json_new_str(a, place));
         sp_json_set_bool(a, o, "up", c->state.up);
         if (c->spec.kind != SP_CHECK_AGENT) continue;
         sp_json_set_bool(a, o, "draining", c->agent.draining);
@@ -325,25 +308,21 @@ sp_json *sp_health_tell(const sp_health *h, sp_arena *a) {
 }
 
 void sp_health_hear(sp_health *h, const sp_json *told) {
+    forget_told(h);
     sp_json_each(told, o) {
+        sp_str place = sp_json_str(sp_json_get(o, "place"));
         int64_t percent = sp_json_int(sp_json_get(o, "percent"), 100);
         int64_t most = sp_json_int(sp_json_get(o, "maxConnections"), 0);
-        knowledge k = {.state = {.known = true, .up = sp_json_bool(sp_json_get(o, "up"), true)},
-                       .agent = {.draining = sp_json_bool(sp_json_get(o, "draining"), false),
-                                 .maintenance = sp_json_bool(sp_json_get(o, "maintenance"), false),
-                                 .percent = (uint16_t)SP_MAX(0, SP_MIN(percent, 25600)),
-                                 .max_connections = (uint32_t)SP_MAX(0, SP_MIN(most, UINT32_MAX))}};
-        remember(h, sp_json_str(sp_json_get(o, "pool")), sp_json_str(sp_json_get(o, "server")),
-                 sp_json_bool(sp_json_get(o, "beside"), false), &k);
+        if (sp_map_get(&h->told, place)) continue;
+        knowledge *k = sp_zalloc(1, sizeof *k);
+        k->state = (sp_check_state){.known = true, .up = sp_json_bool(sp_json_get(o, "up"), true)};
+        k->agent =
+            (sp_agent_state){.draining = sp_json_bool(sp_json_get(o, "draining"), false),
+                             .maintenance = sp_json_bool(sp_json_get(o, "maintenance"), false),
+                             .percent = (uint16_t)SP_MAX(0, SP_MIN(percent, 25600)),
+                             .max_connections = (uint32_t)SP_MAX(0, SP_MIN(most, UINT32_MAX))};
+        sp_map_put(&h->told, place, k);
     }
-}
-
-static void end_check(check *c) {
-    char at[SP_ADDR_MAX];
-    sp_addr_format(&c->server, at);
-    if (c->state.known)
-        remember(c->owner, c->pool, sp_str_z(at), c->beside, &(knowledge){c->state, c->agent});
-    free_check(c);
 }
 
 static void drop_unwanted(sp_health *h) {
@@ -353,7 +332,7 @@ static void drop_unwanted(sp_health *h) {
         if (c->wanted)
             h->checks.p[kept++] = c;
         else
-            end_check(c);
+            free_check(c);
     }
     h->checks.n = kept;
 }
@@ -373,42 +352,55 @@ sp_health *sp_health_free(sp_health *h) {
     sp_vec_each(&h->checks, c) free_check(*c);
     sp_vec_free(&h->checks);
     sp_map_free(&h->by_key);
-    forget(h);
+    sp_map_free(&h->places);
+    forget_told(h);
     free(h);
     return NULL;
 }
 
-static void want(sp_health *h, const sp_pool_spec *p, const sp_check_spec *s, sp_buf *key,
-                 size_t *started) {
+typedef struct following {
+    sp_map before; /* the places of the last time */
+    sp_buf key, place;
+    size_t started;
+} following;
+
+static void want(sp_health *h, const sp_pool_spec *p, const sp_check_spec *s, following *f) {
     if (s->kind == SP_CHECK_NONE) return;
     for (size_t i = 0; i < p->endpoint_count; i++) {
         const sp_endpoint_spec *e = &p->endpoints[i];
         if (e->unchecked) continue;
-        make_key(key, p, s, e);
-        check *c = sp_map_get(&h->by_key, sp_buf_str(key));
+        sp_str place = place_key(&f->place, p, s, e);
+        make_key(&f->key, p, s, e);
+        check *c = sp_map_get(&h->by_key, sp_buf_str(&f->key));
         if (!c) {
-            c = new_check(h, sp_buf_str(key), p, s, e);
-            schedule(c, (uint32_t)((*started)++ / STARTS_PER_MS));
+            c = new_check(h, sp_buf_str(&f->key), p, s, e);
+            recall(c, &f->before, place);
+            schedule(c, (uint32_t)(f->started++ / STARTS_PER_MS));
         }
+        sp_map_put(&h->places, place, c);
         c->wanted = true;
     }
 }
 
 void sp_health_follow(sp_health *h, const sp_gateway_config *config) {
-    sp_auto(sp_buf) key = {0};
-    size_t started = 0;
+    following f = {.before = h->places};
+    h->places = (sp_map){0};
     sp_vec_each(&h->checks, c)(*c)->wanted = false;
     for (size_t i = 0; i < config->pool_count; i++) {
         const sp_pool_spec *p = &config->pools[i];
-        want(h, p, &p->check, &key, &started);
-        want(h, p, &p->agent, &key, &started);
+        want(h, p, &p->check, &f);
+        want(h, p, &p->agent, &f);
     }
     drop_unwanted(h);
-    begin_fresh(h);
+    forget_told(h);
+    sp_map_free(&f.before);
+    sp_buf_free(&f.key);
+    sp_buf_free(&f.place);
 }
 
 static void overlay_agent(const check *c, sp_endpoint_spec *e) {
     const sp_agent_state *a = &c->agent;
+    e->held_out = a->maintenance || a->draining || !a->percent;
     if (a->maintenance) e->ready = e->draining = false;
     if (e->ready && (a->draining || !a->percent)) {
         e->ready = false;

@@ -23,9 +23,9 @@ void sp_health_follow(sp_health *h, const sp_gateway_config *c);
  * yet an endpoint is taken as it is. */
 void sp_health_overlay(const sp_health *h, sp_gateway_config *c);
 
-/* What checks know, for a successor: [{"pool","server","beside","up", of an agent: "draining",
- * "maintenance", "percent", "maxConnections"}]. What is heard (NULL: nothing) is known to the
- * checks that the next sp_health_follow begins. */
+/* What checks know, for a successor: [{"place" (of a pool and server), "up", of an agent:
+ * "draining", "maintenance", "percent", "maxConnections"}]. What is heard (NULL: nothing) is known
+ * to the checks that the next sp_health_follow begins. */
 sp_json *sp_health_tell(const sp_health *h, sp_arena *a);
 void sp_health_hear(sp_health *h, const sp_json *told);
 

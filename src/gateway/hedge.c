@@ -15,6 +15,7 @@ enum {
 struct sp_hedge {
     sp_dial *dial;
     sp_upstream *upstream; /* taken */
+    uint32_t cuts;
     sp_sock sock;
     int64_t began_ms;
 };
@@ -82,7 +83,7 @@ static void on_impatient(sp_alarm *a) {
     d->tried_count--;
     if (!u) return;
     struct sp_hedge *h = sp_zalloc(1, sizeof *h);
-    *h = (struct sp_hedge){.dial = d, .upstream = u, .sock.io.fd = -1};
+    *h = (struct sp_hedge){.dial = d, .upstream = u, .cuts = u->cuts, .sock.io.fd = -1};
     h->began_ms = sp_poller_now_ms(d->worker->poller);
     d->hedge = h;
     bool begun = same_rank(&u->e, first) && sp_dial_connect(d, u, &h->sock, on_hedge_event);
@@ -115,6 +116,7 @@ bool sp_hedge_promote(sp_dial *d) {
     sp_alarm_stop(&d->impatient);
     if (!h) return false;
     d->upstream = h->upstream;
+    d->cuts = h->cuts;
     h->upstream = NULL;
     sp_sock_take(&d->sock, &h->sock, sp_dial_on_event);
     d->began_ms = h->began_ms;

@@ -225,7 +225,8 @@ static bool switch_protocols(sp_exchange *x, sp_h1_head *h, sp_str rest) {
     x->status = 101;
     x->front->head(x, h, NULL);
     sp_sock_add(x->worker, client, rest);
-    sp_tunnel_join(x->listener, client, &b->sock, b->upstream, &x->client_addr, &x->local);
+    sp_tunnel_join(x->listener, client, &b->sock, b->upstream, x->dial.cuts, &x->client_addr,
+                   &x->local);
     x->backend = NULL;
     sp_poller_bury(x->worker->poller, b); /* its upstream went to the tunnel */
     sp_exchange_taken(x);

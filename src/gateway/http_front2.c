@@ -369,7 +369,7 @@ static void stop(sp_session *base, bool force) {
 static void end_cut_streams(const sp_front2 *s) {
     sp_list_each(&s->streams, l) {
         sp_exchange *x = SP_CONTAINER(l, sp_front2_stream, link)->x;
-        if (!x || !x->tunnel || !x->backend || !x->back->upstream(x)->cut) continue;
+        if (!x || !x->tunnel || !x->backend || x->back->upstream(x)->cuts == x->dial.cuts) continue;
         sp_exchange_hold(x);
         sp_exchange_fail(x, 502, "the endpoint is gone");
         sp_exchange_let_go(x);

@@ -7,9 +7,9 @@
 
 /* Where a request goes, from its target and Host. Slices of the head, or of nothing. */
 typedef struct sp_http_target {
-    sp_str host; /* with port, as sent */
+    sp_str host;        /* with port, as sent */
     sp_str path, query; /* query.p NULL = no '?' */
-    bool https; /* absolute-form said so */
+    bool https;         /* absolute-form said so */
 } sp_http_target;
 /* origin-form, absolute-form, and "*" (as path "/"). False: no path can be made of it. */
 SP_MUST_USE bool sp_http_split_target(const sp_h1_head *h, sp_http_target *ret);

@@ -165,6 +165,22 @@ static void follow_pool_limit(const sp_pool *p, sp_upstream *u) {
     }
 }
 
+/* Ends connections that began before. */
+static void cut(sp_worker *w, sp_upstream *u) {
+    u->cuts++;
+    w->cuts = true;
+}
+
+/* Ejections end with their rule, and last no longer than it says now. */
+static void follow_outlier(const sp_outlier_spec *o, sp_endpoint *e, int64_t now) {
+    if (!o->consecutive) {
+        e->streak = e->ejections = 0;
+        e->eject_until_ms = 0;
+    } else if (e->eject_until_ms) {
+        e->eject_until_ms = SP_MIN(e->eject_until_ms, now + sp_balance_longest_ejection_ms(o));
+    }
+}
+
 /* True when the hash table must be made anew. */
 static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u,
                             const sp_endpoint_spec *s, int64_t now) {
@@ -175,11 +191,13 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
     const sp_sticky_spec *sticky = &pool->sticky;
     e->sticky =
         sticky->cookie.n ? sp_affinity_sticky(sticky->key, pool->name, s->name, &s->addr) : 0;
-    u->cut = pool->reset_on_check_failure && s->sick;
+    bool failing = pool->reset_on_check_failure && s->sick;
+    if (failing && !u->failing) cut(p->worker, u);
+    u->failing = failing;
     e->ready = s->ready;
     e->draining = s->draining;
     e->no_newcomers = s->no_newcomers;
-    e->sick = s->sick;
+    e->sick = s->sick && !s->held_out;
     e->backup = s->backup;
     e->priority = s->priority;
     e->weight = s->weight;
@@ -190,6 +208,7 @@ static bool update_upstream(sp_pool *p, const sp_pool_spec *pool, sp_upstream *u
         e->avoid_until_ms = e->eject_until_ms = 0;
         e->ready_since_ms = p->served ? now : 0; /* those of the beginning are warm */
     }
+    follow_outlier(&pool->outlier, e, now);
     if (!s->ready) sp_upstream_close_idle(u);
     return old.id != e->id || old.sticky != e->sticky || old.weight != e->weight;
 }
@@ -216,13 +235,12 @@ static void update_endpoints(sp_worker *w, sp_pool *p, const sp_pool_spec *spec)
         members |= i >= before.n || before.p[i] != &u->e;
         members |= update_upstream(p, spec, u, s, now);
         ready |= s->ready;
-        w->cuts |= u->cut;
     }
     members |= before.n != list.n;
     p->balance.list = list;
     sp_vec_free(&before);
     for (size_t at = 0; sp_map_next(&old, &at, NULL, &left);) {
-        w->cuts |= ((sp_upstream *)left)->cut = spec->reset_on_removal;
+        if (spec->reset_on_removal) cut(w, left);
         drop_upstream(left);
     }
     sp_map_free(&old);
@@ -282,8 +300,7 @@ static void cut_unlisted(sp_worker *w, const sp_gateway_config *c) {
         if (p->listed || !p->reset_on_removal) continue;
         for (size_t i = 0; i < p->balance.list.n; i++) {
             sp_upstream *u = upstream_at(p, i);
-            u->cut = !still_serves(c, p->service, &u->e.addr);
-            w->cuts |= u->cut;
+            if (!still_serves(c, p->service, &u->e.addr)) cut(w, u);
         }
     }
 }

@@ -133,6 +133,7 @@ static void steer(const sp_steering *s, sp_endpoint_spec *e) {
     if (s->weight > 0) e->weight = (uint16_t)s->weight;
     if (s->state == SP_STEER_AS_IT_IS && s->weight != 0) return;
     e->ready = false;
+    e->held_out = true;
     e->draining = e->no_newcomers = serves && s->state != SP_STEER_DISABLED;
 }
 

@@ -37,6 +37,7 @@ typedef struct tunnel {
     sp_dial *dial; /* while it goes on: an idle tunnel does without its half KiB */
     sp_pool *pool;
     sp_upstream *upstream;
+    uint32_t cuts;                    /* of it, when it was chosen */
     uint64_t counted_in, counted_out; /* of the client's bytes, in the statistics already */
     int64_t started_ms, moved_ms;
     sp_alarm watch;        /* keep-alive probes for those that last; idle timeout */
@@ -237,13 +238,17 @@ static void end(tunnel *t, bool reset) {
     sp_session_close(&t->s);
 }
 
+/* Also while it was dialled, or switched. */
+static bool is_cut(const tunnel *t) {
+    return t->upstream && t->upstream->cuts != t->cuts;
+}
+
 static void run(tunnel *t) {
     sp_worker *w = t->s.worker;
     bool idle = run_half(w, &t->up);
     idle &= run_half(w, &t->down);
     count(t);
-    bool cut = t->upstream && t->upstream->cut; /* while it was dialled, or switched */
-    if (cut || broken(&t->up) || broken(&t->down))
+    if (is_cut(t) || broken(&t->up) || broken(&t->down))
         end(t, true);
     else if (t->up.done && t->down.done)
         end(t, false);
@@ -278,6 +283,7 @@ static void on_dialed(sp_dial *d, sp_dial_result r) {
         return;
     }
     t->upstream = d->upstream;
+    t->cuts = d->cuts;
     d->upstream = NULL;
     sp_sock_take(&t->server, &d->sock, on_server_event);
     end_dial(t);
@@ -292,7 +298,7 @@ void sp_tunnel_end_cut(sp_worker *w) {
     sp_list_each(&w->sessions, l) {
         sp_session *s = SP_CONTAINER(l, sp_session, link);
         tunnel *t = s->stop == stop ? (tunnel *)(void *)s : NULL;
-        if (t && t->upstream && t->upstream->cut) end(t, true);
+        if (t && is_cut(t)) end(t, true);
     }
 }
 
@@ -392,11 +398,12 @@ void sp_tunnel_take(sp_listener *l, sp_sock *sock, const sp_addr *client, const 
 }
 
 void sp_tunnel_join(sp_listener *l, sp_sock *client, sp_sock *server, sp_upstream *upstream,
-                    const sp_addr *client_addr, const sp_addr *local) {
+                    uint32_t cuts, const sp_addr *client_addr, const sp_addr *local) {
     tunnel *t = new_tunnel(l, client_addr, local);
     sp_sock_take(&t->client, client, on_client_event);
     sp_sock_take(&t->server, server, on_server_event);
     t->upstream = upstream;
+    t->cuts = cuts;
     t->upgraded = true;
     t->client.io.readable = t->server.io.readable = true;
     sp_io_again(&t->client.io); /* not from here: the caller is about to end its session */

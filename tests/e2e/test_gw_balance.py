@@ -40,6 +40,10 @@ class Server:
 
             def do_GET(self):
                 status, text = (200 if server.well else 500, "check") if self.path == "/ok" else (server.status, server.name)
+                if self.path == "/ok" and server.well is None:  # mute
+                    self.connection.recv(1)
+                    self.close_connection = True
+                    return
                 first, self.asked_before = not getattr(self, "asked_before", False), True
                 if server.drop:
                     server.dropped_first += first

@@ -2,15 +2,17 @@
 rate limits by each key, settings of ports; each through real sockets."""
 import collections
 import http.client
+import socket
 import subprocess
 import threading
 
 import pytest
 
-from conftest import free_port, needs_root, wait_until
+from conftest import BINARY, free_port, needs_root, wait_until
 from test_gw_balance import LOOPS, web  # noqa: F401
 
 pytestmark = needs_root
+QUICK = {"type": "HTTP", "interval": "100ms", "timeout": "10s", "rise": 1, "fall": 1, "http": {"path": "/ok"}}
 INGRESS = {"group": "networking.k8s.io", "kind": "Ingress", "name": "web"}
 
 
@@ -64,13 +66,12 @@ def test_a_busy_server_is_avoided(web, algorithm):
 def test_a_server_that_comes_back_starts_slowly(web):
     """Those a Service begins with do not, also when the gateway knew it without anybody before."""
     host, target = {"Host": f"late.{web.ns}.test"}, {"group": "", "kind": "Service", "name": "late"}
-    check = {"type": "HTTP", "interval": "100ms", "timeout": "10s", "rise": 1, "fall": 1, "http": {"path": "/ok"}}
     web.sampan.apply(
         {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late"}, "spec": {"ports": [{"name": "http", "port": 80}]}},
         {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "late"}, "spec": {"rules": [
             {"host": host["Host"], "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "late", "port": {"number": 80}}}}]}}]}},
         namespace=web.ns)
-    web.policy(target=target, balance={"algorithm": "RoundRobin"}, slowStart="2m", check=check)
+    web.policy(target=target, balance={"algorithm": "RoundRobin"}, slowStart="2m", check=QUICK)
     wait_until(lambda: web.get(headers=host)[0] == 503, "a Service without endpoints")
     web.sampan.apply(
         {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
@@ -85,13 +86,13 @@ def test_a_server_that_comes_back_starts_slowly(web):
     web.servers[1].well = True
     wait_until(lambda: ask(web, **host)[1] == "s1", "its first request")
     assert share(90) <= 15  # its turns would be 30
-    web.policy(target=target, balance={"algorithm": "RoundRobin"}, check=check)
+    web.policy(target=target, balance={"algorithm": "RoundRobin"}, check=QUICK)
     wait_until(lambda: share(60) >= 15, "its whole share")
 
 
 def test_backups_and_priorities_come_in_their_order(web):
     web.policy(servers=[web.server(0, priority=0), web.server(1, priority=1), web.server(2, backup=True)],
-               check={"type": "HTTP", "interval": "100ms", "timeout": "10s", "rise": 1, "fall": 1, "http": {"path": "/ok"}})
+               check=QUICK)
     for i in range(3):
         wait_until(lambda: web.count(8) == {f"s{i}": 8}, f"s{i} alone")
         web.servers[i].well = False
@@ -100,6 +101,102 @@ def test_backups_and_priorities_come_in_their_order(web):
     wait_until(lambda: web.count(8) == {"s2": 8}, "the backup is back")
     web.servers[0].well = True
     wait_until(lambda: web.count(8) == {"s0": 8}, "the first is back")
+
+
+def test_an_ejection_ends_with_its_rule(web):
+    rule = {"consecutiveFailures": 3, "http": True, "ejectionTime": "1h"}
+    web.policy(balance={"algorithm": "RoundRobin"}, outlier=rule)
+    web.servers[0].status = 500
+    wait_until(lambda: web.count(20 * LOOPS)["s0"] == 0, "s0 is ejected")
+    web.servers[0].status = 200
+    web.policy(balance={"algorithm": "RoundRobin"}, outlier={**rule, "ejectionTime": "1s", "maxEjectionTime": "1s"})
+    wait_until(lambda: web.count(12)["s0"], "it was told to be shorter")
+    web.servers[0].status = 500
+    web.policy(balance={"algorithm": "RoundRobin"}, outlier=rule)
+    wait_until(lambda: web.count(20 * LOOPS)["s0"] == 0, "s0 is ejected again")
+    web.servers[0].status = 200
+    web.policy(balance={"algorithm": "RoundRobin"})
+    assert web.count(12 * LOOPS)["s0"]
+
+
+def test_a_panic_uses_nobody_who_is_held_out(web):
+    def command(*words):
+        subprocess.run([BINARY, "gateway", *words, web.servers[0].address, "--control-socket", web.sampan.dir / "gateway.sock"], check=True)
+    web.policy(balance={"algorithm": "RoundRobin"}, panicPercent=70, check=QUICK)
+    command("disable", "--pool", f"{web.ns}/web:80")
+    web.servers[0].well = False  # under repair: its check fails, too
+    wait_until(lambda: web.sampan.says(f'{web.ns}/web:80","server":"{web.servers[0].address}'), "s0 fails")
+    assert set(web.count(12 * LOOPS)) == {"s1", "s2"}
+    web.servers[1].well = False  # half of those that are left
+    wait_until(lambda: web.sampan.says(f'{web.ns}/web:80","server":"{web.servers[1].address}'), "s1 fails")
+    assert all(set(web.count(12 * LOOPS)) == {"s1", "s2"} for _ in range(3))  # it is used all the same
+    command("enable", "--pool", f"{web.ns}/web:80")
+    assert set(web.count(12 * LOOPS)) == {"s0", "s1", "s2"}  # sick, but nobody holds it out
+
+
+def test_a_panic_resets_what_was_there_and_nothing_else(web):
+    """onCheckFailure: Reset is for connections of before; those to a server that is used though its check fails go on."""
+    port = free_port()
+    web.sampan.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
+                      "spec": {"type": "LoadBalancer", "ports": [{"name": "http", "port": port}]}}, namespace=web.ns)
+    web.policy(panicPercent=50, check=QUICK, onCheckFailure="Reset")
+
+    def connect():
+        try:
+            c = socket.create_connection(("127.0.0.1", port), 60)
+            return c if asks(c) else c.close()
+        except OSError:
+            return None
+
+    def asks(c):
+        c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return c.recv(1000).startswith(b"HTTP/1.1 200")
+    before = wait_until(connect, "a connection")
+    for s in web.servers:
+        s.well = False
+    with pytest.raises(ConnectionResetError):
+        before.recv(1)
+    for s in web.servers:
+        wait_until(lambda: web.sampan.says(f'{web.ns}/web:{port}","server":"{s.address}'), "it fails")
+    serial = iter(range(1000))
+
+    def lasts():
+        """Through a change of something else. What begins before the last of them is out may end with it."""
+        c = connect()
+        if not c:
+            return False
+        with c:
+            web.sampan.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"other{next(serial)}"}, "spec": {
+                "type": "NodePort", "ports": [{"name": "http", "port": 81}]}}, namespace=web.ns)
+            try:
+                return asks(c) and asks(c)
+            except OSError:
+                return False
+    wait_until(lasts, "a connection that stays")
+
+
+def test_a_changed_check_knows_what_a_shared_one_knew(web):
+    """Two Services with the same servers and checks: one check for both, until one of them wants another."""
+    host, both = {"Host": f"b.{web.ns}.test"}, ("web", "b")
+    web.sampan.apply(
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"}, "spec": {"ports": [{"name": "http", "port": 80}]}},
+        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "b"}, "spec": {"rules": [
+            {"host": host["Host"], "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "b", "port": {"number": 80}}}}]}}]}},
+        {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+         "metadata": {"name": "b-1", "labels": {"kubernetes.io/service-name": "b"}},
+         "ports": [{"name": "http", "port": web.servers[0].port}], "endpoints": [{"addresses": [s.address]} for s in web.servers]}, namespace=web.ns)
+
+    def put(name, **more):
+        web.policy(name=name, target={"group": "", "kind": "Service", "name": name}, balance={"algorithm": "RoundRobin"}, check={**QUICK, "timeout": "20s", **more})
+    for name in both:
+        put(name)
+    web.servers[0].well = False
+    out = lambda: web.count(20 * LOOPS)["s0"] + web.count(20 * LOOPS, headers=host)["s0"] == 0  # noqa: E731
+    wait_until(out, "s0 is down for both")
+    web.servers[0].well = None  # from now on nobody hears from it
+    for rise, name in enumerate(both, 2):
+        put(name, rise=rise)
+        assert out()
 
 
 def test_who_is_near_comes_first(web):

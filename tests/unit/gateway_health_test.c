@@ -253,11 +253,11 @@ static void a_successor_knows_who_is_down(void **state) {
     assert_true(f.endpoints[0][0].sick);
     sp_health_hear(f.health, NULL);
     /* An agent's words; a limit and a weight that cannot be are the nearest that can. */
-    assert_true(sp_json_parse(
-        a,
-        SP_STR("[{\"pool\":\"b\",\"server\":\"127.0.0.1:7\",\"up\":true,\"draining\":true,"
-               "\"percent\":50,\"maxConnections\":-3},7,{}]"),
-        &told, NULL));
+    assert_true(
+        sp_json_parse(a,
+                      SP_STR("[{\"place\":\"127.0.0.1:7 0 b\",\"up\":true,\"draining\":true,"
+                             "\"percent\":50,\"maxConnections\":-3},7,{}]"),
+                      &told, NULL));
     f.pools[1] = (sp_pool_spec){.name = SP_STR("b"),
                                 .check = {.kind = SP_CHECK_AGENT},
                                 .endpoints = f.endpoints[1],
