@@ -74,6 +74,8 @@ def test_what_is_made_of_other_words_is_taken_by_the_api(sampan, ns, tmp_path):
 @pytest.mark.parametrize("text,line,says", [
     ("frontend a\n  bind :80\n  frobnicate 3\n", 3, "frobnicate"),
     ("frontend a\n  compression algo gzip\n", 2, "compression"),
+    ("frontend a\n  mode http\n  http-request deny if { req.hdr(X-Forwarded-For) -m ip 10.0.0.0/8 }\n", 3, "-m knows"),
+    ("frontend a\n  mode http\n  http-request deny if { req.hdr(content-length) -m int gt 1000 }\n", 3, "-m knows"),
     ("backend b\n  server s 10.0.0.1:80 chekc\n", 2, "chekc"),
     ("frontend a\n  bind :80\n  use_backend x if nobody\n", 3, "nobody"),
     ("frontend a\n  bind :80\n  default_backend gone\n", 3, "gone"),
@@ -86,6 +88,49 @@ def test_what_is_not_supported_is_named_with_its_line(tmp_path, text, line, says
     errors = [e for e in done.stderr.splitlines() if ": error: " in e]
     assert done.returncode == 1 and "valid" not in done.stdout
     assert any(e.startswith(f"{cfg}:{line}: error: ") and says in e for e in errors), done.stderr
+
+
+def test_what_checks_are_made_of(tmp_path):
+    """http-check lines hold wherever they stand; a port of its own for checks is asked without the TLS of the traffic; what is
+    only taken as true is told."""
+    cfg = tmp_path / "x.cfg"
+    cfg.write_text("""defaults
+  mode http
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+listen early
+  bind 127.0.0.1:18001
+  http-check send meth GET uri /hc hdr X-A b
+  http-check expect status 404
+  option httpchk
+  server s 10.0.0.1:443 ssl verify none check port 8080
+listen late
+  bind 127.0.0.1:18002
+  option httpchk GET /b
+  http-check expect status 200
+  server s 10.0.0.1:443 ssl verify none check
+frontend tls
+  mode tcp
+  bind 127.0.0.1:18003
+  tcp-request inspect-delay 5s
+  tcp-request content accept if { req.ssl_hello_type 1 }
+  use_backend tcp if HTTP
+  default_backend tcp
+backend tcp
+  mode tcp
+  http-check expect status 404
+  server s 10.0.0.1:443 check
+""")
+    done = gateway("--haproxy-cfg", cfg, "--print-objects")
+    assert done.returncode == 0, done.stderr
+    found = {o["metadata"]["name"]: o["spec"]["check"] for o in yaml.safe_load_all(done.stdout) if o["kind"] == "BackendPolicy"}
+    assert found["early"]["http"] == {"method": "GET", "path": "/hc", "headers": [{"name": "X-A", "value": "b"}], "status": {"min": 404, "max": 404}}
+    assert "tls" not in found["early"] and found["late"]["tls"] is True
+    assert found["late"]["http"] == {"method": "GET", "path": "/b", "status": {"min": 200, "max": 200}}
+    assert found["tcp"]["type"] == "TCP"
+    assert f"{cfg}:21: warning: req.ssl_hello_type is taken as true" in done.stderr
+    assert f"{cfg}:22: warning: HTTP is taken as true" in done.stderr
 
 
 # --- beside real haproxy ---

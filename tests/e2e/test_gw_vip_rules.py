@@ -95,6 +95,28 @@ def stop_keepalived(node):
     node.daemon.wait(PATIENCE)
 
 
+def test_a_script_that_is_not_there_does_not_count(net):
+    """As with keepalived, which disables it: else nobody would hold the address where all nodes have the same file."""
+    w = net(1)
+    w.nodes[0].ours(conf(1, 110, script="killallx -0 haproxy"))
+    w.answers(1)
+    assert "a check script is not there and does not count" in w.nodes[0].text()
+
+
+@needs_keepalived
+def test_a_strict_file_has_no_password(net):
+    """The sample that keepalived comes with says both; keepalived ignores the password, and so must who stands beside it."""
+    w = net(2)
+    a, b = w.nodes
+    a.ours(conf(1, 110, version=2, advert=1, head="vrrp_strict\n"))
+    w.answers(1)
+    b.keepalived(conf(2, 100, version=2, advert=1, head="vrrp_strict\n"))
+    wait_until(lambda: "Entering BACKUP STATE" in b.text(), "keepalived hears ours")
+    time.sleep(5)  # longer than it would wait for a master
+    assert w.owners() == [1] and "Entering MASTER STATE" not in b.text()
+    assert "vrrp_strict knows no authentication" in a.text()
+
+
 @needs_keepalived
 def test_neither_preempts_beside_keepalived(net):
     w = net(2)

@@ -183,6 +183,14 @@ static void read_file_patterns(criterion *c, sp_str path) {
     }
 }
 
+/* What a criterion compares by anyway; asked of another one it would have to be carried out. */
+static bool is_its_own(const criterion *c, sp_str type) {
+    if (sp_str_eqz(type, "ip")) return c->kind == FETCH_SRC;
+    if (sp_str_eqz(type, "int")) return c->kind == FETCH_PORT;
+    return sp_str_eqz(type, "bool") &&
+           (c->kind == FETCH_TLS || c->kind == FETCH_TRUE || c->kind == FETCH_FALSE);
+}
+
 /* Flags, then values. Returns the index behind them. */
 static size_t read_values(criterion *c, const sp_hap_line *l, size_t i, bool braces) {
     bool flags = true;
@@ -198,9 +206,9 @@ static size_t read_values(criterion *c, const sp_hap_line *l, size_t i, bool bra
             continue;
         } else if (sp_str_eqz(w, "-m") && i + 1 < l->n) {
             c->match = find_match(l->words[++i]);
-            if (c->match == MATCH_NONE && !sp_str_eqz(l->words[i], "ip") &&
-                !sp_str_eqz(l->words[i], "bool") && !sp_str_eqz(l->words[i], "int"))
-                refuse(c, "-m knows str, beg, end, sub, dir, dom, reg and found");
+            if (c->match == MATCH_NONE && !is_its_own(c, l->words[i]))
+                refuse(c, "-m knows str, beg, end, sub, dir, dom, reg and found; ip of src, int of "
+                          "dst_port, bool of ssl_fc");
         } else if (sp_str_eqz(w, "-f") && i + 1 < l->n) {
             read_file_patterns(c, l->words[++i]);
         } else {
@@ -464,6 +472,12 @@ static void add_atoms(criterion *c, sp_hap_proxy *p, sp_hap_acl *acl) {
     case FETCH_SNI: sni_atom(c, p, acl, SP_ATOM_SNI); break;
     case FETCH_HOST: sni_atom(c, p, acl, SP_ATOM_HOST); break;
     case FETCH_TRUE:
+        if (sp_str_find(c->text, SP_STR("ssl_hello_type")) >= 0)
+            sp_hap_warn(c->h, c->line,
+                        "%.*s is taken as true: who speaks no TLS is not told from who does",
+                        SP_ARG(c->text));
+        sp_vec_push(&acl->any, add_atom(c, p, constant));
+        break;
     case FETCH_FALSE: sp_vec_push(&acl->any, add_atom(c, p, constant)); break;
     case FETCH_RATE: rate_atom(c, p, acl); break;
     case FETCH_REFUSED: break;
@@ -517,6 +531,10 @@ static size_t add_predefined(sp_hap *h, sp_hap_proxy *p, size_t row, unsigned nu
         l.n++;
     }
     sp_hap_acl acl = {.name = sp_str_z(predefined[row].name)};
+    if (sp_str_eqz(acl.name, "HTTP"))
+        sp_hap_warn(h, number,
+                    "HTTP is taken as true: who speaks something else is not told from "
+                    "who does");
     read_criterion(h, p, &l, 0, false, &acl);
     sp_vec_push(&p->acls, acl);
     return p->acls.n - 1;

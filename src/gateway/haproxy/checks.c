@@ -18,6 +18,18 @@ static void host_of_version(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, sp
     }
 }
 
+/* What http-check lines said holds wherever they stand. */
+void sp_hap_check_lines(sp_hap_check *c, const sp_hap_check *lines) {
+    if (lines->method.n) c->method = lines->method;
+    if (lines->path.n) c->path = lines->path;
+    if (lines->host.n) c->host = lines->host;
+    if (lines->body.n) c->body = lines->body;
+    if (lines->status_min) c->status_min = lines->status_min, c->status_max = lines->status_max;
+    c->tls |= lines->tls;
+    c->header_names = lines->header_names, c->header_values = lines->header_values;
+    c->header_count = lines->header_count;
+}
+
 void sp_hap_httpchk(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
     if (h->no) {
         p->check.http = false;
@@ -55,7 +67,7 @@ static void add_header(sp_hap *h, sp_hap_check *c, sp_str name, sp_str value) {
 }
 
 void sp_hap_http_check_send(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, size_t at) {
-    sp_hap_check *c = &p->check;
+    sp_hap_check *c = &p->http_check;
     for (size_t i = at; i < l->n; i += 2) {
         sp_str word = l->words[i], value;
         if (!sp_hap_word(h, l, i + 1, "a value", &value)) return;
@@ -117,13 +129,13 @@ void sp_hap_http_check_expect(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l, 
         sp_hap_error(h, l->number, "http-check expect: \"%.*s\" is not supported",
                      SP_ARG(l->words[at + 2]));
     if (sp_str_eqz(what, "status")) {
-        expect_status(h, &p->check, l, value);
+        expect_status(h, &p->http_check, l, value);
     } else if (sp_str_eqz(what, "string")) {
-        p->check.body = quote_pattern(h->arena, value);
+        p->http_check.body = quote_pattern(h->arena, value);
     } else if (sp_str_eqz(what, "rstring")) {
         if (!sp_regex_compile(h->arena, value, &re, &err))
             sp_hap_error(h, l->number, "http-check expect rstring: %s", err.text);
-        p->check.body = value;
+        p->http_check.body = value;
     } else {
         sp_hap_error(h, l->number,
                      "http-check expect %.*s is not supported: status, string, "
@@ -136,7 +148,7 @@ void sp_hap_http_check_connect(sp_hap *h, sp_hap_proxy *p, const sp_hap_line *l,
     for (size_t i = at; i < l->n; i++) {
         if (sp_str_eqz(l->words[i], "default") || sp_str_eqz(l->words[i], "linger")) continue;
         if (sp_str_eqz(l->words[i], "ssl"))
-            p->check.tls = true;
+            p->http_check.tls = true;
         else
             sp_hap_error(
                 h, l->number,

@@ -193,6 +193,8 @@ typedef struct sp_hap_proxy {
     bool retries_given;
     sp_hap_balance balance;
     sp_hap_check check;
+    sp_hap_check
+        http_check; /* of http-check lines: hold with option httpchk, wherever they stand */
     sp_hap_talk talk;
     sp_str cookie;
     bool cookie_secure;
@@ -308,6 +310,7 @@ void sp_hap_table_store(sp_hap *h, sp_hap_proxy *p, unsigned line, sp_str items)
 bool sp_hap_rate_atom(sp_hap *h, unsigned line, sp_str fetch, sp_str argument, const sp_strs *words,
                       sp_hap_atom *ret);
 /* Its condition asks for a rate: it is a rate now, or an error, and no step. */
+void sp_hap_check_lines(sp_hap_check *c, const sp_hap_check *lines);
 bool sp_hap_takes_rate(sp_hap *h, sp_hap_proxy *p, const sp_hap_step *s);
 void sp_hap_check_rates(sp_hap *h, sp_hap_proxy *p);
 

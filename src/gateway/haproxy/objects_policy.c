@@ -124,14 +124,17 @@ static void set_steps(sp_hap *h, const sp_hap_proxy *b, sp_json *o) {
 
 static sp_json *check(sp_hap *h, const sp_hap_proxy *b) {
     const sp_hap_server *s = checked_server(b);
-    const sp_hap_check *c = &b->check;
+    sp_hap_check said = b->check;
+    const sp_hap_check *c = &said;
+    if (said.http) sp_hap_check_lines(&said, &b->http_check);
     bool talks = c->tcp && !c->steps;
     if (b->talk.own && !talks)
         sp_hap_note(h, b->talk.line,
                     "tcp-check lines hold only with option tcp-check, which \"%.*s\" has not",
                     SP_ARG(b->name));
     if (!s) return sp_json_object(h->arena);
-    bool tls = c->tls || (talks && b->talk.tls) || s->check_tls || s->tls;
+    bool tls = c->tls || (talks && b->talk.tls) || s->check_tls ||
+               (s->tls && !s->check_port); /* a port of its own is asked as it is */
     const char *type = c->http ? "HTTP" : tls ? "TLS" : "TCP";
     sp_json *o =
         sp_hap_make(h, "{'type':~,'rise':#,'fall':#}", sp_str_z(type),

@@ -132,6 +132,19 @@ static void run_script(void *ctx) {
         on_answer(s, NULL, &err);
 }
 
+/* As keepalived, which disables such a script at its start. */
+static bool is_there(const char *program) {
+    char path[PATH_MAX];
+    if (strchr(program, '/')) return access(program, X_OK) == 0;
+    const char *dirs = getenv("PATH");
+    for (sp_str dir, rest = sp_str_z(dirs ? dirs : "/usr/bin:/bin");
+         sp_str_cut(&rest, ':', &dir);) {
+        snprintf(path, sizeof path, "%.*s/%s", SP_ARG(dir), program);
+        if (access(path, X_OK) == 0) return true;
+    }
+    return false;
+}
+
 static script *start_script(sp_vip_checks *c, const sp_vip_script *spec) {
     script *s = sp_zalloc(1, sizeof *s);
     sp_err err = {0};
@@ -142,6 +155,12 @@ static script *start_script(sp_vip_checks *c, const sp_vip_script *spec) {
         s->refused = true;
         sp_error("a check script is not run and does not count: enable_script_security",
                  SP_KV("script", s->name), SP_KV("why", err.text));
+        return s;
+    }
+    if (!is_there(spec->argv[0])) {
+        s->refused = true;
+        sp_error("a check script is not there and does not count", SP_KV("script", s->name),
+                 SP_KV("program", spec->argv[0]));
         return s;
     }
     s->timer = sp_timer_every(c->loop, spec->interval_ms, run_script, s);

@@ -151,6 +151,11 @@ static void mcast_group(sp_kreader *r, const sp_kstatement *s, const char *group
         sp_kread_say(r, s->line, true, "%.*s %.*s: only the group of the protocol is used, %s",
                      SP_ARG(s->keyword), SP_ARG(s->words[0]), group);
 }
+/* Of what it forbids, only passwords would be told from without. */
+static void on_strict(sp_kreader *r, const sp_kstatement *s) {
+    (void)sp_kread_flag(r, s, &r->strict);
+}
+
 static void on_mcast_group4(sp_kreader *r, const sp_kstatement *s) {
     mcast_group(r, s, "224.0.0.18");
 }
@@ -190,7 +195,7 @@ static const sp_keyword global_words[] = {
     {"nftables_ifindex", NULL, 0, 9, firewall},
     {"nftables_priority", NULL, 0, 9, firewall},
     {"default_interface", NULL, 0, 9, "it is for static addresses; an instance names its own"},
-    {"vrrp_strict", NULL, 0, 1, "this is stricter than the default and nothing depends on it"},
+    {"vrrp_strict", on_strict, 0, 1, NULL},
     {"vrrp_priority", NULL, 0, 9, SP_KNOTE_THREAD},
     {"vrrp_rt_priority", NULL, 0, 9, SP_KNOTE_THREAD},
     {"vrrp_no_swap", NULL, 0, 9, SP_KNOTE_THREAD},

@@ -102,8 +102,8 @@ static void on_priority(sp_kreader *r, const sp_kstatement *s) {
 static void on_advert_int(sp_kreader *r, const sp_kstatement *s) {
     int64_t us;
     if (!sp_kread_seconds(r, s, 10000, &us)) return;
-    if (us > 40950000)
-        sp_kread_bad_value(r, s, "at most 40.95 seconds");
+    if (us > 255000000)
+        sp_kread_bad_value(r, s, "at most 255 seconds");
     else
         r->instance->options.advert_us = us / 10000 * 10000;
 }
@@ -337,6 +337,13 @@ static void settle_instance(sp_kreader *r, const sp_kstatement *s) {
     if (i->options.nopreempt && i->options.preempt_delay_us) {
         i->options.preempt_delay_us = 0;
         sp_kread_say(r, s->line, false, "%.*s: preempt_delay does nothing beside nopreempt",
+                     SP_ARG(i->name));
+    }
+    if (r->strict && i->has_pass) {
+        i->has_pass = false;
+        sp_kread_say(r, s->line, false,
+                     "%.*s: vrrp_strict knows no authentication: the password is not used, as "
+                     "keepalived does",
                      SP_ARG(i->name));
     }
     if (!i->options.version) i->options.version = i->family == AF_INET6 ? 3 : 2;

@@ -16,6 +16,7 @@ typedef struct sp_kreader {
     /* global_defs that are defaults of every instance */
     sp_vip_instance defaults;
     uint8_t version; /* 0 = not named */
+    bool strict;
     int64_t garp_delay_us;
     /* the block at hand */
     sp_vip_instance *instance;

@@ -33,6 +33,8 @@ static void lint_needs(const sp_vip_config *c, const sp_vip_instance *i, sp_vip_
             "%.*s: version 2 counts whole seconds: advert_int with a fraction needs "
             "version 3",
             SP_ARG(i->name));
+    if (i->options.version == 3 && i->options.advert_us > 40950000)
+        say(c, ret, true, "%.*s: advert_int: version 3 counts to 40.95 seconds", SP_ARG(i->name));
     if (i->options.version == 2 && i->family == AF_INET6)
         say(c, ret, true, "%.*s: IPv6 needs version 3", SP_ARG(i->name));
     if (i->options.version == 3 && i->has_pass)
